@@ -1,0 +1,107 @@
+// Package auth says who is asking and what they may do.
+package auth
+
+import (
+	"context"
+	"time"
+)
+
+// Role is what a principal may do; each role includes the ones below it.
+type Role string
+
+// The roles, Admin ⊃ Operator ⊃ Viewer. Nobody is below Viewer but has access.
+const (
+	Nobody   Role = ""
+	Viewer   Role = "viewer"
+	Operator Role = "operator"
+	Admin    Role = "admin"
+)
+
+var rank = map[Role]int{Viewer: 1, Operator: 2, Admin: 3}
+
+// Includes tells whether r may do what needs role need.
+func (r Role) Includes(need Role) bool { return rank[r] >= rank[need] }
+
+// Valid tells whether r is one of the three roles.
+func (r Role) Valid() bool { return rank[r] > 0 }
+
+// Principal is who is asking.
+type Principal struct {
+	ID   string // "token:01J…", "user:…", "agent:…" or "system"
+	Name string // for people
+	Role Role
+	From string // address, for the audit log
+	// Request is the id of the HTTP request, for the audit log.
+	Request string
+}
+
+// System is the portal itself.
+var System = Principal{ID: "system", Name: "system", Role: Admin}
+
+type principalKey struct{}
+
+// With puts the principal into the context.
+func With(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// From gives the principal; one without a role if there is none.
+func From(ctx context.Context) Principal {
+	p, _ := ctx.Value(principalKey{}).(Principal)
+	return p
+}
+
+// Token is an API token. The secret itself is never stored.
+type Token struct {
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Role       Role       `json:"role"`
+	Hash       string     `json:"-"` // SHA-256 of the secret, hex
+	CreatedBy  string     `json:"created_by"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
+}
+
+// TokenStore keeps tokens. NotFound for an unknown one, Conflict for a taken name
+// among the tokens that are not revoked.
+type TokenStore interface {
+	CreateToken(ctx context.Context, t Token) error
+	TokenByHash(ctx context.Context, hash string) (*Token, error)
+	Token(ctx context.Context, id string) (*Token, error)
+	Tokens(ctx context.Context, cursor string, limit int) (list []Token, next string, err error)
+	RevokeToken(ctx context.Context, id string, at time.Time) error
+	TouchToken(ctx context.Context, id string, at time.Time) error
+}
+
+// Credential is what an agent uses to reach the portal and its queues. The
+// secret itself is never stored in clear outside the agent's own directory.
+type Credential struct {
+	AgentID   string
+	Hash      string // SHA-256 of the secret, hex
+	CreatedAt time.Time
+}
+
+// CredentialStore keeps one credential an agent.
+type CredentialStore interface {
+	PutCredential(ctx context.Context, c Credential) error
+	CredentialOf(ctx context.Context, agentID string) (*Credential, error) // NotFound
+	DeleteCredential(ctx context.Context, agentID string) error            // no error if there is none
+}
+
+// LinkStore keeps one-time sign-in links and the sessions made from them.
+type LinkStore interface {
+	// PutLink stores the hash of a one-time code with the role it gives.
+	PutLink(ctx context.Context, hash string, role Role, expires time.Time) error
+	// TakeLink removes the link and gives its role; NotFound if there is none,
+	// it was used, or it has expired at now.
+	TakeLink(ctx context.Context, hash string, now time.Time) (Role, error)
+	// PutSession, Session and DeleteSession keep opaque session data by the
+	// hash of its token.
+	PutSession(ctx context.Context, hash string, data []byte, expires time.Time) error
+	Session(ctx context.Context, hash string, now time.Time) ([]byte, error) // NotFound
+	DeleteSession(ctx context.Context, hash string) error
+	// Expire removes links and sessions that ended before now.
+	Expire(ctx context.Context, now time.Time) error
+}
