@@ -1,0 +1,235 @@
+package portal
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// Config is everything that can be set. Every zero value has a working default.
+type Config struct {
+	Data        string        // directory of everything that the portal keeps
+	Listen      string        // HOST:PORT of the HTTP server
+	PublicURL   string        // how browsers and agents reach it; from Listen where empty
+	Hosts       []string      // further host names that requests may carry
+	DatabaseURL string        // PostgreSQL; SQLite in Data where empty
+	BusURL      string        // external NATS; embedded where empty
+	BusListen   string        // HOST:PORT of the embedded NATS for agents
+	SecretsDir  string        // files that file:NAME references name
+	PortFrom    int           // first port given to instances
+	PortTo      int           // last port given to instances
+	LogLevel    string        // debug, info, warn, error
+	LogFormat   string        // text or json
+	UndoWindow  time.Duration // how long undo is offered
+	KeepEvents  time.Duration // age at which events are removed
+	KeepProbes  time.Duration // age at which probe results are removed
+	SecureOnly  bool          // mark cookies Secure (behind TLS)
+}
+
+// Setting is one row of the table of settings: its name, what it means, its
+// default, and how a text becomes its value.
+type Setting struct {
+	Key     string // in the file and, with dots as dashes, the flag
+	Doc     string
+	Default string
+	Secret  bool // not shown
+	set     func(c *Config, v string) error
+}
+
+// Env is the name of the environment variable of the setting.
+func (s Setting) Env() string {
+	return "PORTAL_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.Key))
+}
+
+// Flag is the name of the command-line flag of the setting.
+func (s Setting) Flag() string { return strings.ReplaceAll(s.Key, ".", "-") }
+
+// Value is one setting as it is in force.
+type Value struct {
+	Setting
+	Value  string
+	Source string // "default", "file PATH", "environment NAME" or "flag --NAME"
+}
+
+func text(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = v; return nil }
+}
+
+func span(field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil || d <= 0 {
+			return fmt.Errorf("%q is not a positive duration such as 15m or 72h", v)
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
+func port(field func(*Config) *int) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1024 || n > 65535 {
+			return fmt.Errorf("%q is not a port from 1024 to 65535", v)
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+func oneOf(field func(*Config) *string, values ...string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if !slices.Contains(values, v) {
+			return fmt.Errorf("%q is not one of %s", v, strings.Join(values, ", "))
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+func hostPort(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if _, _, err := net.SplitHostPort(v); err != nil {
+			return fmt.Errorf("%q is not HOST:PORT, for example 127.0.0.1:8080", v)
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+// Settings is the table of all settings, in the order in which they are explained.
+var Settings = []Setting{
+	{Key: "data", Default: "data", Doc: "Directory of everything that the portal keeps: database, queues, agents and their logs.",
+		set: text(func(c *Config) *string { return &c.Data })},
+	{Key: "listen", Default: "127.0.0.1:8080", Doc: "Address of the HTTP server. Anything but loopback should stand behind TLS.",
+		set: hostPort(func(c *Config) *string { return &c.Listen })},
+	{Key: "public-url", Doc: "Address under which browsers and agents reach the portal; made from listen where empty.",
+		set: text(func(c *Config) *string { return &c.PublicURL })},
+	{Key: "hosts", Doc: "Further host names that requests may carry, separated by commas; others are refused.",
+		set: func(c *Config, v string) error {
+			c.Hosts = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
+			return nil
+		}},
+	{Key: "database.url", Secret: true, Doc: "PostgreSQL connection URL; SQLite in the data directory where empty.",
+		set: text(func(c *Config) *string { return &c.DatabaseURL })},
+	{Key: "bus.url", Secret: true, Doc: "URL of an external NATS server with JetStream; an embedded one where empty.",
+		set: text(func(c *Config) *string { return &c.BusURL })},
+	{Key: "bus.listen", Default: "127.0.0.1:0", Doc: "Address on which the embedded NATS serves agents. Port 0 picks a free one at the first start and keeps it.",
+		set: hostPort(func(c *Config) *string { return &c.BusListen })},
+	{Key: "secrets.dir", Doc: "Directory of the files that file:NAME secret references name; DATA/secrets where empty.",
+		set: text(func(c *Config) *string { return &c.SecretsDir })},
+	{Key: "ports.from", Default: "15000", Doc: "First port that instances are given.",
+		set: port(func(c *Config) *int { return &c.PortFrom })},
+	{Key: "ports.to", Default: "31999", Doc: "Last port that instances are given.",
+		set: port(func(c *Config) *int { return &c.PortTo })},
+	{Key: "log.level", Default: "info", Doc: "debug, info, warn or error.",
+		set: oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
+	{Key: "log.format", Default: "text", Doc: "text or json, on standard error.",
+		set: oneOf(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
+	{Key: "undo.window", Default: "15m", Doc: "How long an action can be undone.",
+		set: span(func(c *Config) *time.Duration { return &c.UndoWindow })},
+	{Key: "keep.events", Default: "720h", Doc: "Age at which events are removed; the newest 10000 always stay. The audit log is never removed.",
+		set: span(func(c *Config) *time.Duration { return &c.KeepEvents })},
+	{Key: "keep.probes", Default: "168h", Doc: "Age at which probe results are removed.",
+		set: span(func(c *Config) *time.Duration { return &c.KeepProbes })},
+	{Key: "secure-cookies", Default: "false", Doc: "true marks cookies Secure; set it when browsers reach the portal over TLS.",
+		set: func(c *Config, v string) (err error) {
+			if c.SecureOnly, err = strconv.ParseBool(v); err != nil {
+				return fmt.Errorf("%q is not true or false", v)
+			}
+			return nil
+		}},
+}
+
+// Load puts the configuration together: flags, then PORTAL_* environment, then
+// the YAML file, then defaults. flags holds what was set on the command line, by
+// flag name; "config" names the file. All mistakes are reported at once, as a
+// fault of kind Invalid.
+func Load(flags map[string]string, getenv func(string) string) (Config, []Value, error) {
+	var problems []fault.Field
+	k := koanf.New(".")
+	path := flags["config"]
+	if path == "" {
+		path = getenv("PORTAL_CONFIG")
+	}
+	if path != "" {
+		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			return Config{}, nil, fault.New(fault.Invalid, "config.file", "The configuration file %s can't be used", path).
+				Because("%s", fileReason(err)).Do("Correct the file, or start without --config.")
+		}
+		for _, key := range k.Keys() {
+			if !slices.ContainsFunc(Settings, func(s Setting) bool { return s.Key == key }) {
+				problems = append(problems, fault.Field{Path: key, Message: "there is no such setting"})
+			}
+		}
+	}
+	var c Config
+	values := make([]Value, 0, len(Settings))
+	for _, s := range Settings {
+		v := Value{Setting: s, Value: s.Default, Source: "default"}
+		if k.Exists(s.Key) {
+			v.Value, v.Source = k.String(s.Key), "file "+path
+		}
+		if e := getenv(s.Env()); e != "" {
+			v.Value, v.Source = e, "environment "+s.Env()
+		}
+		if f, ok := flags[s.Flag()]; ok {
+			v.Value, v.Source = f, "flag --"+s.Flag()
+		}
+		if v.Value != "" {
+			if err := s.set(&c, v.Value); err != nil {
+				problems = append(problems, fault.Field{Path: s.Key, Message: err.Error() + " (from " + v.Source + ")"})
+			}
+		}
+		values = append(values, v)
+	}
+	if c.PortFrom > c.PortTo {
+		problems = append(problems, fault.Field{Path: "ports.to", Message: "is smaller than ports.from"})
+	}
+	if len(problems) > 0 {
+		return c, values, fault.New(fault.Invalid, "config.invalid", "The configuration can't be used").
+			At(problems...).Do("`portal config check` explains every setting.")
+	}
+	return c, values, c.complete()
+}
+
+func fileReason(err error) string {
+	if os.IsNotExist(err) {
+		return "it does not exist"
+	}
+	if os.IsPermission(err) {
+		return "it can't be read by this user"
+	}
+	return err.Error()
+}
+
+// complete fills in what depends on other settings.
+func (c *Config) complete() error {
+	abs, err := filepath.Abs(c.Data)
+	if err != nil {
+		return fmt.Errorf("find data directory: %w", err)
+	}
+	c.Data = abs
+	if c.SecretsDir == "" {
+		c.SecretsDir = filepath.Join(c.Data, "secrets")
+	}
+	if c.PublicURL == "" {
+		host, port, _ := net.SplitHostPort(c.Listen)
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		c.PublicURL = "http://" + net.JoinHostPort(host, port)
+	}
+	return nil
+}
