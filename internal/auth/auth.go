@@ -4,6 +4,8 @@ package auth
 import (
 	"context"
 	"time"
+
+	"github.com/waooaw/platform-portal/internal/audit"
 )
 
 // Role is what a principal may do; each role includes the ones below it.
@@ -40,8 +42,9 @@ var System = Principal{ID: "system", Name: "system", Role: Admin}
 
 type principalKey struct{}
 
-// With puts the principal into the context.
+// With puts the principal into the context, also for the audit log.
 func With(ctx context.Context, p Principal) context.Context {
+	ctx = audit.WithActor(ctx, audit.Actor{ID: p.ID, Role: string(p.Role), From: p.From, Request: p.Request})
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
