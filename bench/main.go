@@ -1,0 +1,157 @@
+// Command bench measures the built portal on this machine and prints one table:
+// figure, value, target, and the command that gives the row alone.
+//
+//	go run ./bench -bin bin/portal            every figure
+//	go run ./bench -bin bin/portal -only fleet,crash
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/waooaw/platform-portal/e2e/drive"
+)
+
+// figure is one row of the table.
+type figure struct {
+	name, value, target, group string
+}
+
+// bench is what every group of measurements gets.
+type bench struct {
+	bin, root, dir string
+	agents, all    int
+	rows           []figure
+	group          string
+}
+
+func (b *bench) row(name, target, value string, args ...any) {
+	f := figure{name: name, value: fmt.Sprintf(value, args...), target: target, group: b.group}
+	b.rows = append(b.rows, f)
+	fmt.Fprintf(os.Stderr, "  %s: %s (target %s)\n", f.name, f.value, f.target)
+}
+
+// portal gives a fresh portal on its own directory.
+func (b *bench) portal(name string, args ...string) (*drive.Portal, error) {
+	dir := filepath.Join(b.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return drive.New(b.bin, dir, args...)
+}
+
+type group struct {
+	name string
+	run  func(ctx context.Context, b *bench) error
+}
+
+var groups = []group{
+	{"start", measureStart},
+	{"fleet", measureFleet},
+	{"recovery", measureRecovery},
+	{"crash", measureCrash},
+	{"mutation", measureMutation},
+	{"live", measureLive},
+	{"scale", measureScale},
+}
+
+func main() {
+	bin := flag.String("bin", "bin/portal", "the built portal")
+	only := flag.String("only", "", "groups to measure, separated by commas; all where empty")
+	agents := flag.Int("running", 1000, "running agents in the group scale")
+	all := flag.Int("all", 10000, "agents in all in the group scale")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *bin, *only, *agents, *all); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, bin, only string, agents, all int) error {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "portal-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{bin: bin, root: root, dir: dir, agents: agents, all: all}
+	failed := false
+	for _, g := range groups {
+		if only != "" && !slices.Contains(strings.Split(only, ","), g.name) {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "measuring", g.name)
+		b.group = g.name
+		limit, cancel := context.WithTimeout(ctx, 15*time.Minute)
+		if err := g.run(limit, b); err != nil {
+			fmt.Fprintf(os.Stderr, "  %s: %v\n", g.name, err)
+			b.row(g.name, "", "not measured: %s", strings.SplitN(err.Error(), "\n", 2)[0])
+			failed = true
+		}
+		cancel()
+	}
+	b.print()
+	if failed {
+		return fmt.Errorf("some figures could not be measured")
+	}
+	return nil
+}
+
+func (b *bench) print() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "FIGURE\tVALUE\tTARGET\tCOMMAND")
+	for _, f := range b.rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\tgo run ./bench -only %s\n", f.name, f.value, f.target, f.group)
+	}
+	_ = w.Flush()
+}
+
+// spread is the distribution of some durations.
+type spread []time.Duration
+
+// at gives the quantile q of the sorted durations.
+func (s spread) at(q float64) time.Duration {
+	if len(s) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(s))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+func (s spread) String() string {
+	return fmt.Sprintf("p50 %s, p99 %s, max %s (n=%d)", round(s.at(.5)), round(s.at(.99)), round(s.at(1)), len(s))
+}
+
+func round(d time.Duration) time.Duration {
+	switch {
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(100 * time.Microsecond)
+	}
+	return d.Round(time.Microsecond)
+}
+
+// timed measures one call.
+func timed(fn func() error) (time.Duration, error) {
+	start := time.Now()
+	err := fn()
+	return time.Since(start), err
+}
