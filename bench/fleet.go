@@ -204,6 +204,6 @@ func steady(ctx context.Context, p *drive.Portal) (drive.Instance, error) {
 // gone waits until the process has ended.
 func gone(ctx context.Context, pid int) error {
 	return drive.Poll(ctx, time.Millisecond, func() (bool, error) {
-		return !alive(pid), nil
+		return !drive.Alive(pid), nil
 	})
 }

@@ -97,7 +97,9 @@ func (b *bench) reads(ctx context.Context, p *drive.Portal) error {
 	}{
 		{"list of 100", func(int) string { return "/agents?limit=100" }},
 		{"search", func(i int) string { return fmt.Sprintf("/agents?limit=50&q=sleeper-%03d", i%1000) }},
-		{"filter by label and state", func(i int) string { return fmt.Sprintf("/agents?limit=50&state=RUNNING&selector=team%%3Dteam-%d", i%40) }},
+		{"filter by label and state", func(i int) string {
+			return fmt.Sprintf("/agents?limit=50&state=RUNNING&selector=team%%3Dteam-%d", i%40)
+		}},
 		{"get", func(i int) string { return fmt.Sprintf("/agents/sleeper-%05d", (i*37)%b.all) }},
 	} {
 		var times spread
