@@ -1,0 +1,89 @@
+package operation
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// errCancelled is the cause with which the context of a running step ends when
+// the operation is cancelled.
+var errCancelled = errors.New("the operation is being cancelled")
+
+// timeoutError ends an attempt that took too long.
+type timeoutError struct {
+	step  string
+	after time.Duration
+}
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("step %s did not end within %s", e.step, e.after)
+}
+
+// panicError is a panic of a step, turned into its failure.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// problemOf turns the error of a step into what people see. Faults are made for
+// people; of anything else they see only an id, under which the log has it.
+func (s *Service) problemOf(op *Operation, step string, err error) *Problem {
+	if f := fault.As(err); f != nil {
+		p := &Problem{Code: f.Code, What: f.What, Why: f.Why, Remedy: f.Remedy}
+		for _, field := range f.Fields {
+			if p.Why != "" {
+				p.Why += "; "
+			}
+			p.Why += field.Path + ": " + field.Message
+		}
+		return p
+	}
+	var late *timeoutError
+	if errors.As(err, &late) {
+		return &Problem{
+			Code:   "operation.step_timeout",
+			What:   fmt.Sprintf("The step %q did not end within %s", late.step, late.after),
+			Why:    "it was given that long for one attempt",
+			Remedy: "Look at what the step waits for, then try again.",
+		}
+	}
+	id := s.NewID()
+	attrs := []any{"id", id, "operation", op.ID, "kind", op.Kind, "step", step, "error", err}
+	var p *panicError
+	if errors.As(err, &p) {
+		attrs = append(attrs, "stack", string(p.stack))
+	}
+	s.log().Error("a step failed with an internal error", attrs...)
+	return &Problem{
+		Code:   "internal",
+		What:   "Internal error",
+		Why:    "the portal met something unforeseen; its log has the details under " + id,
+		Remedy: "Try again. If it stays, report it with the id.",
+	}
+}
+
+// text is the problem in one line, for the record of attempts.
+func (p *Problem) text() string {
+	if p.Why == "" {
+		return p.What
+	}
+	return p.What + ": " + p.Why
+}
+
+// permanent tells whether trying again cannot help.
+func permanent(err error) bool {
+	var p *panicError
+	if errors.As(err, &p) {
+		return true
+	}
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.Conflict, fault.NotFound, fault.Forbidden:
+		return true
+	}
+	return false
+}

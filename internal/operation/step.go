@@ -1,0 +1,371 @@
+package operation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+const (
+	// attemptTime is how long one attempt may take unless the step says otherwise.
+	attemptTime = 10 * time.Minute
+	// interruptions bounds how often a step is begun again because the portal
+	// ended in the middle of it: a step that kills the portal must not do so for ever.
+	interruptions = 100
+	interrupted   = "interrupted: the portal ended during this attempt"
+)
+
+// perform brings one step to its end: done, failed, cancelled or skipped. It
+// returns an error only if the engine stops before; the step then runs again.
+func (x *execution) perform(ctx context.Context, i int) error {
+	failures, err := x.begin(ctx, i)
+	if err != nil || failures < 0 {
+		return err
+	}
+	def := x.plan[i]
+	for {
+		op, err := x.enter(ctx, i)
+		if err != nil || op == nil {
+			return err
+		}
+		r := x.newRun(op, i)
+		a := Attempt{OperationID: x.id, Step: def.Name, Number: op.Steps[i].Attempts, StartedAt: x.s.Now().UTC()}
+		err = x.attempt(ctx, def, def.Do, r)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failures++
+		final := permanent(err) || failures >= def.Retry.Attempts
+		if more, e := x.leave(ctx, i, r, a, err, final); e != nil || !more {
+			return e
+		}
+		if err := x.backoff(ctx, def.Retry.Backoff, failures); err != nil {
+			return err
+		}
+	}
+}
+
+// begin gives how often the step has failed before, or -1 if it has ended
+// already. An attempt that the end of the portal cut off is written down.
+func (x *execution) begin(ctx context.Context, i int) (failures int, err error) {
+	op, err := x.s.load(ctx, x.id)
+	if err != nil {
+		return 0, err
+	}
+	switch op.Steps[i].State {
+	case StepPending:
+		return 0, nil
+	case StepRunning:
+	default:
+		return -1, nil
+	}
+	past, err := x.attempts(ctx, op.Steps[i].Name, false)
+	if err != nil {
+		return 0, err
+	}
+	recorded, cut := 0, 0
+	for _, a := range past {
+		recorded = max(recorded, a.Number)
+		if a.Error == interrupted {
+			cut++
+		} else {
+			failures++
+		}
+	}
+	if recorded >= op.Steps[i].Attempts {
+		return failures, nil
+	}
+	tooOften := cut+1 >= interruptions
+	err = x.record(ctx, func(ctx context.Context, op *Operation) ([]event.Event, error) {
+		st := &op.Steps[i]
+		now := x.s.Now().UTC()
+		a := Attempt{OperationID: x.id, Step: st.Name, Number: st.Attempts, StartedAt: now, EndedAt: now, Error: interrupted}
+		if st.StartedAt != nil {
+			a.StartedAt = *st.StartedAt
+		}
+		if tooOften {
+			x.fail(op, st, &Problem{
+				Code: "operation.step_interrupted", What: "The step was given up",
+				Why: "the portal ended in the middle of it too often", Remedy: "Look for the cause in the portal's log.",
+			})
+		}
+		if err := x.s.Store.AddAttempt(ctx, a); err != nil {
+			return nil, err
+		}
+		return nil, x.s.Store.SaveStep(ctx, x.id, i, *st)
+	})
+	if tooOften {
+		failures = -1
+	}
+	return failures, err
+}
+
+// enter is the gate before each attempt: it waits while the operation is
+// paused, ends the step if the operation is being cancelled (it then gives
+// nil), and otherwise marks it as running.
+func (x *execution) enter(ctx context.Context, i int) (*Operation, error) {
+	for {
+		op, err := x.s.load(ctx, x.id)
+		if err != nil {
+			return nil, err
+		}
+		if op.State != Paused {
+			entered, err := x.cross(ctx, i)
+			if err != nil {
+				return nil, err
+			}
+			if entered.State == Cancelling {
+				return nil, nil
+			}
+			if entered.State == Running {
+				return entered, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-x.cancelled:
+		case <-x.wake:
+		}
+	}
+}
+
+// cross decides at the gate by the state that the operation has right now, and
+// gives the operation as it then is: CANCELLING, PAUSED, or RUNNING with the
+// step running.
+func (x *execution) cross(ctx context.Context, i int) (*Operation, error) {
+	var out *Operation
+	err := x.record(ctx, func(ctx context.Context, op *Operation) ([]event.Event, error) {
+		out = op
+		st, now := &op.Steps[i], x.s.Now().UTC()
+		if op.StartedAt == nil && op.State != Cancelling {
+			op.StartedAt = &now
+		}
+		var ended []event.Event
+		switch {
+		case op.State == Paused:
+			return nil, nil
+		case op.State == Cancelling:
+			st.State = StepSkipped
+			if st.Attempts > 0 {
+				st.State = StepCancelled
+			}
+			st.EndedAt = &now
+			ended = append(ended, x.s.stepped(op, *st))
+		case op.Request == requestPause:
+			op.State, op.Request = Paused, ""
+			return nil, nil
+		default:
+			op.State, st.State = Running, StepRunning
+			st.Attempts++
+			if st.StartedAt == nil {
+				st.StartedAt = &now
+			}
+		}
+		return ended, x.s.Store.SaveStep(ctx, x.id, i, *st)
+	})
+	return out, err
+}
+
+// leave writes down how an attempt ended, and tells whether there is to be
+// another one.
+func (x *execution) leave(ctx context.Context, i int, r *run, a Attempt, cause error, final bool) (more bool, err error) {
+	err = x.record(ctx, func(ctx context.Context, op *Operation) ([]event.Event, error) {
+		st, now := &op.Steps[i], x.s.Now().UTC()
+		a.EndedAt = now
+		st.Detail = r.last()
+		var problem *Problem
+		if cause != nil {
+			if r.problem == nil {
+				r.problem = x.s.problemOf(op, st.Name, cause)
+			}
+			problem = r.problem
+			a.Error = problem.text()
+		}
+		more = false
+		switch {
+		case cause == nil:
+			st.State, st.Problem = StepDone, nil
+			if result := r.stored(); result != nil {
+				op.Result = result
+			}
+		case op.State == Cancelling:
+			st.State, a.Error = StepCancelled, errCancelled.Error()
+		case final:
+			x.fail(op, st, problem)
+		default:
+			more, st.Problem = true, problem
+		}
+		var events []event.Event
+		if !more {
+			st.EndedAt = &now
+			events = append(events, x.s.stepped(op, *st))
+		}
+		op.Completed = completed(op)
+		if err := x.s.Store.AddAttempt(ctx, a); err != nil {
+			return nil, err
+		}
+		return events, x.s.Store.SaveStep(ctx, x.id, i, *st)
+	})
+	return more, err
+}
+
+// fail marks the step as failed, and the operation as one that only cleans up.
+func (x *execution) fail(op *Operation, st *Step, p *Problem) {
+	now := x.s.Now().UTC()
+	st.State, st.Problem, st.EndedAt = StepFailed, p, &now
+	op.Problem = p
+	if op.Request == requestPause {
+		op.Request = ""
+	}
+}
+
+func completed(op *Operation) int {
+	n := 0
+	for _, st := range op.Steps {
+		if st.State == StepDone {
+			n++
+		}
+	}
+	return n
+}
+
+// attempt calls fn once, with its time limit, and turns a panic into an error.
+// The context of fn also ends when the operation is cancelled, unless it undoes.
+func (x *execution) attempt(ctx context.Context, def StepDef, fn func(context.Context, Run) error, r *run) (err error) {
+	limit := def.Timeout
+	if limit <= 0 {
+		limit = attemptTime
+	}
+	late := &timeoutError{step: def.Name, after: limit}
+	ctx, stop := context.WithTimeoutCause(ctx, limit, late)
+	defer stop()
+	if !r.undo {
+		var end context.CancelCauseFunc
+		ctx, end = context.WithCancelCause(ctx)
+		defer end(nil)
+		finished := make(chan struct{})
+		defer close(finished)
+		go func() {
+			select {
+			case <-x.cancelled:
+				end(errCancelled)
+			case <-finished:
+			}
+		}()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{value: p, stack: debug.Stack()}
+		}
+	}()
+	err = fn(ctx, r)
+	if err != nil && fault.As(err) == nil && errors.Is(context.Cause(ctx), late) {
+		return late
+	}
+	return err
+}
+
+// backoff waits before the next attempt. A cancel ends the wait; enter then
+// sees it.
+func (x *execution) backoff(ctx context.Context, first time.Duration, failures int) error {
+	if first <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(min(first<<min(failures-1, 16), time.Hour))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-x.cancelled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempts gives what is recorded of one step.
+func (x *execution) attempts(ctx context.Context, step string, undo bool) ([]Attempt, error) {
+	var list []Attempt
+	err := x.s.insist(ctx, func(ctx context.Context) error {
+		all, err := x.s.Store.Attempts(ctx, x.id)
+		list = nil
+		for _, a := range all {
+			if a.Step == step && a.Undo == undo {
+				list = append(list, a)
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+// run is one attempt as its step sees it.
+type run struct {
+	x     *execution
+	index int
+	op    *Operation
+	undo  bool
+	// problem is what the attempt's error was turned into, so that it is logged
+	// once even if storing it takes several tries.
+	problem *Problem
+
+	mu     sync.Mutex
+	detail string
+	result json.RawMessage
+}
+
+func (x *execution) newRun(op *Operation, i int) *run {
+	return &run{x: x, index: i, op: op, detail: op.Steps[i].Detail}
+}
+
+func (r *run) Operation() *Operation { return r.op }
+
+func (r *run) Key() string { return r.x.id + "/" + r.x.plan[r.index].Name }
+
+func (r *run) Detail(ctx context.Context, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if text == r.detail {
+		return
+	}
+	r.detail = text
+	_, err := r.x.s.change(context.WithoutCancel(ctx), r.x.id, func(ctx context.Context, op *Operation) ([]event.Event, error) {
+		st := op.Steps[r.index]
+		st.Detail = text
+		return nil, r.x.s.Store.SaveStep(ctx, r.x.id, r.index, st)
+	})
+	if err != nil {
+		// The step does not depend on being watched.
+		r.x.s.log().Warn("could not store what a step is doing", "operation", r.x.id, "error", err)
+	}
+}
+
+func (r *run) Result(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result = data
+	return nil
+}
+
+func (r *run) last() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.detail
+}
+
+func (r *run) stored() json.RawMessage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.result
+}
