@@ -1,0 +1,121 @@
+package fleettest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+)
+
+// Fail lets every call of the method ("Launch", "Stop", …) fail with err from
+// now on; nil ends it.
+func (f *Fake) Fail(method string, err error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.fail[method] = err
+}
+
+// Block holds every call of the method until release is called; a held call
+// ends with its context.
+func (f *Fake) Block(method string) (release func()) {
+	gate := make(chan struct{})
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.gates[method] = gate
+	return func() {
+		f.w.mu.Lock()
+		defer f.w.mu.Unlock()
+		if f.w.gates[method] == gate {
+			delete(f.w.gates, method)
+			close(gate)
+		}
+	}
+}
+
+// Calls gives all calls so far as "Method target", the target being an instance
+// (Prepare, Launch, Stop, …) or an agent (Observe, Remove, ReadLogs).
+func (f *Fake) Calls() []string {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return slices.Clone(f.w.calls)
+}
+
+// Launched gives what the instance was launched with last.
+func (f *Fake) Launched(agentID, instanceID string) (fleet.Launch, bool) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if in := f.w.find(agentID, instanceID); in != nil {
+		return in.launch, true
+	}
+	return fleet.Launch{}, false
+}
+
+// Crash ends the instance's process as if it had exited by itself with the
+// code; its restart policy decides what follows. It tells whether it ran.
+func (f *Fake) Crash(agentID, instanceID string, code int) bool {
+	return f.with(agentID, instanceID, func(in *fakeInstance) bool {
+		if in.PID == 0 {
+			return false
+		}
+		in.run++
+		f.w.exit(in, code)
+		return true
+	})
+}
+
+// Lose makes the instance's supervisor disappear.
+func (f *Fake) Lose(agentID, instanceID string) bool {
+	return f.with(agentID, instanceID, func(in *fakeInstance) bool {
+		in.run++
+		in.PID = 0
+		f.w.set(in, fleet.InstanceLost, "its supervisor is gone")
+		return true
+	})
+}
+
+// OOM ends the instance as failed by its memory limit.
+func (f *Fake) OOM(agentID, instanceID string) bool {
+	return f.with(agentID, instanceID, func(in *fakeInstance) bool {
+		in.run++
+		in.PID, in.Signal, in.OOMKilled, in.EndedAt = 0, "SIGKILL", true, time.Now()
+		f.w.set(in, fleet.InstanceFailed, "killed: out of memory")
+		return true
+	})
+}
+
+// Print adds a line to the instance's output.
+func (f *Fake) Print(agentID, instanceID, stream, text string) bool {
+	return f.with(agentID, instanceID, func(in *fakeInstance) bool {
+		f.w.print(in, stream, text)
+		return true
+	})
+}
+
+func (f *Fake) with(agentID, instanceID string, fn func(*fakeInstance) bool) bool {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	in := f.w.find(agentID, instanceID)
+	return in != nil && fn(in)
+}
+
+// SetChecks sets what Report gives.
+func (f *Fake) SetChecks(checks ...fleet.Check) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.checks = checks
+}
+
+// SetUsage sets what Usage gives for the instance.
+func (f *Fake) SetUsage(instanceID string, u fleet.Usage) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.usage[instanceID] = u
+}
+
+// OnExec sets what Exec answers; nil brings back the behaviours of Program.
+func (f *Fake) OnExec(fn func(ctx context.Context, instanceID string, command []string) (int, string, error)) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.exec = fn
+}
