@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Everything that has to hold, on a fresh machine too. The last line is the
+# number of tests that passed, failed and were skipped.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/lib.sh
+
+MIN_COVERAGE=85.0
+COVERED=./internal/...,./agentkit/...,./agents/...,./cmd/...
+OUT=build/test
+rm -rf "$OUT" && mkdir -p "$OUT/e2e-cover"
+export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
+
+failed=()
+times=()
+
+# phase NAME COMMAND… runs a check, keeps its time, and goes on if it fails, so
+# that one run shows everything that is wrong.
+phase() {
+	local name=$1 start=$SECONDS status=0
+	shift
+	echo "=== $name"
+	"$@" || status=$?
+	times+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")")
+	if ((status != 0)); then
+		failed+=("$name")
+		echo "--- $name failed"
+	fi
+}
+
+need() {
+	debian gcc gcc || return 1 # the race detector needs cgo
+	if [[ ! -e /usr/include/stdlib.h ]] && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libc6-dev >&2 || return 1
+	fi
+	debian git git || return 1
+	if ! postgres_bin; then
+		# The tests start servers of their own; Debian need not start one.
+		if [[ $(id -u) -eq 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+			mkdir -p /etc/postgresql-common
+			echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+		fi
+		debian initdb postgresql || return 1
+		postgres_bin || { echo "PostgreSQL's initdb was not found after installing postgresql." >&2; return 1; }
+	fi
+	go mod download
+}
+
+format() {
+	local bad
+	bad=$(git ls-files -co --exclude-standard '*.go' | while read -r f; do [[ -f $f ]] && echo "$f"; done | xargs -r gofmt -l)
+	[[ -z $bad ]] && return 0
+	echo "not formatted; run: gofmt -w" $bad
+	return 1
+}
+
+lint() {
+	local bin
+	if ! bin=$(tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_VERSION"); then
+		echo "golangci-lint $GOLANGCI_VERSION could not be built here."
+		return 1
+	fi
+	"$bin" run --timeout 15m ./...
+}
+
+vulnerabilities() {
+	local bin log="$OUT/govulncheck.txt" status=0
+	if ! bin=$(tool govulncheck golang.org/x/vuln/cmd/govulncheck "$GOVULNCHECK_VERSION"); then
+		echo "left out: govulncheck $GOVULNCHECK_VERSION could not be built here."
+		return 0
+	fi
+	# A program without dependencies asks first whether the database answers:
+	# a scan of everything costs a minute before it would find out.
+	if ! timeout 60 "$bin" ./internal/fault >"$log" 2>&1 && grep -q 'fetching vulnerabilities' "$log"; then
+		echo "left out: known vulnerabilities were not checked, because the vulnerability database can't be reached from here."
+		return 0
+	fi
+	timeout 600 "$bin" ./... >"$log" 2>&1 || status=$?
+	cat "$log"
+	return $status
+}
+
+tests() {
+	# The programs that the black-box tests start write their coverage here.
+	E2E_COVERDIR="$PWD/$OUT/e2e-cover" CGO_ENABLED=1 \
+		go test -race -json -p 2 -timeout 20m \
+		-covermode=atomic -coverpkg="$COVERED" -coverprofile="$OUT/unit.cov" ./... \
+		>"$OUT/test.json" 2>"$OUT/stderr.txt"
+	cat "$OUT/stderr.txt"
+	if compgen -G "$OUT/e2e-cover/covmeta.*" >/dev/null; then
+		go tool covdata textfmt -i="$OUT/e2e-cover" -o="$OUT/e2e.cov"
+	fi
+	return 0 # testreport, built below, judges the results
+}
+
+phase "install what is needed" need
+phase "gofmt" format
+phase "go vet" go vet ./...
+phase "golangci-lint" lint
+phase "govulncheck" vulnerabilities
+go build -o "$OUT/testreport" ./scripts/testreport || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+phase "go test -race" tests
+
+echo "=== time"
+printf '%s\n' "${times[@]}"
+printf '%5d s  in all\n' $SECONDS
+checks=$(IFS=,; echo "${failed[*]-}")
+exec "$OUT/testreport" -results "$OUT/test.json" -profile "$OUT/unit.cov" -profile "$OUT/e2e.cov" \
+	-min "$MIN_COVERAGE" -failed-checks "$checks"
