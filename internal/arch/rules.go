@@ -1,0 +1,96 @@
+package arch
+
+// Module is the import path of this module.
+const Module = "github.com/waooaw/platform-portal"
+
+// Portal are the rules of this repository. A new folder gets a row here with
+// its purpose; a new library gets the one folder that may know it.
+var Portal = Rules{Module: Module, Folders: folders, Libraries: libraries, Exceptions: exceptions}
+
+var folders = []Folder{
+	{Path: "internal/fault", Storey: Ground, Purpose: "the one error type that users see"},
+	{Path: "internal/event", Storey: Ground, Purpose: "what happened, stored first and announced afterwards"},
+	{Path: "internal/lifecycle", Storey: Ground, Purpose: "start and stop services in order"},
+	{Path: "internal/txn", Storey: Ground, Purpose: "the unit of work that stores share"},
+	{Path: "internal/manifest", Storey: Ground, Purpose: "bounded reading of YAML and JSON from outside", Sees: []string{"internal/fault"}},
+
+	{Path: "internal/audit", Storey: Domain, Purpose: "who did what, in a chain of hashes"},
+	{Path: "internal/auth", Storey: Domain, Purpose: "who asks and what they may do", Sees: []string{"internal/audit"}},
+	{Path: "internal/agent", Storey: Domain, Purpose: "what an agent is, its states and transitions", Sees: []string{"internal/audit", "internal/auth"}},
+	{Path: "internal/operation", Storey: Domain, Purpose: "durable work in steps", Sees: []string{"internal/audit", "internal/auth"}},
+	{Path: "internal/queue", Storey: Domain, Purpose: "what the portal needs of a message queue"},
+	{Path: "internal/fleet", Storey: Domain, Purpose: "actions on agents and the reconciler",
+		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/operation", "internal/queue"}},
+	{Path: "internal/health", Storey: Domain, Purpose: "probes, their history, and restarts of what hangs",
+		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"},
+		Std:  []string{"net/http"}}, // an HTTP probe is an HTTP request
+	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
+		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
+
+	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim"},
+
+	{Path: "internal/fleet/process/cgroup", Storey: Nested, Purpose: "limits by control groups, version 1 and 2"},
+	{Path: "internal/fleet/process/procfs", Storey: Nested, Purpose: "what Linux says of processes"},
+
+	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL"},
+	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
+	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
+
+	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API"},
+	{Path: "internal/live", Storey: Edge, Purpose: "rooms and transports of live updates"},
+	{Path: "internal/cli", Storey: Edge, Purpose: "the command line"},
+	{Path: "internal/cli/client", Storey: Edge, Purpose: "API client generated from the OpenAPI document"},
+
+	{Path: "internal/portal", Storey: Wiring, Purpose: "configuration, and all parts put together"},
+	{Path: "cmd/portal", Storey: Main, Purpose: "the program"},
+
+	{Path: "agentkit", Storey: Kit, Purpose: "public kit to write an agent that meets the contract"},
+	{Path: "agents/blank", Storey: Agents, Purpose: "the smallest agent"},
+	{Path: "agents/memory", Storey: Agents, Purpose: "an agent that remembers"},
+
+	{Path: "internal/lifecycle/lifecycletest", Storey: Suite, Purpose: "what every service does between start and stop"},
+	{Path: "internal/operation/operationtest", Storey: Suite, Purpose: "an engine in memory, and what every engine does"},
+	{Path: "internal/queue/queuetest", Storey: Suite, Purpose: "a broker in memory, and what every broker does"},
+	{Path: "internal/fleet/fleettest", Storey: Suite, Purpose: "a runtime in memory, and what every runtime does"},
+	{Path: "internal/store/storetest", Storey: Suite, Purpose: "a fresh store for a test"},
+
+	{Path: "bench", Storey: Tool, Purpose: "the figures of the targets"},
+	{Path: "e2e", Storey: Tool, Purpose: "black-box scripts against the program"},
+	{Path: "e2e/crash", Storey: Tool, Purpose: "the portal killed at random moments"},
+	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
+	{Path: "internal/arch", Storey: Tool, Purpose: "these rules"},
+	{Path: "scripts/testreport", Storey: Tool, Purpose: "summary of a test run"},
+}
+
+var libraries = []Library{
+	{"github.com/alexedwards/scs/v2", []string{"internal/httpapi"}},
+	{"github.com/coder/websocket", []string{"internal/live"}},
+	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}},
+	{"github.com/dbos-inc/dbos-transact-golang", []string{"internal/engine"}},
+	{"github.com/google/uuid", []string{"internal/portal", "internal/store", "internal/engine", "agentkit", "agents"}},
+	{"github.com/jackc/pgx/v5", []string{"internal/store", "internal/engine"}},
+	{"github.com/knadh/koanf", []string{"internal/portal"}},
+	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},
+	{"github.com/nats-io/nats.go", []string{"internal/bus", "agentkit"}},
+	{"github.com/nats-io/jwt/v2", []string{"internal/bus"}},
+	{"github.com/nats-io/nkeys", []string{"internal/bus"}},
+	{"github.com/oapi-codegen/runtime", []string{"internal/cli/client"}},
+	{"github.com/pressly/goose/v3", []string{"internal/store"}},
+	{"github.com/prometheus/client_golang", []string{"internal/httpapi", "internal/portal", "agentkit"}},
+	{"github.com/prometheus/common", []string{"agentkit", "internal/portal"}},
+	{"github.com/rogpeppe/go-internal", []string{"e2e"}},
+	{"github.com/spf13/cobra", []string{"internal/cli"}},
+	{"github.com/spf13/pflag", []string{"internal/cli"}},
+	{"github.com/uptrace/bun", []string{"internal/store"}},
+	{"go.yaml.in/yaml/v3", []string{"internal/manifest", "internal/cli"}},
+	{"golang.org/x/sync", []string{"internal", "agentkit", "agents"}},
+	{"golang.org/x/sys", []string{"internal/fleet/process", "internal/portal"}},
+	{"golang.org/x/term", []string{"internal/cli"}},
+	{"golang.org/x/text", []string{"internal/agent"}},
+	{"golang.org/x/time", []string{"internal/httpapi", "internal/live", "internal/health", "internal/bus"}},
+	{"modernc.org/sqlite", []string{"internal/store", "internal/engine", "agents/memory"}},
+}
+
+// exceptions suspend a rule in one place, with a reason. The table may only
+// shrink: an exception that nothing needs any more fails the test.
+var exceptions = []Exception{}
