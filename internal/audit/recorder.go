@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,24 @@ func ActorFrom(ctx context.Context) Actor {
 	}
 	return Actor{ID: "system", Role: "admin"}
 }
+
+// Trace tells whether an attempt that was not carried out has been recorded, so
+// that nobody records it a second time.
+type Trace struct{ refused atomic.Bool }
+
+type traceKey struct{}
+
+// WithTrace puts a new Trace into the context.
+func WithTrace(ctx context.Context) (context.Context, *Trace) {
+	t := &Trace{}
+	return context.WithValue(ctx, traceKey{}, t), t
+}
+
+// Refused tells whether an entry other than Done was recorded.
+func (t *Trace) Refused() bool { return t.refused.Load() }
+
+// Forget is for the case that what was recorded was rolled back.
+func (t *Trace) Forget() { t.refused.Store(false) }
 
 // maxText bounds the free texts of an entry, in bytes; longer ones are cut so
 // that a hostile request cannot fill the record.
@@ -70,6 +89,9 @@ func (r *Recorder) Record(ctx context.Context, action, target string, outcome Ou
 	})
 	if err != nil {
 		return fmt.Errorf("audit %s: %w", action, err)
+	}
+	if t, ok := ctx.Value(traceKey{}).(*Trace); ok && outcome != Done {
+		t.refused.Store(true)
 	}
 	return nil
 }
