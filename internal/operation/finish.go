@@ -83,7 +83,7 @@ const finishTries = 3
 // finish stores the outcome together with what it means for the subject. If the
 // definition can't store a success, that is a failure; if it can't store that
 // either, the operation ends without it, so that it does not run for ever. It
-// gives errCancelled if a cancel came before the success was stored.
+// gives ErrCancelled if a cancel came before the success was stored.
 func (x *execution) finish(ctx context.Context, outcome State, problem *Problem) error {
 	err := x.tryFinish(ctx, outcome, problem, true)
 	if !finishRefused(ctx, err) {
@@ -107,7 +107,7 @@ func (x *execution) finish(ctx context.Context, outcome State, problem *Problem)
 }
 
 func finishRefused(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() == nil && !errors.Is(err, errCancelled)
+	return err != nil && ctx.Err() == nil && !errors.Is(err, ErrCancelled)
 }
 
 func (x *execution) tryFinish(ctx context.Context, outcome State, problem *Problem, effect bool) error {
@@ -127,7 +127,7 @@ func (x *execution) tryFinish(ctx context.Context, outcome State, problem *Probl
 func (x *execution) end(ctx context.Context, outcome State, problem *Problem, effect bool) error {
 	return x.record(ctx, func(ctx context.Context, op *Operation) ([]event.Event, error) {
 		if op.State == Cancelling && outcome == Succeeded {
-			return nil, errCancelled
+			return nil, ErrCancelled
 		}
 		now := x.s.Now().UTC()
 		for i, st := range op.Steps {

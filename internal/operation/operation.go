@@ -177,6 +177,14 @@ type Run interface {
 	Result(v any) error
 }
 
+// Gate is a Run whose step may be paused in the middle: the step calls Gate
+// between its parts. Every Run that a Service gives is one.
+type Gate interface {
+	// Gate waits while the operation is paused. It returns the cause of the
+	// context's end if that comes first.
+	Gate(ctx context.Context) error
+}
+
 // Engine runs operations durably: what was started is run to its end, also
 // after a crash.
 type Engine interface {

@@ -8,9 +8,10 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
-// errCancelled is the cause with which the context of a running step ends when
-// the operation is cancelled.
-var errCancelled = errors.New("the operation is being cancelled")
+// ErrCancelled is the cause (context.Cause) with which the context of a running
+// step ends when the operation is cancelled. A context that ends with another
+// cause ends because the portal stops: the step then runs again later.
+var ErrCancelled = errors.New("the operation is being cancelled")
 
 // timeoutError ends an attempt that took too long.
 type timeoutError struct {
@@ -30,9 +31,10 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// problemOf turns the error of a step into what people see. Faults are made for
-// people; of anything else they see only an id, under which the log has it.
-func (s *Service) problemOf(op *Operation, step string, err error) *Problem {
+// ProblemOf turns an error into what people see. Faults are made for people; of
+// anything else they see only an id, under which the log has it with about, the
+// log's key-value pairs.
+func (s *Service) ProblemOf(err error, about ...any) *Problem {
 	if f := fault.As(err); f != nil {
 		p := &Problem{Code: f.Code, What: f.What, Why: f.Why, Remedy: f.Remedy}
 		for _, field := range f.Fields {
@@ -53,18 +55,22 @@ func (s *Service) problemOf(op *Operation, step string, err error) *Problem {
 		}
 	}
 	id := s.NewID()
-	attrs := []any{"id", id, "operation", op.ID, "kind", op.Kind, "step", step, "error", err}
+	attrs := append([]any{"id", id, "error", err}, about...)
 	var p *panicError
 	if errors.As(err, &p) {
 		attrs = append(attrs, "stack", string(p.stack))
 	}
-	s.log().Error("a step failed with an internal error", attrs...)
+	s.log().Error("internal error", attrs...)
 	return &Problem{
 		Code:   "internal",
 		What:   "Internal error",
 		Why:    "the portal met something unforeseen; its log has the details under " + id,
 		Remedy: "Try again. If it stays, report it with the id.",
 	}
+}
+
+func (s *Service) problemOf(op *Operation, step string, err error) *Problem {
+	return s.ProblemOf(err, "operation", op.ID, "kind", op.Kind, "step", step)
 }
 
 // text is the problem in one line, for the record of attempts.

@@ -116,7 +116,7 @@ func (x *execution) run(ctx context.Context) error {
 		}
 	}
 	err := x.finish(ctx, Succeeded, nil)
-	if errors.Is(err, errCancelled) {
+	if errors.Is(err, ErrCancelled) {
 		return x.takeBack(ctx, len(x.plan)-1)
 	}
 	return err
@@ -235,7 +235,7 @@ func (s *Service) insist(ctx context.Context, fn func(ctx context.Context) error
 // passing tells whether the error is about the store, not about what was to be
 // stored.
 func passing(err error) bool {
-	if errors.Is(err, errCancelled) {
+	if errors.Is(err, ErrCancelled) {
 		return false
 	}
 	switch fault.KindOf(err) {

@@ -2,10 +2,8 @@ package operation
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/event"
@@ -173,6 +171,33 @@ func (x *execution) cross(ctx context.Context, i int) (*Operation, error) {
 	return out, err
 }
 
+// gate is enter for the middle of a step: it lets through unless the operation
+// is paused or is to be.
+func (x *execution) gate(ctx context.Context) error {
+	for {
+		op, err := x.s.load(ctx, x.id)
+		if err != nil || op.State != Paused && op.Request != requestPause {
+			return err
+		}
+		if op.State != Paused {
+			err := x.record(ctx, func(_ context.Context, op *Operation) ([]event.Event, error) {
+				if op.State == Running && op.Request == requestPause {
+					op.State, op.Request = Paused, ""
+				}
+				return nil, nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-x.wake:
+		}
+	}
+}
+
 // leave writes down how an attempt ended, and tells whether there is to be
 // another one.
 func (x *execution) leave(ctx context.Context, i int, r *run, a Attempt, cause error, final bool) (more bool, err error) {
@@ -196,7 +221,7 @@ func (x *execution) leave(ctx context.Context, i int, r *run, a Attempt, cause e
 				op.Result = result
 			}
 		case op.State == Cancelling:
-			st.State, a.Error = StepCancelled, errCancelled.Error()
+			st.State, a.Error = StepCancelled, ErrCancelled.Error()
 		case final:
 			x.fail(op, st, problem)
 		default:
@@ -255,7 +280,7 @@ func (x *execution) attempt(ctx context.Context, def StepDef, fn func(context.Co
 		go func() {
 			select {
 			case <-x.cancelled:
-				end(errCancelled)
+				end(ErrCancelled)
 			case <-finished:
 			}
 		}()
@@ -304,68 +329,4 @@ func (x *execution) attempts(ctx context.Context, step string, undo bool) ([]Att
 		return err
 	})
 	return list, err
-}
-
-// run is one attempt as its step sees it.
-type run struct {
-	x     *execution
-	index int
-	op    *Operation
-	undo  bool
-	// problem is what the attempt's error was turned into, so that it is logged
-	// once even if storing it takes several tries.
-	problem *Problem
-
-	mu     sync.Mutex
-	detail string
-	result json.RawMessage
-}
-
-func (x *execution) newRun(op *Operation, i int) *run {
-	return &run{x: x, index: i, op: op, detail: op.Steps[i].Detail}
-}
-
-func (r *run) Operation() *Operation { return r.op }
-
-func (r *run) Key() string { return r.x.id + "/" + r.x.plan[r.index].Name }
-
-func (r *run) Detail(ctx context.Context, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if text == r.detail {
-		return
-	}
-	r.detail = text
-	_, err := r.x.s.change(context.WithoutCancel(ctx), r.x.id, func(ctx context.Context, op *Operation) ([]event.Event, error) {
-		st := op.Steps[r.index]
-		st.Detail = text
-		return nil, r.x.s.Store.SaveStep(ctx, r.x.id, r.index, st)
-	})
-	if err != nil {
-		// The step does not depend on being watched.
-		r.x.s.log().Warn("could not store what a step is doing", "operation", r.x.id, "error", err)
-	}
-}
-
-func (r *run) Result(v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.result = data
-	return nil
-}
-
-func (r *run) last() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.detail
-}
-
-func (r *run) stored() json.RawMessage {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.result
 }
