@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// tokens is auth.TokenStore.
+type tokens struct{ s *Store }
+
+type tokenRow struct {
+	bun.BaseModel `bun:"table:tokens"`
+
+	ID         string `bun:"id,pk"`
+	Name       string
+	Role       string
+	Hash       string
+	CreatedBy  string
+	CreatedAt  int64
+	ExpiresAt  *int64
+	LastUsedAt *int64
+	RevokedAt  *int64
+}
+
+func (r tokenRow) token() auth.Token {
+	return auth.Token{
+		ID: r.ID, Name: r.Name, Role: auth.Role(r.Role), Hash: r.Hash, CreatedBy: r.CreatedBy, CreatedAt: moment(r.CreatedAt),
+		ExpiresAt: momentOf(r.ExpiresAt), LastUsedAt: momentOf(r.LastUsedAt), RevokedAt: momentOf(r.RevokedAt),
+	}
+}
+
+// CreateToken stores a new token.
+func (st tokens) CreateToken(ctx context.Context, t auth.Token) error {
+	row := tokenRow{
+		ID: t.ID, Name: t.Name, Role: string(t.Role), Hash: t.Hash, CreatedBy: t.CreatedBy, CreatedAt: micros(t.CreatedAt),
+		ExpiresAt: microsOf(t.ExpiresAt), LastUsedAt: microsOf(t.LastUsedAt), RevokedAt: microsOf(t.RevokedAt),
+	}
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+		if err == nil && stored == 0 {
+			return fault.New(fault.Conflict, "token.taken", "There is a token named %q already", clean(t.Name)).
+				Do("Choose another name, or revoke the token that has it.")
+		}
+		return err
+	})
+}
+
+// TokenByHash finds by the hash of the secret.
+func (st tokens) TokenByHash(ctx context.Context, hash string) (*auth.Token, error) {
+	return st.one(ctx, "hash = ?", hash)
+}
+
+// Token finds by id.
+func (st tokens) Token(ctx context.Context, id string) (*auth.Token, error) {
+	return st.one(ctx, "id = ?", id)
+}
+
+func (st tokens) one(ctx context.Context, where, value string) (*auth.Token, error) {
+	var row tokenRow
+	err := st.s.db(ctx).NewSelect().Model(&row).Where(where, value).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, noToken()
+	}
+	if err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	t := row.token()
+	return &t, nil
+}
+
+func noToken() error { return fault.New(fault.NotFound, "token.not_found", "There is no such token") }
+
+// Tokens lists newest first.
+func (st tokens) Tokens(ctx context.Context, after string, limit int) ([]auth.Token, string, error) {
+	from, err := parseCursor("tokens", after)
+	if err != nil {
+		return nil, "", err
+	}
+	limit = bounded(limit)
+	var rows []tokenRow
+	q := st.s.db(ctx).NewSelect().Model(&rows).Limit(int64(limit) + 1)
+	if err := newestFirst(q, from, "created_at").Scan(ctx); err != nil {
+		return nil, "", st.s.explain(ctx, err)
+	}
+	rows, next := cut(rows, limit, func(r tokenRow) cursor { return cursor{List: "tokens", Num: r.CreatedAt, ID: r.ID} })
+	list := make([]auth.Token, len(rows))
+	for i, r := range rows {
+		list[i] = r.token()
+	}
+	return list, next, nil
+}
+
+// RevokeToken ends a token. One that was revoked before stays revoked since then.
+func (st tokens) RevokeToken(ctx context.Context, id string, at time.Time) error {
+	return st.set(ctx, id, "revoked_at = coalesce(revoked_at, ?)", at)
+}
+
+// TouchToken notes that a token was used.
+func (st tokens) TouchToken(ctx context.Context, id string, at time.Time) error {
+	return st.set(ctx, id, "last_used_at = ?", at)
+}
+
+func (st tokens) set(ctx context.Context, id, assignment string, at time.Time) error {
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewUpdate().Model((*tokenRow)(nil)).Set(assignment, micros(at)).Where("id = ?", id).Exec(ctx))
+		if err == nil && stored == 0 {
+			return noToken()
+		}
+		return err
+	})
+}
+
+// credentials is auth.CredentialStore.
+type credentials struct{ s *Store }
+
+type credentialRow struct {
+	bun.BaseModel `bun:"table:credentials"`
+
+	AgentID   string `bun:"agent_id,pk"`
+	Hash      string
+	CreatedAt int64
+}
+
+// PutCredential stores the credential of an agent in the place of the one it had.
+func (st credentials) PutCredential(ctx context.Context, c auth.Credential) error {
+	row := credentialRow{AgentID: c.AgentID, Hash: c.Hash, CreatedAt: micros(c.CreatedAt)}
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		_, err := db.NewInsert().Model(&row).On("CONFLICT (agent_id) DO UPDATE").
+			Set("hash = EXCLUDED.hash").Set("created_at = EXCLUDED.created_at").Exec(ctx)
+		return ofAgent(c.AgentID, err)
+	})
+}
+
+// CredentialOf gives the credential of an agent.
+func (st credentials) CredentialOf(ctx context.Context, agentID string) (*auth.Credential, error) {
+	var row credentialRow
+	err := st.s.db(ctx).NewSelect().Model(&row).Where("agent_id = ?", agentID).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.New(fault.NotFound, "credential.not_found", "The agent %q has no credential", clean(agentID))
+	}
+	if err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	return &auth.Credential{AgentID: row.AgentID, Hash: row.Hash, CreatedAt: moment(row.CreatedAt)}, nil
+}
+
+// DeleteCredential removes it; no error if there is none.
+func (st credentials) DeleteCredential(ctx context.Context, agentID string) error {
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		_, err := db.NewDelete().Model((*credentialRow)(nil)).Where("agent_id = ?", agentID).Exec(ctx)
+		return err
+	})
+}

@@ -1,0 +1,338 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// agents is agent.Store.
+type agents struct{ s *Store }
+
+// agentRow is what lists filter and sort by; the spec is in specRow.
+type agentRow struct {
+	bun.BaseModel `bun:"table:agents,alias:a"`
+
+	ID               string `bun:"id,pk"`
+	IDKey            string
+	Name             string
+	NameKey          string
+	Tier             int
+	Domain           string
+	Runtime          string
+	Template         string
+	CustomerID       string
+	Revision         int
+	DeployedRevision int
+	State            string
+	Health           string
+	HealthReason     string
+	LockVersion      int64
+	ActiveOperation  string
+	Failure          string
+	CreatedAt        int64
+	UpdatedAt        int64
+}
+
+type specRow struct {
+	bun.BaseModel `bun:"table:agent_specs"`
+
+	AgentID string `bun:"agent_id,pk"`
+	Spec    string
+}
+
+type searchRow struct {
+	bun.BaseModel `bun:"table:agent_search"`
+
+	AgentID string `bun:"agent_id,pk"`
+	Words   string
+}
+
+type labelRow struct {
+	bun.BaseModel `bun:"table:agent_labels"`
+
+	AgentID string `bun:"agent_id,pk"`
+	Name    string `bun:"name,pk"`
+	Value   string
+}
+
+type dependencyRow struct {
+	bun.BaseModel `bun:"table:agent_dependencies"`
+
+	AgentID string `bun:"agent_id,pk"`
+	Place   int    `bun:"place,pk"`
+	Needs   string
+}
+
+// fold makes ids, names and searches meet whatever their case. Go does it, for
+// the two databases do not agree on it.
+func fold(s string) string { return strings.ToLower(clean(s)) }
+
+func rowOf(a *agent.Agent) (agentRow, error) {
+	failure, err := encodeOptional(a.Failure)
+	return agentRow{
+		ID: a.ID, IDKey: fold(a.ID), Name: a.Spec.Name, NameKey: fold(a.Spec.Name),
+		Tier: a.Spec.Tier, Domain: a.Spec.Domain, Runtime: a.Spec.Runtime, Template: a.Spec.Template,
+		CustomerID: a.Spec.CustomerID, Revision: a.Revision, DeployedRevision: a.DeployedRevision,
+		State: string(a.State), Health: string(a.Health), HealthReason: a.HealthReason,
+		LockVersion: a.LockVersion, ActiveOperation: a.ActiveOperation, Failure: failure,
+		CreatedAt: micros(a.CreatedAt), UpdatedAt: micros(a.UpdatedAt),
+	}, err
+}
+
+func (r agentRow) agent(spec string) (*agent.Agent, error) {
+	a := &agent.Agent{
+		ID: r.ID, Revision: r.Revision, DeployedRevision: r.DeployedRevision,
+		State: agent.State(r.State), Health: agent.Health(r.Health), HealthReason: r.HealthReason,
+		LockVersion: r.LockVersion, ActiveOperation: r.ActiveOperation,
+		CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+	}
+	var err error
+	if a.Failure, err = decodeOptional[agent.Failure](r.Failure); err != nil {
+		return nil, err
+	}
+	return a, decode(spec, &a.Spec)
+}
+
+func noAgent(id string) error {
+	return fault.New(fault.NotFound, "agent.not_found", "There is no agent %q", clean(id)).
+		Do("List the agents to see their ids.")
+}
+
+func agentTaken(what, value string) error {
+	return fault.New(fault.Conflict, "agent."+what+"_taken", "There is an agent with the %s %q already", what, clean(value)).
+		Do("Choose another %s, or change the agent that has it.", what)
+}
+
+// ofAgent says which agent is missing where the database says that something is.
+func ofAgent(id string, err error) error {
+	if err != nil && classify(err) == orphan {
+		return noAgent(id)
+	}
+	return err
+}
+
+// Create stores a new agent with its first revision.
+func (st agents) Create(ctx context.Context, a *agent.Agent, rev agent.Revision) error {
+	row, err := rowOf(a)
+	if err != nil {
+		return st.s.explain(ctx, err)
+	}
+	row.LockVersion = 1
+	if rev.AgentID == "" {
+		rev.AgentID = a.ID
+	}
+	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+		if err != nil {
+			return err
+		}
+		if stored == 0 {
+			return whichTaken(ctx, db, row)
+		}
+		spec, err := encode(a.Spec)
+		if err != nil {
+			return err
+		}
+		if _, err := db.NewInsert().Model(&specRow{AgentID: a.ID, Spec: spec}).Exec(ctx); err != nil {
+			return err
+		}
+		if err := putIndex(ctx, db, a); err != nil {
+			return err
+		}
+		return addRevision(ctx, db, rev)
+	})
+	if err == nil {
+		a.LockVersion = 1
+	}
+	return err
+}
+
+func whichTaken(ctx context.Context, db bun.IDB, row agentRow) error {
+	n, err := db.NewSelect().Model((*agentRow)(nil)).Where("id_key = ?", row.IDKey).Count(ctx)
+	switch {
+	case err != nil:
+		return err
+	case n > 0:
+		return agentTaken("id", row.ID)
+	}
+	return agentTaken("name", row.Name)
+}
+
+// putIndex stores what is found through a spec: words, labels, dependencies.
+func putIndex(ctx context.Context, db bun.IDB, a *agent.Agent) error {
+	for _, old := range []any{(*searchRow)(nil), (*labelRow)(nil), (*dependencyRow)(nil)} {
+		if _, err := db.NewDelete().Model(old).Where("agent_id = ?", a.ID).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	words := strings.Join([]string{a.ID, a.Spec.Name, a.Spec.DisplayName, a.Spec.Description}, "\n")
+	if _, err := db.NewInsert().Model(&searchRow{AgentID: a.ID, Words: fold(words)}).Exec(ctx); err != nil {
+		return err
+	}
+	labels := make([]labelRow, 0, len(a.Spec.Labels))
+	for name, value := range a.Spec.Labels {
+		labels = append(labels, labelRow{AgentID: a.ID, Name: name, Value: value})
+	}
+	if len(labels) > 0 {
+		if _, err := db.NewInsert().Model(&labels).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	needs := make([]dependencyRow, 0, len(a.Spec.Dependencies))
+	for i, name := range a.Spec.Dependencies {
+		needs = append(needs, dependencyRow{AgentID: a.ID, Place: i, Needs: name})
+	}
+	if len(needs) > 0 {
+		if _, err := db.NewInsert().Model(&needs).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get finds by id, or by name.
+func (st agents) Get(ctx context.Context, id string) (*agent.Agent, error) {
+	var row agentRow
+	key := fold(id)
+	db := st.s.db(ctx)
+	err := db.NewSelect().Model(&row).Where("id_key = ? OR name_key = ?", key, key).
+		OrderExpr("CASE WHEN id_key = ? THEN 0 ELSE 1 END", key).Limit(1).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, noAgent(id)
+	}
+	if err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	list, err := st.withSpecs(ctx, db, []agentRow{row})
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 { // deleted between the two reads
+		return nil, noAgent(id)
+	}
+	return list[0], nil
+}
+
+// withSpecs makes agents of rows. One that was deleted since is left out.
+func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]*agent.Agent, error) {
+	list := make([]*agent.Agent, 0, len(rows))
+	if len(rows) == 0 {
+		return list, nil
+	}
+	ids := make([]string, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	var found []specRow
+	if err := db.NewSelect().Model(&found).Where("agent_id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	specs := make(map[string]string, len(found))
+	for _, f := range found {
+		specs[f.AgentID] = f.Spec
+	}
+	for _, r := range rows {
+		spec, ok := specs[r.ID]
+		if !ok {
+			continue
+		}
+		a, err := r.agent(spec)
+		if err != nil {
+			return nil, st.s.explain(ctx, err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// Save stores a's fields if nobody has stored others since it was read.
+func (st agents) Save(ctx context.Context, a *agent.Agent) error {
+	row, err := rowOf(a)
+	if err != nil {
+		return st.s.explain(ctx, err)
+	}
+	spec, err := encode(a.Spec)
+	if err != nil {
+		return st.s.explain(ctx, err)
+	}
+	row.LockVersion++
+	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").
+			Where("id = ? AND lock_version = ?", a.ID, a.LockVersion).
+			Where("NOT EXISTS (SELECT 1 FROM agents AS o WHERE o.name_key = ? AND o.id <> ?)", row.NameKey, a.ID).
+			Exec(ctx))
+		if err != nil {
+			return err
+		}
+		if stored == 0 {
+			return whyNotSaved(ctx, db, a)
+		}
+		changed, err := affected(db.NewUpdate().Model((*specRow)(nil)).Set("spec = ?", spec).
+			Where("agent_id = ? AND spec <> ?", a.ID, spec).Exec(ctx))
+		if err != nil || changed == 0 {
+			return err
+		}
+		return putIndex(ctx, db, a)
+	})
+	if err == nil {
+		a.LockVersion++
+	}
+	return err
+}
+
+func whyNotSaved(ctx context.Context, db bun.IDB, a *agent.Agent) error {
+	var row agentRow
+	err := db.NewSelect().Model(&row).Where("id = ?", a.ID).Scan(ctx)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return noAgent(a.ID)
+	case err != nil:
+		return err
+	case row.LockVersion != a.LockVersion:
+		return fault.New(fault.Stale, "agent.stale", "The agent %q was changed by somebody else meanwhile", a.ID).
+			Because("its version is %d by now, not %d", row.LockVersion, a.LockVersion).
+			Do("Read it again, and repeat the change if it still makes sense.").
+			With("resource_version", row.LockVersion)
+	}
+	return agentTaken("name", a.Spec.Name)
+}
+
+// SaveHealth stores health and reason alone.
+func (st agents) SaveHealth(ctx context.Context, id string, h agent.Health, reason string, at time.Time) error {
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewUpdate().Model((*agentRow)(nil)).
+			Set("health = ?", string(h)).Set("health_reason = ?", reason).Set("updated_at = ?", micros(at)).
+			Where("id = ?", id).Exec(ctx))
+		if err == nil && stored == 0 {
+			return noAgent(id)
+		}
+		return err
+	})
+}
+
+// Delete removes an agent and all that hangs on it.
+func (st agents) Delete(ctx context.Context, id string) error {
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		gone, err := affected(db.NewDelete().Model((*agentRow)(nil)).Where("id = ?", id).Exec(ctx))
+		if err == nil && gone == 0 {
+			return noAgent(id)
+		}
+		return err
+	})
+}
+
+// affected gives the number of rows that a statement changed.
+func affected(res sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}

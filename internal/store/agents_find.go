@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// agentSort is a column that agents can be sorted by, and how a cursor names a
+// row's place in that order.
+type agentSort struct {
+	column string
+	place  func(r agentRow) cursor
+}
+
+var agentSorts = map[string]agentSort{
+	"name":       {"name_key", func(r agentRow) cursor { return cursor{Text: r.NameKey} }},
+	"id":         {"id_key", func(r agentRow) cursor { return cursor{Text: r.IDKey} }},
+	"state":      {"state", func(r agentRow) cursor { return cursor{Text: r.State} }},
+	"health":     {"health", func(r agentRow) cursor { return cursor{Text: r.Health} }},
+	"tier":       {"tier", func(r agentRow) cursor { return cursor{Num: int64(r.Tier)} }},
+	"created_at": {"created_at", func(r agentRow) cursor { return cursor{Num: r.CreatedAt} }},
+	"updated_at": {"updated_at", func(r agentRow) cursor { return cursor{Num: r.UpdatedAt} }},
+}
+
+// Find gives one page.
+func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
+	name, descending := strings.CutPrefix(q.Sort, "-")
+	if name == "" {
+		name = "name"
+	}
+	sort, ok := agentSorts[name]
+	if !ok {
+		return agent.Page{}, fault.New(fault.Invalid, "agent.bad_sort", "Agents can't be sorted by %q", clean(name)).
+			At(fault.Field{Path: "sort", Message: `must be name, id, state, health, tier, updated_at or created_at, "-" before it reverses`})
+	}
+	list := "agents/" + q.Sort
+	after, err := parseCursor(list, q.Cursor)
+	if err != nil {
+		return agent.Page{}, err
+	}
+	db := st.s.db(ctx)
+	all := db.NewSelect().Model((*agentRow)(nil))
+	if err := st.filter(all, q); err != nil {
+		return agent.Page{}, err
+	}
+	total, err := all.Count(ctx)
+	if err != nil {
+		return agent.Page{}, st.s.explain(ctx, err)
+	}
+	limit := bounded(q.Limit)
+	var rows []agentRow
+	page := db.NewSelect().Model(&rows).Limit(int64(limit) + 1)
+	if err := st.filter(page, q); err != nil {
+		return agent.Page{}, err
+	}
+	if err := sort.order(page, after, descending).Scan(ctx); err != nil {
+		return agent.Page{}, st.s.explain(ctx, err)
+	}
+	rows, next := cut(rows, limit, func(r agentRow) cursor {
+		c := sort.place(r)
+		c.List, c.ID = list, r.ID
+		return c
+	})
+	found, err := st.withSpecs(ctx, db, rows)
+	return agent.Page{Agents: found, Next: next, Total: int(total)}, err
+}
+
+// order sorts by the column and then the id, and goes on after the cursor.
+func (o agentSort) order(q *bun.SelectQuery, after *cursor, descending bool) *bun.SelectQuery {
+	compare, direction := bun.Safe(">"), bun.Safe("ASC")
+	if descending {
+		compare, direction = "<", "DESC"
+	}
+	if after != nil {
+		var value any = after.Num
+		if o.place(agentRow{NameKey: "x", IDKey: "x", State: "x", Health: "x"}).Text != "" {
+			value = after.Text
+		}
+		q = q.Where("(a.?, a.id) ? (?, ?)", bun.Ident(o.column), compare, value, after.ID)
+	}
+	return q.OrderExpr("a.? ?, a.id ?", bun.Ident(o.column), direction, direction)
+}
+
+// filter adds the conditions of the query.
+func (st agents) filter(sel *bun.SelectQuery, q agent.Query) error {
+	if len(q.IDs) > 0 {
+		keys := make([]string, len(q.IDs))
+		for i, id := range q.IDs {
+			keys[i] = fold(id)
+		}
+		sel.Where("(a.id_key IN (?) OR a.name_key IN (?))", bun.List(keys), bun.List(keys))
+	}
+	anyOf(sel, "state", q.States)
+	anyOf(sel, "health", q.Healths)
+	anyOf(sel, "tier", q.Tiers)
+	anyOf(sel, "domain", q.Domains)
+	anyOf(sel, "runtime", q.Runtimes)
+	anyOf(sel, "template", q.Templates)
+	if q.CustomerID != "" {
+		sel.Where("a.customer_id = ?", q.CustomerID)
+	}
+	if q.Search != "" {
+		sel.Where("a.id IN (SELECT agent_id FROM agent_search WHERE ?(words, ?) > 0)", st.s.backend.find(), fold(q.Search))
+	}
+	for _, r := range q.Selector {
+		if err := require(sel, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func anyOf[T any](sel *bun.SelectQuery, column string, values []T) {
+	if len(values) > 0 {
+		sel.Where("a.? IN (?)", bun.Ident(column), bun.List(values))
+	}
+}
+
+// require adds one term of a label selector. As in Kubernetes, != and notin
+// also hold for an agent that does not have the label.
+func require(sel *bun.SelectQuery, r agent.Requirement) error {
+	const has = "a.id IN (SELECT agent_id FROM agent_labels WHERE name = ?"
+	switch r.Op {
+	case "=", "==", "in":
+		sel.Where(has+" AND value IN (?))", r.Key, bun.List(r.Values))
+	case "!=", "notin":
+		sel.Where("NOT "+has+" AND value IN (?))", r.Key, bun.List(r.Values))
+	case "exists":
+		sel.Where(has+")", r.Key)
+	case "!exists":
+		sel.Where("NOT "+has+")", r.Key)
+	default:
+		return fault.New(fault.Invalid, "agent.bad_selector", "The label selector can't be read").
+			At(fault.Field{Path: "selector", Message: fmt.Sprintf("%q is not one of = != in notin exists !exists", clean(r.Op))})
+	}
+	return nil
+}
+
+// Dependencies gives the declared edges of the whole fleet.
+func (st agents) Dependencies(ctx context.Context) (map[string][]string, error) {
+	var edges []struct{ Name, Needs string }
+	err := st.s.db(ctx).NewRaw("SELECT a.name, d.needs FROM agent_dependencies AS d JOIN agents AS a ON a.id = d.agent_id ORDER BY d.agent_id, d.place").
+		Scan(ctx, &edges)
+	if err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	out := map[string][]string{}
+	for _, e := range edges {
+		out[e.Name] = append(out[e.Name], e.Needs)
+	}
+	return out, nil
+}
+
+// Counts gives the number of agents by state and by health.
+func (st agents) Counts(ctx context.Context) (map[agent.State]int, map[agent.Health]int, error) {
+	var groups []struct {
+		State, Health string
+		N             int
+	}
+	err := st.s.db(ctx).NewRaw("SELECT state, health, count(*) AS n FROM agents GROUP BY state, health").Scan(ctx, &groups)
+	if err != nil {
+		return nil, nil, st.s.explain(ctx, err)
+	}
+	states, healths := map[agent.State]int{}, map[agent.Health]int{}
+	for _, g := range groups {
+		states[agent.State(g.State)] += g.N
+		healths[agent.Health(g.Health)] += g.N
+	}
+	return states, healths, nil
+}

@@ -1,0 +1,185 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/audit"
+)
+
+// walkBatch is how many entries are read at once on a walk.
+const walkBatch = 500
+
+// auditLog is audit.Store.
+type auditLog struct{ s *Store }
+
+type entryRow struct {
+	bun.BaseModel `bun:"table:audit_entries"`
+
+	Seq     int64 `bun:"seq,pk"`
+	At      int64
+	Actor   string
+	Role    string
+	Origin  string
+	Action  string
+	Target  string
+	Outcome string
+	Reason  string
+	Request string
+	Before  string
+	After   string
+	Prev    string
+	Hash    string
+}
+
+func (r entryRow) entry() audit.Entry {
+	return audit.Entry{
+		Seq: r.Seq, At: moment(r.At), Actor: r.Actor, Role: r.Role, From: r.Origin, Action: r.Action, Target: r.Target,
+		Outcome: audit.Outcome(r.Outcome), Reason: r.Reason, Request: r.Request,
+		Before: raw(r.Before), After: raw(r.After), Prev: r.Prev, Hash: r.Hash,
+	}
+}
+
+// storable gives the entry exactly as it will be read again, for that is what
+// must be hashed.
+func (st auditLog) storable(e audit.Entry) audit.Entry {
+	if e.At.IsZero() {
+		e.At = st.s.now()
+	}
+	e.At = moment(micros(e.At))
+	for _, text := range []*string{&e.Actor, &e.Role, &e.From, &e.Action, &e.Target, (*string)(&e.Outcome), &e.Reason, &e.Request} {
+		*text = clean(*text)
+	}
+	for _, data := range []*json.RawMessage{&e.Before, &e.After} {
+		*data = raw(clean(string(*data)))
+	}
+	return e
+}
+
+// Append numbers, links, hashes and stores the entry.
+func (st auditLog) Append(ctx context.Context, e audit.Entry) error {
+	e = st.storable(e)
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		// The update holds the head against other writers until the commit.
+		err := db.NewRaw("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash").Scan(ctx, &e.Seq, &e.Prev)
+		if err != nil {
+			return err
+		}
+		e.Hash = audit.HashOf(e)
+		row := entryRow{
+			Seq: e.Seq, At: micros(e.At), Actor: e.Actor, Role: e.Role, Origin: e.From, Action: e.Action, Target: e.Target,
+			Outcome: string(e.Outcome), Reason: e.Reason, Request: e.Request, Before: string(e.Before), After: string(e.After),
+			Prev: e.Prev, Hash: e.Hash,
+		}
+		if _, err := db.NewInsert().Model(&row).Exec(ctx); err != nil {
+			return err
+		}
+		_, err = db.NewRaw("UPDATE audit_head SET hash = ? WHERE id = 1", e.Hash).Exec(ctx)
+		return err
+	})
+}
+
+// Find lists newest first.
+func (st auditLog) Find(ctx context.Context, q audit.Query) ([]audit.Entry, string, error) {
+	after, err := parseCursor("audit", q.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	limit := bounded(q.Limit)
+	var rows []entryRow
+	sel := st.s.db(ctx).NewSelect().Model(&rows).Order("seq DESC").Limit(int64(limit) + 1)
+	if after != nil {
+		sel.Where("seq < ?", after.Num)
+	}
+	st.filter(sel, q)
+	if err := sel.Scan(ctx); err != nil {
+		return nil, "", st.s.explain(ctx, err)
+	}
+	rows, next := cut(rows, limit, func(r entryRow) cursor { return cursor{List: "audit", Num: r.Seq} })
+	list := make([]audit.Entry, len(rows))
+	for i, r := range rows {
+		list[i] = r.entry()
+	}
+	return list, next, nil
+}
+
+// filter adds the conditions of the query.
+func (st auditLog) filter(sel *bun.SelectQuery, q audit.Query) {
+	if q.Actor != "" {
+		sel.Where("actor = ?", q.Actor)
+	}
+	if q.Outcome != "" {
+		sel.Where("outcome = ?", string(q.Outcome))
+	}
+	if q.Action != "" {
+		matchAny(sel, "action", q.Action)
+	}
+	if q.Target != "" {
+		matchAny(sel, "target", q.Target)
+	}
+	if len(q.Targets) > 0 {
+		matchAny(sel, "target", q.Targets...)
+	}
+	if !q.Since.IsZero() {
+		sel.Where("at >= ?", micros(q.Since))
+	}
+	if !q.Until.IsZero() {
+		sel.Where("at < ?", micros(q.Until))
+	}
+	if q.Search != "" {
+		find, words := st.s.backend.find(), fold(q.Search)
+		sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
+			for _, column := range []string{"action", "target", "reason", "before", "after"} {
+				g.WhereOr("?(lower(?), ?) > 0", find, bun.Ident(column), words)
+			}
+			return g
+		})
+	}
+}
+
+// matchAny takes rows whose column is one of the patterns; one that ends in "*"
+// stands for all that begin so.
+func matchAny(sel *bun.SelectQuery, column string, patterns ...string) {
+	sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
+		for _, pattern := range patterns {
+			prefix, open := strings.CutSuffix(pattern, "*")
+			if open {
+				// Columns of this kind are sorted by bytes, and nothing comes after the last rune.
+				g.WhereOr("? >= ? AND ? < ?", bun.Ident(column), prefix, bun.Ident(column), prefix+"\U0010FFFF")
+			} else {
+				g.WhereOr("? = ?", bun.Ident(column), pattern)
+			}
+		}
+		return g
+	})
+}
+
+// Walk calls fn with each entry from seq on, oldest first. Nothing is held
+// open meanwhile, so fn may take its time and use the store.
+func (st auditLog) Walk(ctx context.Context, from int64, fn func(audit.Entry) error) error {
+	for {
+		var rows []entryRow
+		err := st.s.db(ctx).NewSelect().Model(&rows).Where("seq >= ?", from).Order("seq").Limit(walkBatch).Scan(ctx)
+		if err != nil {
+			return st.s.explain(ctx, err)
+		}
+		for _, r := range rows {
+			if err := fn(r.entry()); err != nil {
+				return err
+			}
+		}
+		if len(rows) < walkBatch {
+			return nil
+		}
+		from = rows[len(rows)-1].Seq + 1
+	}
+}
+
+// Head gives the number and hash that the chain should end with.
+func (st auditLog) Head(ctx context.Context) (seq int64, hash string, err error) {
+	err = st.s.db(ctx).NewRaw("SELECT seq, hash FROM audit_head WHERE id = 1").Scan(ctx, &seq, &hash)
+	return seq, hash, st.s.explain(ctx, err)
+}

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/txn"
+)
+
+// pruneBatch is how many events are removed in one transaction, so that
+// pruning never holds up other writes for long.
+const pruneBatch = 2000
+
+// events is event.Log.
+type events struct{ s *Store }
+
+type eventRow struct {
+	bun.BaseModel `bun:"table:events,alias:e"`
+
+	Seq     int64 `bun:"seq,pk"`
+	Type    string
+	AgentID string
+	Rooms   string
+	Actor   string
+	At      int64
+	Data    string
+}
+
+type roomRow struct {
+	bun.BaseModel `bun:"table:event_rooms"`
+
+	Room string `bun:"room,pk"`
+	Seq  int64  `bun:"seq,pk"`
+}
+
+// Append stores the events in the transaction in ctx and numbers them.
+func (st events) Append(ctx context.Context, list ...event.Event) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		var head int64
+		err := db.NewRaw("UPDATE event_head SET seq = seq + ? WHERE id = 1 RETURNING seq", len(list)).Scan(ctx, &head)
+		if err != nil {
+			return err
+		}
+		rows, rooms := make([]eventRow, len(list)), []roomRow{}
+		for i, e := range list {
+			seq := head - int64(len(list)-1-i)
+			if rows[i], err = st.row(e, seq); err != nil {
+				return err
+			}
+			for _, room := range slices.Compact(slices.Sorted(slices.Values(e.Rooms))) {
+				rooms = append(rooms, roomRow{Room: room, Seq: seq})
+			}
+		}
+		if _, err := db.NewInsert().Model(&rows).Exec(ctx); err != nil {
+			return err
+		}
+		if len(rooms) > 0 {
+			if _, err := db.NewInsert().Model(&rooms).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		txn.AfterCommit(ctx, func() { st.s.watch.grown(head) })
+		return st.s.backend.announce(ctx, db, head)
+	})
+}
+
+func (st events) row(e event.Event, seq int64) (eventRow, error) {
+	if e.At.IsZero() {
+		e.At = st.s.now()
+	}
+	rooms := ""
+	if len(e.Rooms) > 0 {
+		var err error
+		if rooms, err = encode(e.Rooms); err != nil {
+			return eventRow{}, err
+		}
+	}
+	return eventRow{Seq: seq, Type: string(e.Type), AgentID: e.AgentID, Rooms: rooms, Actor: e.Actor, At: micros(e.At), Data: string(e.Data)}, nil
+}
+
+func (r eventRow) event() (event.Event, error) {
+	e := event.Event{Seq: r.Seq, Type: event.Type(r.Type), AgentID: r.AgentID, Actor: r.Actor, At: moment(r.At), Data: raw(r.Data)}
+	if r.Rooms == "" {
+		return e, nil
+	}
+	return e, decode(r.Rooms, &e.Rooms)
+}
+
+// Find gives the selected events.
+func (st events) Find(ctx context.Context, q event.Query) ([]event.Event, error) {
+	limit := bounded(q.Limit)
+	var rows []eventRow
+	if len(q.Rooms) == 0 {
+		if err := st.selection(ctx, &rows, q, limit).Scan(ctx); err != nil {
+			return nil, st.s.explain(ctx, err)
+		}
+	}
+	// Room by room, each along its index, is quick wherever in the stream the
+	// rooms' events are.
+	for _, room := range slices.Compact(slices.Sorted(slices.Values(q.Rooms))) {
+		var some []eventRow
+		sel := st.selection(ctx, &some, q, limit).Join("JOIN event_rooms AS r ON r.seq = e.seq").Where("r.room = ?", room)
+		if err := sel.Scan(ctx); err != nil {
+			return nil, st.s.explain(ctx, err)
+		}
+		rows = append(rows, some...)
+	}
+	if len(q.Rooms) > 1 {
+		slices.SortFunc(rows, func(a, b eventRow) int {
+			if q.Newest {
+				a, b = b, a
+			}
+			return cmp.Compare(a.Seq, b.Seq)
+		})
+		rows = slices.CompactFunc(rows, func(a, b eventRow) bool { return a.Seq == b.Seq })
+		rows = rows[:min(limit, len(rows))]
+	}
+	list := make([]event.Event, len(rows))
+	for i, r := range rows {
+		e, err := r.event()
+		if err != nil {
+			return nil, st.s.explain(ctx, err)
+		}
+		list[i] = e
+	}
+	return list, nil
+}
+
+// selection has every condition of the query but the rooms.
+func (st events) selection(ctx context.Context, rows *[]eventRow, q event.Query, limit int) *bun.SelectQuery {
+	column, direction := "e.seq", bun.Safe("ASC")
+	if len(q.Rooms) > 0 {
+		column = "r.seq"
+	}
+	if q.Newest {
+		direction = "DESC"
+	}
+	sel := st.s.db(ctx).NewSelect().Model(rows).OrderExpr("? ?", bun.Ident(column), direction).Limit(int64(limit))
+	if q.After > 0 {
+		sel.Where("? > ?", bun.Ident(column), q.After)
+	}
+	if q.Before > 0 {
+		sel.Where("? < ?", bun.Ident(column), q.Before)
+	}
+	if len(q.Types) > 0 {
+		sel.Where("e.type IN (?)", bun.List(q.Types))
+	}
+	if len(q.AgentID) > 0 {
+		sel.Where("e.agent_id IN (?)", bun.List(q.AgentID))
+	}
+	return sel
+}
+
+// Bounds gives the smallest and the greatest number that are stored.
+func (st events) Bounds(ctx context.Context) (oldest, newest int64, err error) {
+	err = st.s.db(ctx).NewRaw("SELECT coalesce((SELECT min(seq) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0)").
+		Scan(ctx, &oldest, &newest)
+	return oldest, newest, st.s.explain(ctx, err)
+}
+
+// Watch gives a channel that receives after commits which appended events, also
+// those of other processes.
+func (st events) Watch() (<-chan struct{}, func()) { return st.s.watch.add() }
+
+// Prune removes events from the old end of the stream: those before the first
+// one that is not older than before, except the newest keep ones.
+func (st events) Prune(ctx context.Context, before time.Time, keep int) (int, error) {
+	_, newest, err := st.Bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	end := newest - int64(max(keep, 0)) + 1 // events from here on stay
+	var young *int64
+	err = st.s.db(ctx).NewSelect().Model((*eventRow)(nil)).ColumnExpr("min(seq)").Where("at >= ?", micros(before)).Scan(ctx, &young)
+	if err != nil {
+		return 0, st.s.explain(ctx, err)
+	}
+	if young != nil {
+		end = min(end, *young)
+	}
+	return st.s.batches(ctx, func(ctx context.Context, db bun.IDB) (int64, error) {
+		return affected(db.NewRaw("DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < ? ORDER BY seq LIMIT ?)", end, pruneBatch).Exec(ctx))
+	})
+}
+
+// batches removes rows a batch at a time until none is left, and counts them.
+func (s *Store) batches(ctx context.Context, remove func(ctx context.Context, db bun.IDB) (int64, error)) (int, error) {
+	removed := 0
+	for {
+		var n int64
+		err := s.change(ctx, func(ctx context.Context, db bun.IDB) (err error) {
+			n, err = remove(ctx, db)
+			return err
+		})
+		if err != nil {
+			return removed, err
+		}
+		removed += int(n)
+		if n < pruneBatch {
+			return removed, nil
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// history is agent.History.
+type history struct{ s *Store }
+
+type revisionRow struct {
+	bun.BaseModel `bun:"table:agent_revisions"`
+
+	AgentID   string `bun:"agent_id,pk"`
+	Number    int    `bun:"number,pk"`
+	Spec      string
+	CreatedBy string
+	Reason    string
+	CreatedAt int64
+}
+
+func (r revisionRow) revision() (agent.Revision, error) {
+	out := agent.Revision{AgentID: r.AgentID, Number: r.Number, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: moment(r.CreatedAt)}
+	return out, decode(r.Spec, &out.Spec)
+}
+
+type transitionRow struct {
+	bun.BaseModel `bun:"table:agent_states"`
+
+	ID            string `bun:"id,pk"`
+	AgentID       string
+	State         string
+	PreviousState string
+	Metadata      string
+	TriggeredBy   string
+	CreatedAt     int64
+}
+
+// AddRevision stores the next revision.
+func (st history) AddRevision(ctx context.Context, r agent.Revision) error {
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error { return addRevision(ctx, db, r) })
+}
+
+func addRevision(ctx context.Context, db bun.IDB, r agent.Revision) error {
+	spec, err := encode(r.Spec)
+	if err != nil {
+		return err
+	}
+	row := revisionRow{AgentID: r.AgentID, Number: r.Number, Spec: spec, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: micros(r.CreatedAt)}
+	stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+	if err == nil && stored == 0 {
+		return fault.New(fault.Conflict, "agent.revision_taken", "The agent %q has a revision %d already", r.AgentID, r.Number).
+			Do("Read the agent again, and repeat the change if it still makes sense.")
+	}
+	return ofAgent(r.AgentID, err)
+}
+
+// Revision gives one.
+func (st history) Revision(ctx context.Context, agentID string, number int) (*agent.Revision, error) {
+	var row revisionRow
+	err := st.s.db(ctx).NewSelect().Model(&row).Where("agent_id = ? AND number = ?", agentID, number).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.New(fault.NotFound, "agent.revision_not_found", "The agent %q has no revision %d", clean(agentID), number)
+	}
+	if err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	r, err := row.revision()
+	return &r, st.s.explain(ctx, err)
+}
+
+// Revisions lists newest first.
+func (st history) Revisions(ctx context.Context, agentID string, before, limit int) ([]agent.Revision, error) {
+	var rows []revisionRow
+	q := st.s.db(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Order("number DESC").Limit(int64(bounded(limit)))
+	if before > 0 {
+		q = q.Where("number < ?", before)
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	list := make([]agent.Revision, 0, len(rows))
+	for _, row := range rows {
+		r, err := row.revision()
+		if err != nil {
+			return nil, st.s.explain(ctx, err)
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// AddTransition appends to the history.
+func (st history) AddTransition(ctx context.Context, t agent.Transition) error {
+	if t.Metadata == nil {
+		t.Metadata = map[string]any{}
+	}
+	metadata, err := encode(t.Metadata)
+	if err != nil {
+		return st.s.explain(ctx, err)
+	}
+	row := transitionRow{
+		ID: t.ID, AgentID: t.AgentID, State: string(t.State), PreviousState: string(t.PreviousState),
+		Metadata: metadata, TriggeredBy: t.TriggeredBy, CreatedAt: micros(t.CreatedAt),
+	}
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		_, err := db.NewInsert().Model(&row).Exec(ctx)
+		return ofAgent(t.AgentID, err)
+	})
+}
+
+// Transitions lists newest first.
+func (st history) Transitions(ctx context.Context, agentID, after string, limit int) ([]agent.Transition, string, error) {
+	name := "transitions/" + agentID
+	from, err := parseCursor(name, after)
+	if err != nil {
+		return nil, "", err
+	}
+	limit = bounded(limit)
+	var rows []transitionRow
+	q := st.s.db(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Limit(int64(limit) + 1)
+	if err := newestFirst(q, from, "created_at").Scan(ctx); err != nil {
+		return nil, "", st.s.explain(ctx, err)
+	}
+	rows, next := cut(rows, limit, func(r transitionRow) cursor { return cursor{List: name, Num: r.CreatedAt, ID: r.ID} })
+	list := make([]agent.Transition, 0, len(rows))
+	for _, r := range rows {
+		t := agent.Transition{
+			ID: r.ID, AgentID: r.AgentID, State: agent.State(r.State), PreviousState: agent.State(r.PreviousState),
+			TriggeredBy: r.TriggeredBy, CreatedAt: moment(r.CreatedAt),
+		}
+		if err := decode(r.Metadata, &t.Metadata); err != nil {
+			return nil, "", st.s.explain(ctx, err)
+		}
+		list = append(list, t)
+	}
+	return list, next, nil
+}

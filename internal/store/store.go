@@ -1,0 +1,155 @@
+// Package store keeps everything the portal must not lose, in SQLite on this
+// machine or in PostgreSQL.
+//
+// There is one implementation of every Store interface of the domain, written
+// on bun, and both databases pass the same conformance suite (storetest). What
+// differs between them is in sqlite.go, postgres.go and dialect.go.
+//
+// Writes happen one after the other, on both databases: whatever runs in a Do
+// sees everything that was committed before and nothing that is committed
+// meanwhile. Reads outside of a Do run beside them.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/bulk"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/operation"
+)
+
+// Config says where the data is.
+type Config struct {
+	// Path is the file of the SQLite database; it and its directory are made if
+	// they are not there.
+	Path string
+	// URL is the address of a PostgreSQL database, "postgres://…"; it wins over Path.
+	URL string
+	// Now gives the time for what comes without one; time.Now if nil.
+	Now func() time.Time
+	// Log hears of trouble that no caller can be told of; discarded if nil.
+	Log *slog.Logger
+}
+
+// Store is the open database. It is safe for concurrent use.
+type Store struct {
+	now     func() time.Time
+	log     *slog.Logger
+	backend backend
+	write   *bun.DB       // one connection
+	read    *bun.DB       // several, which cannot write
+	writing chan struct{} // holds one value while a transaction runs
+	watch   *watch
+
+	mu     sync.Mutex
+	closed bool
+	lock   *sql.Conn // holds the advisory lock of Lock
+}
+
+// Open opens the database, makes it if it is new and brings it up to this
+// version. It returns faults: Unavailable if the database does not answer, is
+// damaged or cannot be written, Conflict if a newer portal made it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s, err := connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	s.watch = newWatch(s)
+	return s, nil
+}
+
+// connect opens the pools without looking at the schema.
+func connect(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{now: cfg.Now, log: cfg.Log, writing: make(chan struct{}, 1)}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.URL != "" {
+		return s, s.openPostgres(ctx, cfg.URL)
+	}
+	return s, s.openSQLite(ctx, cfg.Path)
+}
+
+// Close waits for the transaction in progress and closes the database. A
+// second Close returns nil.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	lock := s.lock
+	s.lock = nil
+	s.mu.Unlock()
+	s.watch.close()
+	var err error
+	if lock != nil {
+		err = lock.Close()
+	}
+	s.writing <- struct{}{} // never taken back: nothing is written after this
+	return errors.Join(err, s.closePools())
+}
+
+func (s *Store) closePools() error { return errors.Join(s.read.Close(), s.write.Close()) }
+
+// Ping tells whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var seq int64
+	err := s.read.NewRaw("SELECT seq FROM event_head WHERE id = 1").Scan(ctx, &seq)
+	return s.explain(ctx, err)
+}
+
+// Agents keeps agents.
+func (s *Store) Agents() agent.Store { return agents{s} }
+
+// History keeps revisions and transitions of agents.
+func (s *Store) History() agent.History { return history{s} }
+
+// Operations keeps operations.
+func (s *Store) Operations() operation.Store { return operations{s} }
+
+// Bulks keeps bulk operations.
+func (s *Store) Bulks() bulk.Store { return bulks{s} }
+
+// Audit keeps the audit log.
+func (s *Store) Audit() audit.Store { return auditLog{s} }
+
+// Tokens keeps API tokens.
+func (s *Store) Tokens() auth.TokenStore { return tokens{s} }
+
+// Credentials keeps the credentials of agents.
+func (s *Store) Credentials() auth.CredentialStore { return credentials{s} }
+
+// Links keeps sign-in links and sessions.
+func (s *Store) Links() auth.LinkStore { return links{s} }
+
+// Idempotency keeps the answers to repeated requests.
+func (s *Store) Idempotency() auth.IdempotencyStore { return replays{s} }
+
+// Instances keeps observed instances and ports.
+func (s *Store) Instances() fleet.InstanceStore { return instances{s} }
+
+// Health keeps probe results.
+func (s *Store) Health() health.Store { return results{s} }
+
+// Events keeps the stream of events.
+func (s *Store) Events() event.Log { return events{s} }
