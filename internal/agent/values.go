@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -94,18 +95,16 @@ func (p PortRef) MarshalJSON() ([]byte, error) {
 	if n, ok := p.Number(); ok {
 		return []byte(strconv.Itoa(n)), nil
 	}
-	return []byte(strconv.Quote(string(p))), nil
+	return json.Marshal(string(p))
 }
 
 // UnmarshalJSON reads a number or a string.
 func (p *PortRef) UnmarshalJSON(b []byte) error {
 	s := string(b)
 	if strings.HasPrefix(s, `"`) {
-		u, err := strconv.Unquote(s)
-		if err != nil {
-			return fmt.Errorf("%s is not a port", s)
+		if err := json.Unmarshal(b, &s); err != nil {
+			return fmt.Errorf("%s is not a port", b)
 		}
-		s = u
 	}
 	*p = PortRef(s)
 	return nil
