@@ -1,0 +1,167 @@
+package fleet
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// DataDirer is a Runtime that knows where, as its instances see it, the agent's
+// data directory is: the one that outlives instances.
+type DataDirer interface {
+	DataDir(agentID string) string
+}
+
+const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// outfit is what all instances of a revision have in common.
+type outfit struct {
+	a        *agent.Agent
+	spec     agent.Spec
+	revision int
+	vars     map[string]string // contract variables and secrets
+	command  []string          // of the built-in program; nil for any other
+}
+
+// outfit resolves the secrets and the credential. Faults: NotFound and Invalid
+// for secrets, with every one that is wrong.
+func (s *Service) outfit(ctx context.Context, a *agent.Agent, spec agent.Spec, revision int) (*outfit, error) {
+	vars := map[string]string{
+		"PATH": s.Path, "LANG": "C.UTF-8", "LOG_LEVEL": "info",
+	}
+	if s.Path == "" {
+		vars["PATH"] = usualPath
+	}
+	if err := s.resolve(ctx, spec, vars); err != nil {
+		return nil, err
+	}
+	token, err := s.Keys.Secret(ctx, a.ID)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(vars, map[string]string{
+		"AGENT_ID": a.ID, "AGENT_NAME": spec.Name, "AGENT_VERSION": spec.Version, "AGENT_DID": spec.DID,
+		"AGENT_DATA_DIR": "", "PORTAL_URL": s.PortalURL,
+		"QUEUE_URL": s.Broker.URL(), "QUEUE_USER": a.ID, "QUEUE_TOKEN": token,
+	})
+	if d, ok := s.Runtimes[runtimeName(spec)].(DataDirer); ok {
+		vars["AGENT_DATA_DIR"] = d.DataDir(a.ID)
+		vars["HOME"] = vars["AGENT_DATA_DIR"]
+	}
+	o := &outfit{a: a, spec: spec, revision: revision, vars: vars}
+	if spec.Template != "" {
+		if o.command, err = s.builtIn(spec.Template); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// resolve puts the values of the spec's secrets into vars.
+func (s *Service) resolve(ctx context.Context, spec agent.Spec, vars map[string]string) error {
+	var wrong []fault.Field
+	for _, name := range slices.Sorted(maps.Keys(spec.Secrets)) {
+		v, err := s.Secrets.Secret(ctx, spec.Secrets[name])
+		f := fault.As(err)
+		switch {
+		case err != nil && f == nil:
+			return err
+		case f != nil:
+			wrong = append(wrong, fault.Field{Path: "secrets." + name, Message: f.Error()})
+		default:
+			vars[name] = v
+		}
+	}
+	if len(wrong) > 0 {
+		return fault.New(fault.Invalid, "fleet.secret_missing", "The secrets of %s can't be read", spec.Name).
+			At(wrong...).Do("Put them where the references point, or correct the references.")
+	}
+	return nil
+}
+
+// builtIn gives the argv of a built-in agent program.
+func (s *Service) builtIn(template string) ([]string, error) {
+	if len(s.SelfCommand) == 0 || !slices.Contains(s.Templates, template) {
+		return nil, fault.New(fault.Invalid, "fleet.template_missing", "There is no built-in agent %q on this portal", template).
+			Do("Use one of the templates listed, or give a command.").With("templates", s.Templates)
+	}
+	return append(slices.Clone(s.SelfCommand), "agent", "run", template), nil
+}
+
+// instance gives the variables of one instance.
+func (o *outfit) instance(index, port int) map[string]string {
+	vars := maps.Clone(o.vars)
+	vars["AGENT_INSTANCE"] = InstanceID(o.a.ID, o.revision, index)
+	vars["PORT"] = strconv.Itoa(port)
+	return vars
+}
+
+// launch gives what the runtime needs to run one instance.
+func (o *outfit) launch(index, port int) (Launch, error) {
+	x, err := o.spec.Expand(o.instance(index, port))
+	if err != nil {
+		return Launch{}, err
+	}
+	l := Launch{
+		InstanceID: InstanceID(o.a.ID, o.revision, index), AgentID: o.a.ID, Revision: o.revision, Index: index,
+		Port: port, Command: x.Command, Args: x.Args, Image: o.spec.Image, Env: x.Env,
+		Resources: o.spec.Resources, Volumes: o.spec.Volumes, Restart: o.spec.Restart,
+		Grace: grace(o.spec),
+	}
+	if o.command != nil {
+		l.Command, l.Args = o.command[0], append(slices.Clone(o.command[1:]), x.Args...)
+	}
+	return l, nil
+}
+
+func grace(spec agent.Spec) time.Duration { return spec.StopTimeout.Or(agent.DefaultStopTimeout) }
+
+// probesFor gives the probes with their ports filled in for one instance. The
+// built-in agents answer for their health whether or not their spec says so.
+func probesFor(a *agent.Agent, spec agent.Spec, port int) (agent.Probes, error) {
+	p := spec.Probes
+	if spec.Template != "" && p.Liveness == nil && p.Readiness == nil {
+		p.Liveness = &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/health"}}
+		p.Readiness = &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/ready"}}
+	}
+	vars := maps.Clone(spec.Env)
+	if vars == nil {
+		vars = map[string]string{}
+	}
+	vars["PORT"], vars["AGENT_ID"] = strconv.Itoa(port), a.ID
+	var err error
+	for _, q := range []**agent.Probe{&p.Liveness, &p.Readiness} {
+		if *q, err = fill(*q, vars); err != nil {
+			return agent.Probes{}, err
+		}
+	}
+	return p, nil
+}
+
+// fill gives a copy of the probe with its port as a number.
+func fill(p *agent.Probe, vars map[string]string) (*agent.Probe, error) {
+	if p == nil {
+		return nil, nil
+	}
+	c := *p
+	switch {
+	case p.HTTP != nil:
+		n, err := p.HTTP.Port.Resolve(vars)
+		if err != nil {
+			return nil, err
+		}
+		c.HTTP = &agent.HTTPProbe{Path: p.HTTP.Path, Port: agent.PortRef(strconv.Itoa(n))}
+	case p.TCP != nil:
+		n, err := p.TCP.Port.Resolve(vars)
+		if err != nil {
+			return nil, err
+		}
+		c.TCP = &agent.TCPProbe{Port: agent.PortRef(strconv.Itoa(n))}
+	}
+	return &c, nil
+}

@@ -1,0 +1,189 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/queue"
+)
+
+// Impact is what an action would touch, for the question "are you sure?".
+type Impact struct {
+	AgentID string       `json:"agent_id"`
+	Action  agent.Action `json:"action"`
+	// Allowed says whether the agent's state allows the action now.
+	Allowed bool `json:"allowed"`
+	// Dependants are the names of the running agents that depend on this one.
+	Dependants []string `json:"dependants"`
+	// Instances is how many run now.
+	Instances int `json:"instances"`
+	// Queue is what waits in the agent's queue; nil if it has none.
+	Queue    *queue.Stats `json:"queue,omitempty"`
+	Warnings []string     `json:"warnings"`
+}
+
+// disturbs tells whether the action ends or interrupts what the agent does.
+func disturbs(a agent.Action) bool {
+	return a == agent.Stop || a == agent.Suspend || a == agent.Restart || a == agent.Revoke
+}
+
+// Impact says what the action would touch. NotFound, Invalid for an unknown action.
+func (s *Service) Impact(ctx context.Context, id string, action agent.Action) (Impact, error) {
+	a, err := s.Agents.Get(ctx, id)
+	if err != nil {
+		return Impact{}, err
+	}
+	im := Impact{AgentID: a.ID, Action: action, Dependants: []string{}, Warnings: []string{}}
+	_, err = agent.Next(a.State, action)
+	if fault.Is(err, fault.Invalid) {
+		return Impact{}, err
+	}
+	im.Allowed = err == nil && a.ActiveOperation == ""
+	if a.ActiveOperation != "" {
+		im.Warnings = append(im.Warnings, s.busy(ctx, a).Error())
+	}
+	if im.Dependants, err = s.dependants(ctx, a); err != nil {
+		return Impact{}, err
+	}
+	seen, err := s.Observed.Instances(ctx, a.ID)
+	if err != nil {
+		return Impact{}, err
+	}
+	for _, in := range seen[a.ID] {
+		if alive(in.State) {
+			im.Instances++
+		}
+	}
+	stats, err := s.Broker.Stats(ctx, a.ID)
+	switch {
+	case err == nil:
+		im.Queue = &stats
+	case !fault.Is(err, fault.NotFound):
+		im.Warnings = append(im.Warnings, "The queue's backlog is not known: "+plainReason(err)+".")
+	}
+	if disturbs(action) {
+		im.Warnings = append(im.Warnings, im.warnings()...)
+	}
+	return im, nil
+}
+
+// warnings are what the user should think of first.
+func (im Impact) warnings() []string {
+	var list []string
+	if n := len(im.Dependants); n > 0 {
+		list = append(list, fmt.Sprintf("%d running agents depend on it: %s.", n, brief(im.Dependants, 5)))
+	}
+	if q := im.Queue; q != nil && q.InFlight > 0 && im.Instances > 0 {
+		list = append(list, fmt.Sprintf("%d tasks are being worked on; they are given back to the queue if they do not end in time.", q.InFlight))
+	}
+	if q := im.Queue; q != nil && q.Pending+q.InFlight > 0 {
+		if im.Action == agent.Revoke {
+			list = append(list, fmt.Sprintf("%d messages in its queue will be deleted.", q.Pending+q.InFlight))
+		} else {
+			list = append(list, fmt.Sprintf("%d messages wait in its queue.", q.Pending))
+		}
+	}
+	if im.Action == agent.Revoke {
+		list = append(list, "Its data, queues and credential are deleted for good; its history is kept.")
+	}
+	return list
+}
+
+// dependants gives the names of the running agents that need a.
+func (s *Service) dependants(ctx context.Context, a *agent.Agent) ([]string, error) {
+	edges, err := s.Agents.Dependencies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for name, needs := range edges {
+		if slices.ContainsFunc(needs, func(n string) bool {
+			return strings.EqualFold(n, a.Spec.Name) || strings.EqualFold(n, a.ID)
+		}) {
+			names = append(names, name)
+		}
+	}
+	running := []string{}
+	for part := range slices.Chunk(names, 200) {
+		page, err := s.Agents.Find(ctx, agent.Query{IDs: part, States: []agent.State{agent.Running}, Limit: 1000})
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range page.Agents {
+			running = append(running, d.Spec.Name)
+		}
+	}
+	slices.Sort(running)
+	return slices.Compact(running), nil
+}
+
+// Instances gives what was last observed of the agents' instances, by agent
+// and in order of revision and index; of all agents if none is named. What the
+// probes say is as new as the call.
+func (s *Service) Instances(ctx context.Context, agentIDs ...string) (map[string][]Instance, error) {
+	seen, err := s.Observed.Instances(ctx, agentIDs...)
+	if err != nil || s.Monitor == nil {
+		return seen, err
+	}
+	for id, list := range seen {
+		for i := range list {
+			if live, ready := s.Monitor.Answers(id, list[i].ID); live != nil || ready != nil {
+				list[i].Live, list[i].Ready = live, ready
+			}
+		}
+	}
+	return seen, nil
+}
+
+// Logs calls fn for each line of an agent's output, as LogReader.ReadLogs does.
+// NotFound for an unknown agent, Unavailable if its runtime has no logs to read.
+func (s *Service) Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error {
+	a, err := s.Agents.Get(ctx, q.AgentID)
+	if err != nil {
+		return err
+	}
+	q.AgentID = a.ID
+	rt, err := s.runtimeOf(ctx, a)
+	if err != nil {
+		return err
+	}
+	r, ok := rt.(LogReader)
+	if !ok {
+		return fault.New(fault.Unavailable, "fleet.no_logs", "The logs of %s can't be read here", a.ID).
+			Because("the runtime %s does not keep them", rt.Name()).Do("Look for them where that runtime writes them.")
+	}
+	return r.ReadLogs(ctx, q, fn)
+}
+
+// runtimeOf gives the runtime that holds the agent, or would hold it.
+func (s *Service) runtimeOf(ctx context.Context, a *agent.Agent) (Runtime, error) {
+	spec := a.Spec
+	if a.DeployedRevision != 0 {
+		var err error
+		if spec, err = s.spec(ctx, a, a.DeployedRevision); err != nil {
+			return nil, err
+		}
+	}
+	return s.Runtime(runtimeName(spec))
+}
+
+// meter lets the health checker measure instances of a runtime.
+type meter struct{ rt Meter }
+
+// Measure implements health.Meter.
+func (m meter) Measure(ctx context.Context, agentID, instanceID string) (map[string]float64, error) {
+	u, err := m.rt.Usage(ctx, agentID, instanceID)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]float64{
+		"cpu_seconds": u.CPUSeconds, "memory_bytes": float64(u.Memory), "pids": float64(u.PIDs), "disk_bytes": float64(u.Disk),
+	}, nil
+}
+
+var _ health.Meter = meter{}

@@ -1,0 +1,221 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/health"
+)
+
+const (
+	// settle is how long an instance without probes must have run to count as ready.
+	settle = 200 * time.Millisecond
+	// The pauses between two looks at instances that are to become ready.
+	lookMin = 50 * time.Millisecond
+	lookMax = 250 * time.Millisecond
+)
+
+// watch is what waiting knows of one instance.
+type watch struct {
+	index int
+	id    string
+	probe *agent.Probe // the one that tells readiness; nil if there is none
+	// run and since are the life that is being watched and when it was first seen.
+	run   string
+	since time.Time
+	goods int
+	ready bool
+	last  string // the newest reason why it is not ready
+}
+
+func (j *job) awaitAll(ctx context.Context) error { return j.await(ctx, j.replicas()) }
+
+// await returns once the instances are ready, or with the reason why they will
+// not be.
+func (j *job) await(ctx context.Context, indices []int) error {
+	watches, limit, err := j.watches(ctx, indices)
+	if err != nil {
+		return err
+	}
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for pace := lookMin; ; pace = min(pace*3/2, lookMax) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			return j.late(ctx, watches, limit)
+		case <-look.C:
+		}
+		seen, err := j.observe(ctx)
+		if err != nil {
+			return err
+		}
+		if err := j.look(ctx, seen, watches); err != nil {
+			return err
+		}
+		n := 0
+		for _, w := range watches {
+			if w.ready {
+				n++
+			}
+		}
+		if n == len(watches) {
+			return nil
+		}
+		j.detail(ctx, "%d of %d instances are ready", n, len(watches))
+		look.Reset(pace)
+	}
+}
+
+// watches prepares the waiting and says how long it may take.
+func (j *job) watches(ctx context.Context, indices []int) ([]*watch, time.Duration, error) {
+	limit := j.StartTimeout
+	if limit <= 0 {
+		limit = time.Minute
+	}
+	from, to := j.ports()
+	var list []*watch
+	for _, i := range indices {
+		port, err := j.Observed.ReservePort(ctx, j.a.ID, i, from, to, free)
+		if err != nil {
+			return nil, 0, err
+		}
+		p, err := probesFor(j.a, j.spec, port)
+		if err != nil {
+			return nil, 0, err
+		}
+		w := &watch{index: i, id: InstanceID(j.a.ID, j.in.Revision, i), probe: p.Readiness, last: "it was not seen yet"}
+		if w.probe == nil {
+			w.probe = p.Liveness
+		}
+		list = append(list, w)
+		limit = max(limit, patience(w.probe))
+	}
+	return list, limit, nil
+}
+
+// patience is how long the probe itself says an instance may take to start.
+func patience(p *agent.Probe) time.Duration {
+	if p == nil {
+		return 0
+	}
+	once := p.Interval.Or(agent.DefaultProbeInterval) + p.Timeout.Or(agent.DefaultProbeTimeout)
+	return min(time.Duration(p.InitialDelay)+once*time.Duration(max(1, p.FailureThreshold)), 9*time.Minute)
+}
+
+// look takes in what the runtime shows and asks those that run.
+func (j *job) look(ctx context.Context, seen []Instance, watches []*watch) error {
+	var ask []*watch
+	for _, w := range watches {
+		at := find(seen, w.id)
+		switch {
+		case at == nil:
+			w.last, w.ready, w.run = "the runtime does not show it", false, ""
+		case at.State == InstanceFailed || at.State == InstanceExited || at.State == InstanceLost:
+			return j.notReady(*at)
+		case at.State != InstanceRunning && at.State != InstanceStarting:
+			w.last, w.ready, w.run = said(*at), false, ""
+		default:
+			if run := runOf(*at); run != w.run {
+				w.run, w.since, w.goods, w.ready = run, time.Now(), 0, false
+			}
+			if !w.ready && w.due() {
+				ask = append(ask, w)
+			}
+		}
+	}
+	exec, _ := j.rt.(health.Execer)
+	return each(ctx, ask, func(ctx context.Context, w *watch) error {
+		if w.probe == nil {
+			w.ready = true
+			return nil
+		}
+		a := j.Prober.Probe(ctx, j.a.ID, w.id, *w.probe, exec)
+		if !a.OK {
+			w.goods, w.last = 0, a.Reason
+			return nil
+		}
+		w.goods++
+		w.ready = w.goods >= max(1, w.probe.SuccessThreshold)
+		return nil
+	})
+}
+
+// due tells whether the instance has run long enough to be asked.
+func (w *watch) due() bool {
+	if w.probe == nil {
+		return time.Since(w.since) >= settle
+	}
+	return time.Since(w.since) >= time.Duration(w.probe.InitialDelay)
+}
+
+// runOf names one life of an instance's process.
+func runOf(in Instance) string {
+	return fmt.Sprintf("%d/%d/%d", in.PID, in.Restarts, in.StartedAt.UnixMicro())
+}
+
+// said gives what the runtime says about an instance that does not run.
+func said(in Instance) string {
+	text := string(in.State)
+	if in.Reason != "" {
+		text += " (" + in.Reason + ")"
+	}
+	if in.ExitCode != nil {
+		text += fmt.Sprintf(", exit code %d", *in.ExitCode)
+	}
+	if in.Signal != "" {
+		text += ", ended by " + in.Signal
+	}
+	if in.OOMKilled {
+		text += ", out of memory"
+	}
+	return text
+}
+
+// notReady is the fault for an instance that ended while it was waited for.
+func (j *job) notReady(at Instance) error {
+	j.remember(at)
+	f := fault.New(fault.Conflict, "agent.instance_"+string(at.State), "Instance %d of %s did not stay up", at.Index, j.a.ID)
+	why := said(at)
+	if len(at.LastLogs) > 0 {
+		why += "; last output: " + lastLines(at.LastLogs)
+	}
+	return f.Because("%s", why).Do("%s", remedyFor(at))
+}
+
+// late is the fault for instances that run and did not become ready in time.
+func (j *job) late(ctx context.Context, watches []*watch, limit time.Duration) error {
+	seen, err := j.observe(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(watches, func(w *watch) bool { return !w.ready })
+	w, at := watches[i], find(seen, watches[i].id)
+	why := w.last
+	if at != nil {
+		j.remember(*at)
+		if len(at.LastLogs) > 0 {
+			why += "; last output: " + lastLines(at.LastLogs)
+		}
+	}
+	return fault.New(fault.Conflict, "agent.not_ready", "Instance %d of %s was not ready within %s", w.index, j.a.ID, since(limit)).
+		Because("%s", why).
+		Do("Look at its logs (portal agents logs %s), correct what keeps it from answering, and start it again.", j.a.ID)
+}
+
+func remedyFor(in Instance) string {
+	switch {
+	case in.OOMKilled:
+		return "Give it more memory (resources.memory), or make it need less."
+	case in.State == InstanceExited:
+		return "Let the program go on running, or let its restart policy be \"always\"."
+	}
+	return "Look at its logs (portal agents logs " + in.AgentID + "), correct the cause and start it again."
+}

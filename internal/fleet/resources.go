@@ -1,0 +1,184 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/operation"
+)
+
+// planProvision gives the agent all that it needs before anything can run.
+func (s *Service) planProvision(input) []operation.StepDef {
+	return []operation.StepDef{
+		s.step("runtime", (*job).checkRuntime, nil, persistent),
+		s.step("queues", (*job).makeQueues, (*job).removeQueues, persistent),
+		s.step("credential", (*job).issueKey, (*job).revokeKey, persistent),
+		s.step("ports", (*job).reservePorts, (*job).releasePorts, persistent),
+		s.step("monitoring", (*job).registerProbes, (*job).forgetProbes, persistent),
+	}
+}
+
+// resourcesStep makes sure that the agent has what provisioning gives, for
+// agents whose provisioning failed or whose engines lost it. What was not there
+// when the operation began is taken away again if it fails.
+func (s *Service) resourcesStep(in input) operation.StepDef {
+	var undo stepFunc
+	if !in.Provisioned {
+		undo = (*job).dropResources
+	}
+	return s.step("resources", (*job).ensureResources, undo, persistent)
+}
+
+// planRevoke tears everything down. Nothing of it can be undone, and every step
+// does what is left to do, so that a revoke that failed can be repeated.
+func (s *Service) planRevoke(input) []operation.StepDef {
+	return []operation.StepDef{
+		s.step("stop", (*job).stopAll, nil, persistent),
+		s.step("runtime", (*job).removeFromRuntime, nil, persistent),
+		s.step("queues", (*job).removeQueues, nil, persistent),
+		s.step("credential", (*job).revokeKey, nil, persistent),
+		s.step("ports", (*job).releasePorts, nil, persistent),
+		s.step("monitoring", (*job).forgetProbes, nil, persistent),
+	}
+}
+
+// checkRuntime looks at what the runtime can enforce for this agent here.
+func (j *job) checkRuntime(ctx context.Context) error {
+	var gaps []string
+	for _, c := range j.rt.Report(ctx) {
+		if !c.OK {
+			gaps = append(gaps, c.Name+": "+c.Why)
+		}
+	}
+	if len(gaps) == 0 {
+		j.detail(ctx, "runtime %s", j.rt.Name())
+		return nil
+	}
+	j.detail(ctx, "runtime %s; not enforced here: %s", j.rt.Name(), strings.Join(gaps, "; "))
+	return nil
+}
+
+func (j *job) makeQueues(ctx context.Context) error {
+	return engineFault("queues", j.Broker.Provision(ctx, j.a.ID))
+}
+
+func (j *job) removeQueues(ctx context.Context) error {
+	return engineFault("queues", j.Broker.Remove(ctx, j.a.ID))
+}
+
+// engineFault makes a fault that may be tried again of what an engine answered.
+func engineFault(name string, err error) error {
+	if err == nil || fault.As(err) != nil {
+		return err
+	}
+	return fault.New(fault.Unavailable, "fleet.engine_failed", "The %s did not answer as they should", name).
+		Because("%s", err.Error()).Do("See `portal doctor`, then try again.").Wrap(err)
+}
+
+// issueKey gives the agent a credential, unless it has one: running instances
+// use it.
+func (j *job) issueKey(ctx context.Context) error {
+	_, err := j.Keys.Secret(ctx, j.a.ID)
+	if !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	_, err = j.Keys.Issue(ctx, j.a.ID)
+	return err
+}
+
+func (j *job) revokeKey(ctx context.Context) error { return j.Keys.Revoke(ctx, j.a.ID) }
+
+func (j *job) reservePorts(ctx context.Context) error {
+	seen, err := j.observe(ctx)
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, i := range j.replicas() {
+		at := find(seen, InstanceID(j.a.ID, j.in.Revision, i))
+		p, err := j.port(ctx, j.a, i, at != nil && alive(at.State))
+		if err != nil {
+			return err
+		}
+		got = append(got, fmt.Sprint(p))
+	}
+	j.detail(ctx, "%s", brief(got, 10))
+	return nil
+}
+
+func (j *job) releasePorts(ctx context.Context) error {
+	return j.Observed.ReleasePorts(ctx, j.a.ID)
+}
+
+// registerProbes checks that the probes can be asked on the ports that the
+// instances got, and says what will be asked.
+func (j *job) registerProbes(ctx context.Context) error {
+	from, to := j.ports()
+	var texts []string
+	for _, i := range j.replicas() {
+		port, err := j.Observed.ReservePort(ctx, j.a.ID, i, from, to, free)
+		if err != nil {
+			return err
+		}
+		p, err := probesFor(j.a, j.spec, port)
+		if err != nil {
+			return err
+		}
+		if texts == nil && p.Liveness != nil {
+			texts = append(texts, "liveness every "+p.Liveness.Interval.Or(agent.DefaultProbeInterval).String())
+		}
+		if i == 0 && p.Readiness != nil {
+			texts = append(texts, "readiness every "+p.Readiness.Interval.Or(agent.DefaultProbeInterval).String())
+		}
+	}
+	if len(texts) == 0 {
+		texts = []string{"the process alone: the agent has no probes"}
+	}
+	j.detail(ctx, "%s", strings.Join(texts, ", "))
+	return nil
+}
+
+// forgetProbes ends the probing and the record of what ran.
+func (j *job) forgetProbes(ctx context.Context) error {
+	if j.Monitor != nil {
+		j.Monitor.Remove(j.a.ID)
+	}
+	return j.Observed.PutInstances(ctx, j.a.ID, nil)
+}
+
+func (j *job) ensureResources(ctx context.Context) error {
+	for _, do := range []func(context.Context) error{j.makeQueues, j.issueKey, j.reservePorts} {
+		if err := do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) dropResources(ctx context.Context) error {
+	for _, do := range []func(context.Context) error{j.releasePorts, j.revokeKey, j.removeQueues} {
+		if err := do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) removeFromRuntime(ctx context.Context) error {
+	if j.rt == nil {
+		j.detail(ctx, "the runtime is not on this portal, and nothing was deployed")
+		return nil
+	}
+	return unreachable(j.rt, j.rt.Remove(ctx, j.a.ID))
+}
+
+// brief joins at most n texts.
+func brief(list []string, n int) string {
+	if len(list) > n {
+		return strings.Join(list[:n], ", ") + fmt.Sprintf(" and %d more", len(list)-n)
+	}
+	return strings.Join(list, ", ")
+}
