@@ -51,6 +51,7 @@ type Store struct {
 	write   *bun.DB       // one connection
 	read    *bun.DB       // several, which cannot write
 	writing chan struct{} // holds one value while a transaction runs
+	closing chan struct{} // closed by Close
 	watch   *watch
 
 	mu     sync.Mutex
@@ -75,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // connect opens the pools without looking at the schema.
 func connect(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{now: cfg.Now, log: cfg.Log, writing: make(chan struct{}, 1)}
+	s := &Store{now: cfg.Now, log: cfg.Log, writing: make(chan struct{}, 1), closing: make(chan struct{})}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -97,6 +98,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	close(s.closing)
 	lock := s.lock
 	s.lock = nil
 	s.mu.Unlock()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -112,7 +113,14 @@ func (s *Store) begin(ctx context.Context) (*tx, error) {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
+	case <-s.closing:
+		return nil, s.explain(ctx, sql.ErrConnDone)
+	default:
+	}
+	select {
 	case s.writing <- struct{}{}:
+	case <-s.closing:
+		return nil, s.explain(ctx, sql.ErrConnDone)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timeout.C:
