@@ -47,8 +47,12 @@ func WithTrace(ctx context.Context) (context.Context, *Trace) {
 // Refused tells whether an entry other than Done was recorded.
 func (t *Trace) Refused() bool { return t.refused.Load() }
 
-// Forget is for the case that what was recorded was rolled back.
-func (t *Trace) Forget() { t.refused.Store(false) }
+// Forget tells the Trace in ctx that what was recorded was rolled back.
+func Forget(ctx context.Context) {
+	if t, ok := ctx.Value(traceKey{}).(*Trace); ok {
+		t.refused.Store(false)
+	}
+}
 
 // maxText bounds the free texts of an entry, in bytes; longer ones are cut so
 // that a hostile request cannot fill the record.

@@ -1,0 +1,196 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
+)
+
+func (s *server) registerAgentDetails() {
+	handle(s, "agent-history", "List the states an agent went through, newest first", s.agentHistory)
+	handle(s, "agent-instances", "List an agent's instances", s.agentInstances)
+	handle(s, "agent-versions", "List the revisions of an agent's spec, newest first", s.agentVersions)
+	handle(s, "agent-health", "List what the probes of an agent found, newest first", s.agentHealth)
+	handle(s, "agent-logs", "Read an agent's output", s.agentLogs, func(op *huma.Operation) {
+		schemas := s.api.OpenAPI().Components.Schemas
+		op.Responses = map[string]*huma.Response{"200": {Description: "Lines; with follow=1 one JSON object a line, without end",
+			Content: map[string]*huma.MediaType{
+				"application/json":     {Schema: schemas.Schema(reflect.TypeFor[list[fleet.LogLine]](), true, "LogLines")},
+				"application/x-ndjson": {Schema: schemas.Schema(reflect.TypeFor[fleet.LogLine](), true, "LogLine")},
+			}}}
+	})
+}
+
+type agentPage struct {
+	byID
+	paging
+}
+
+// idOf gives the id of the agent that is named by id or name.
+func (s *server) idOf(ctx context.Context, idOrName string) (string, error) {
+	a, err := s.cfg.AgentStore.Get(ctx, idOrName)
+	if err != nil {
+		return "", err
+	}
+	return a.ID, nil
+}
+
+func (s *server) agentHistory(ctx context.Context, in *agentPage) (*listAnswer[agent.Transition], error) {
+	id, err := s.idOf(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := s.cfg.History.Transitions(ctx, id, in.Cursor, in.Limit)
+	return &listAnswer[agent.Transition]{Body: listOf(items, next)}, err
+}
+
+func (s *server) agentInstances(ctx context.Context, in *byID) (*listAnswer[fleet.Instance], error) {
+	id, err := s.idOf(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.cfg.Fleet.Instances(ctx, id)
+	return &listAnswer[fleet.Instance]{Body: listOf(all[id], "")}, err
+}
+
+func (s *server) agentVersions(ctx context.Context, in *agentPage) (*listAnswer[agent.Revision], error) {
+	id, err := s.idOf(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	before := 0
+	if in.Cursor != "" {
+		if before, err = strconv.Atoi(in.Cursor); err != nil || before < 1 {
+			return nil, invalid("query.cursor", "is not a cursor of this list")
+		}
+	}
+	items, err := s.cfg.History.Revisions(ctx, id, before, in.Limit)
+	next := ""
+	if n := len(items); err == nil && n == in.Limit && items[n-1].Number > 1 {
+		next = strconv.Itoa(items[n-1].Number)
+	}
+	return &listAnswer[agent.Revision]{Body: listOf(items, next)}, err
+}
+
+func (s *server) agentHealth(ctx context.Context, in *agentPage) (*listAnswer[health.Result], error) {
+	id, err := s.idOf(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := s.cfg.Probes.Results(ctx, id, in.Cursor, in.Limit)
+	return &listAnswer[health.Result]{Body: listOf(items, next)}, err
+}
+
+type logsInput struct {
+	byID
+	Limit    int       `query:"limit" minimum:"1" maximum:"1000" doc:"How many lines at most; default 200, with follow no limit"`
+	Cursor   string    `query:"cursor" maxLength:"1000" doc:"Go on after the line with this cursor"`
+	Tail     int       `query:"tail" minimum:"1" maximum:"1000" doc:"Only the last lines"`
+	Since    time.Time `query:"since" doc:"Only lines from then on"`
+	Instance string    `query:"instance" maxLength:"300"`
+	Follow   bool      `query:"follow" doc:"Go on with new lines, as application/x-ndjson"`
+}
+
+type logsAnswer struct{ Body func(huma.Context) }
+
+// linesAtOnce is how many lines are given where the client does not say.
+const linesAtOnce = 200
+
+func (s *server) agentLogs(ctx context.Context, in *logsInput) (*logsAnswer, error) {
+	id, err := s.idOf(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	q := fleet.LogQuery{AgentID: id, Instance: in.Instance, Since: in.Since, Tail: in.Tail, After: in.Cursor, Limit: in.Limit, Follow: in.Follow}
+	fromEnd := in.Cursor == "" && in.Since.IsZero()
+	if fromEnd && q.Tail == 0 {
+		q.Tail = linesAtOnce
+		if in.Limit > 0 {
+			q.Tail = in.Limit
+		}
+	}
+	if in.Follow {
+		// Whether there is something to follow shows before the answer begins.
+		probe := fleet.LogQuery{AgentID: id, Instance: in.Instance, Tail: 1, Limit: 1}
+		if err := s.cfg.Fleet.Logs(ctx, probe, func(fleet.LogLine) error { return nil }); err != nil {
+			return nil, err
+		}
+		return &logsAnswer{Body: func(c huma.Context) { s.followLogs(c, q) }}, nil
+	}
+	if q.Limit == 0 {
+		q.Limit = linesAtOnce
+	}
+	lines := []fleet.LogLine{}
+	err = s.cfg.Fleet.Logs(ctx, q, func(l fleet.LogLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := listOf(lines, "")
+	if n := len(lines); n > 0 && n == q.Limit && q.Tail == 0 {
+		out.Next = lines[n-1].Cursor
+	}
+	return &logsAnswer{Body: func(c huma.Context) {
+		c.SetHeader("Content-Type", "application/json")
+		_ = json.NewEncoder(c.BodyWriter()).Encode(out)
+	}}, nil
+}
+
+// followLogs writes lines as they come until the client goes or its access ends.
+func (s *server) followLogs(c huma.Context, q fleet.LogQuery) {
+	r, w := humago.Unwrap(c)
+	ctx, cancel := context.WithCancel(r.Context())
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() { s.whileAllowed(ctx, cancel) })
+	control := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("X-Accel-Buffering", "no") // or proxies keep lines back
+	w.WriteHeader(http.StatusOK)
+	_ = control.Flush()
+	enc := json.NewEncoder(patient{w})
+	err := s.cfg.Fleet.Logs(ctx, q, func(l fleet.LogLine) error {
+		if err := enc.Encode(l); err != nil {
+			return err
+		}
+		return control.Flush()
+	})
+	if err != nil && ctx.Err() == nil {
+		s.problemOf(ctx, err) // logged if it is ours; the client sees the stream end
+	}
+}
+
+// whileAllowed cancels when the access of the one who asks ends.
+func (s *server) whileAllowed(ctx context.Context, cancel context.CancelFunc) {
+	need := exchangeOf(ctx).route.Role
+	tick := time.NewTicker(s.cfg.Recheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		who, err := auth.Recheck(ctx)
+		if fault.Is(err, fault.Unauthenticated) || err == nil && !who.Role.Includes(need) {
+			cancel()
+			return
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/waooaw/platform-portal/internal/audit"
+)
+
+func (s *server) registerAudit() {
+	handle(s, "list-audit", "Search the audit log, newest first", s.listAudit)
+	handle(s, "export-audit", "Export the audit log", s.exportAudit, func(op *huma.Operation) {
+		op.Responses = map[string]*huma.Response{"200": {Description: "The entries, newest first", Content: map[string]*huma.MediaType{
+			"application/x-ndjson": {Schema: &huma.Schema{Type: "string"}},
+			"text/csv":             {Schema: &huma.Schema{Type: "string"}},
+		}}}
+	})
+	handle(s, "verify-audit", "Check the chain of the audit log", s.verifyAudit)
+}
+
+type auditFilter struct {
+	ofAgents
+	Actor   string    `query:"actor" maxLength:"200" doc:"Exact"`
+	Action  string    `query:"action" maxLength:"200" doc:"Exact, or ending in *"`
+	Target  string    `query:"target" maxLength:"300" doc:"Exact, or ending in *"`
+	Outcome string    `query:"outcome" enum:"done,refused,failed"`
+	Search  string    `query:"q" maxLength:"200" doc:"In action, target, reason, before and after"`
+	Since   time.Time `query:"since"`
+	Until   time.Time `query:"until"`
+}
+
+// query gives the query, and the agents it is about.
+func (s *server) auditQuery(ctx context.Context, f auditFilter) (audit.Query, []string, error) {
+	ids, err := s.agentIDs(ctx, f.Agent)
+	q := audit.Query{Actor: f.Actor, Action: f.Action, Target: f.Target, Outcome: audit.Outcome(f.Outcome), Search: f.Search, Since: f.Since, Until: f.Until}
+	for _, id := range ids {
+		q.Targets = append(q.Targets, "agent/"+id)
+	}
+	return q, ids, err
+}
+
+type listAuditInput struct {
+	auditFilter
+	paging
+}
+
+func (s *server) listAudit(ctx context.Context, in *listAuditInput) (*listAnswer[audit.Entry], error) {
+	q, ids, err := s.auditQuery(ctx, in.auditFilter)
+	if err != nil {
+		return nil, err
+	}
+	q.Limit, q.Cursor = in.Limit, in.Cursor
+	items, next, err := s.cfg.Audit.Find(ctx, q)
+	out := listOf(items, next)
+	out.Filtered = ids
+	return &listAnswer[audit.Entry]{Body: out}, err
+}
+
+type exportInput struct {
+	auditFilter
+	Format string `query:"format" enum:"jsonl,csv" default:"jsonl"`
+}
+
+type exportAnswer struct{ Body func(huma.Context) }
+
+func (s *server) exportAudit(ctx context.Context, in *exportInput) (*exportAnswer, error) {
+	q, _, err := s.auditQuery(ctx, in.auditFilter)
+	if err != nil {
+		return nil, err
+	}
+	// Who takes the record away is part of the record.
+	if err := s.cfg.Recorder.Record(ctx, "audit.export", "audit", audit.Done, "", nil, map[string]any{"format": in.Format}); err != nil {
+		return nil, err
+	}
+	return &exportAnswer{Body: func(c huma.Context) { s.writeExport(c, q, audit.Format(in.Format)) }}, nil
+}
+
+func (s *server) writeExport(c huma.Context, q audit.Query, format audit.Format) {
+	r, w := humago.Unwrap(c)
+	w.Header().Set("Content-Type", map[audit.Format]string{audit.CSV: "text/csv; charset=utf-8", audit.JSONLines: "application/x-ndjson"}[format])
+	w.Header().Set("Content-Disposition", `attachment; filename="audit.`+string(format)+`"`)
+	err := audit.Export(r.Context(), s.cfg.Audit, q, format, patient{w})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		// The beginning may be out already: cut the connection, so that nobody
+		// takes a part for the whole.
+		panic(err)
+	}
+}
+
+type verifyInput struct {
+	Seq  int64  `query:"seq" minimum:"0" doc:"Number of an entry that was noted earlier"`
+	Hash string `query:"hash" pattern:"^([0-9a-f]{64})?$" doc:"Its hash, as it was noted"`
+}
+
+type verifyAnswer struct{ Body audit.Report }
+
+func (s *server) verifyAudit(ctx context.Context, in *verifyInput) (*verifyAnswer, error) {
+	var anchors []audit.Anchor
+	if in.Seq > 0 && in.Hash != "" {
+		anchors = append(anchors, audit.Anchor{Seq: in.Seq, Hash: in.Hash})
+	}
+	report, err := audit.Verify(ctx, s.cfg.Audit, anchors...)
+	return &verifyAnswer{Body: report}, err
+}

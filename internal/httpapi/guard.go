@@ -1,0 +1,238 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+func withExchange(ctx context.Context, ex *exchange) context.Context {
+	return context.WithValue(ctx, exchangeKey{}, ex)
+}
+
+// requestTime bounds the reading of a request and the writing of its answer.
+const requestTime = time.Minute
+
+// guard is between the router and every handler: who asks, may they, and how
+// much do they send. What was refused goes on record.
+func (s *server) guard(route *Route, next http.Handler) http.Handler {
+	next = s.waiting(route, s.once(route, next))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ex := exchangeOf(r.Context())
+		ex.route = route
+		ctx, trace := audit.WithTrace(r.Context())
+		deadlines(w, route)
+		ctx, err := s.admit(audit.WithActor(ctx, actorOf(ex)), ex, r)
+		r = r.WithContext(ctx)
+		if err == nil {
+			err = s.readBody(w, r, route)
+		}
+		// From here on only the end of the connection is read.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		if err != nil {
+			s.fail(w, r, err)
+		} else {
+			next.ServeHTTP(w, r)
+		}
+		s.onRecord(ctx, ex, r, trace)
+	})
+}
+
+// deadlines keeps clients that dawdle from holding connections.
+func deadlines(w http.ResponseWriter, route *Route) {
+	control := http.NewResponseController(w)
+	// Not every writer has deadlines; tests use one that has none.
+	_ = control.SetReadDeadline(time.Now().Add(requestTime))
+	until := time.Now().Add(requestTime + maxWait)
+	if route.Stream {
+		until = time.Time{} // the handler bounds each write
+	}
+	_ = control.SetWriteDeadline(until)
+}
+
+// admit finds out who asks and whether the route is for them.
+func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (context.Context, error) {
+	if ex.route.Public {
+		if ex.route.Mutation() {
+			return ctx, s.sameSite(r)
+		}
+		return ctx, nil
+	}
+	who, again, err := s.authenticate(ctx, ex, r)
+	from, request := ex.who.From, ex.who.Request
+	ex.who = who
+	ex.who.From, ex.who.Request = from, request
+	ctx = audit.WithActor(ctx, actorOf(ex))
+	if err != nil {
+		return ctx, err
+	}
+	ctx = auth.WithRecheck(auth.With(ctx, ex.who), again)
+	if ex.session != "" && ex.route.Mutation() {
+		if err := s.sameSite(r); err != nil {
+			return ctx, err
+		}
+	}
+	if !ex.route.Role.Valid() || !who.Role.Includes(ex.route.Role) {
+		return ctx, fault.New(fault.Forbidden, "auth.role", "You may not do this").
+			Because("it needs the role %s and you have %s", ex.route.Role, who.Role).
+			Do("Ask an administrator.").With("needs", ex.route.Role)
+	}
+	return ctx, nil
+}
+
+// authenticate gives who asks and how to ask that again later.
+func (s *server) authenticate(ctx context.Context, ex *exchange, r *http.Request) (auth.Principal, func(context.Context) (auth.Principal, error), error) {
+	head := r.Header.Values("Authorization")
+	cookie, cookieErr := r.Cookie(cookieName(ex.secure))
+	switch {
+	case len(head) == 1:
+		scheme, secret, _ := strings.Cut(head[0], " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return auth.Principal{}, nil, s.wrongCredentials(ex, fault.New(fault.Unauthenticated, "auth.scheme", "This kind of sign-in is not known").
+				Do("Send Authorization: Bearer TOKEN."))
+		}
+		secret = strings.TrimSpace(secret)
+		who, err := s.cfg.Auth.Authenticate(ctx, secret)
+		return who, func(ctx context.Context) (auth.Principal, error) { return s.cfg.Auth.Authenticate(ctx, secret) }, s.wrongCredentials(ex, err)
+	case len(head) > 1:
+		return auth.Principal{}, nil, s.wrongCredentials(ex, fault.New(fault.Unauthenticated, "auth.scheme", "There are several Authorization headers").
+			Do("Send one."))
+	case cookieErr == nil:
+		who, err := s.cfg.Auth.SessionPrincipal(ctx, cookie.Value)
+		ex.session = cookie.Value
+		return who, func(ctx context.Context) (auth.Principal, error) { return s.cfg.Auth.CheckSession(ctx, cookie.Value) }, s.wrongCredentials(ex, err)
+	}
+	return auth.Principal{}, nil, fault.New(fault.Unauthenticated, "auth.required", "This needs a sign-in").
+		Do("Send Authorization: Bearer TOKEN, or open the sign-in link that the portal printed.")
+}
+
+// wrongCredentials marks the answer to credentials that are not valid. An
+// address that tries too many gets to wait; good credentials never do.
+func (s *server) wrongCredentials(ex *exchange, err error) error {
+	if !fault.Is(err, fault.Unauthenticated) {
+		return err
+	}
+	if !s.failures.allow(ex.who.From) {
+		return fault.New(fault.RateLimited, "auth.too_many_failures", "There were too many failed sign-ins from your address").
+			Do("Wait a moment, then use a valid token.")
+	}
+	p := newProblem(http.StatusUnauthorized, fault.As(err))
+	p.set("WWW-Authenticate", `Bearer realm="platform-portal", error="invalid_token"`)
+	return p
+}
+
+// sameSite refuses what another site's page made the browser send.
+func (s *server) sameSite(r *http.Request) error {
+	if err := s.crossOrigin.Check(r); err != nil {
+		return fault.New(fault.Forbidden, "auth.cross_site", "The request comes from another site").
+			Because("a browser sent it on behalf of a page that is not the portal's").
+			Do("Programs send Authorization: Bearer TOKEN instead of a cookie.").Wrap(err)
+	}
+	return nil
+}
+
+// accepted are the content types that bodies may have. The last four are what
+// simple clients send without being told; the body is read all the same.
+var accepted = map[string]bool{
+	"application/json": true, "application/merge-patch+json": true,
+	"application/yaml": true, "application/x-yaml": true, "text/yaml": true, "text/x-yaml": true,
+	"": true, "text/plain": true, "application/octet-stream": true, "application/x-www-form-urlencoded": true,
+}
+
+// readBody takes in the whole body, within the route's limit, before anything
+// else is done with it.
+func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) error {
+	if !route.Mutation() {
+		r.Body = http.NoBody
+		return nil
+	}
+	limit := route.MaxBody()
+	if r.ContentLength > limit {
+		w.Header().Set("Connection", "close") // or the rest would have to be read
+		return bodyTooLarge(limit)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return bodyTooLarge(limit)
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "request.body", "The request's body did not arrive whole").Do("Send it again.").Wrap(err)
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil && r.Header.Get("Content-Type") != "" || !accepted[kind] {
+		return newProblem(http.StatusUnsupportedMediaType, fault.New(fault.Invalid, "request.content_type", "This content type is not understood").
+			Do("Send Content-Type: application/json."))
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json") // how it is read is the handler's business now
+	return nil
+}
+
+// onRecord writes the audit entry of an attempt that was refused, unless the
+// service that refused it has done so.
+func (s *server) onRecord(ctx context.Context, ex *exchange, r *http.Request, trace *audit.Trace) {
+	p := ex.problem
+	if p == nil || p.Status >= 500 || p.Status < 400 || p.Status == statusGone || trace.Refused() {
+		return
+	}
+	access := p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden
+	if p.Status == http.StatusTooManyRequests || !access && !ex.route.Mutation() {
+		return
+	}
+	// Anybody can be refused as often as they like; the record is not theirs to fill.
+	if ex.who.Role == auth.Nobody && !s.refusals.allow(ex.who.From) {
+		return
+	}
+	target := r.URL.Path
+	if ex.route.Hidden {
+		target = ex.route.Path
+	}
+	if s.cfg.Recorder == nil {
+		return
+	}
+	if err := s.cfg.Recorder.Record(context.WithoutCancel(ctx), ex.route.ID, target, audit.Refused, p.Code+": "+p.Detail, nil, nil); err != nil {
+		s.log.ErrorContext(ctx, "a refused attempt could not be recorded", "request_id", ex.id, "error", err)
+	}
+}
+
+// perAddress limits something for each address. What it remembers is bounded:
+// of the addresses that were last seen long ago it forgets.
+type perAddress struct {
+	every rate.Limit
+	burst int
+
+	mu       sync.Mutex
+	now, old map[string]*rate.Limiter
+}
+
+// maxAddresses is how many addresses each of the two generations holds.
+const maxAddresses = 4096
+
+func (p *perAddress) allow(address string) bool {
+	p.mu.Lock()
+	l := p.now[address]
+	if l == nil {
+		if l = p.old[address]; l == nil {
+			l = rate.NewLimiter(p.every, p.burst)
+		}
+		if p.now == nil || len(p.now) >= maxAddresses {
+			p.now, p.old = map[string]*rate.Limiter{}, p.now
+		}
+		p.now[address] = l
+	}
+	p.mu.Unlock()
+	return l.Allow()
+}
