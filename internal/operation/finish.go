@@ -40,7 +40,7 @@ func (x *execution) undo(ctx context.Context, i int) error {
 		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		final := permanent(err) || n >= def.Retry.Attempts
+		final := Permanent(err) || n >= def.Retry.Attempts
 		if e := x.leaveUndo(ctx, i, r, a, err, final); e != nil || err == nil || final {
 			return e
 		}

@@ -81,8 +81,9 @@ func (p *Problem) text() string {
 	return p.What + ": " + p.Why
 }
 
-// permanent tells whether trying again cannot help.
-func permanent(err error) bool {
+// Permanent tells whether trying again can't help: faults of the kinds Invalid,
+// Conflict, NotFound and Forbidden, and panics.
+func Permanent(err error) bool {
 	var p *panicError
 	if errors.As(err, &p) {
 		return true

@@ -8,6 +8,18 @@ import (
 	"github.com/waooaw/platform-portal/internal/event"
 )
 
+type uncancelledKey struct{}
+
+// Uncancelled gives, for the context of a step, one that goes on when the
+// operation is cancelled, for what a step still has to do then. Like the step's
+// own it ends when the portal stops or the attempt's time is over.
+func Uncancelled(ctx context.Context) context.Context {
+	if parent, ok := ctx.Value(uncancelledKey{}).(context.Context); ok {
+		return parent
+	}
+	return ctx
+}
+
 // run is one attempt as its step sees it.
 type run struct {
 	x     *execution

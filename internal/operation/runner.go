@@ -111,7 +111,7 @@ func (x *execution) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if st.State != StepDone {
+		if st.State != StepDone && st.State != StepUndone { // undone in an earlier life
 			return x.takeBack(ctx, i)
 		}
 	}

@@ -39,7 +39,7 @@ func (x *execution) perform(ctx context.Context, i int) error {
 			return ctx.Err()
 		}
 		failures++
-		final := permanent(err) || failures >= def.Retry.Attempts
+		final := Permanent(err) || failures >= def.Retry.Attempts
 		if more, e := x.leave(ctx, i, r, a, err, final); e != nil || !more {
 			return e
 		}
@@ -273,7 +273,7 @@ func (x *execution) attempt(ctx context.Context, def StepDef, fn func(context.Co
 	defer stop()
 	if !r.undo {
 		var end context.CancelCauseFunc
-		ctx, end = context.WithCancelCause(ctx)
+		ctx, end = context.WithCancelCause(context.WithValue(ctx, uncancelledKey{}, ctx))
 		defer end(nil)
 		finished := make(chan struct{})
 		defer close(finished)
