@@ -37,7 +37,7 @@ var agentLists = []promise{
 		equal(t, "next", second.Next, "")
 	}},
 	{"a page holds 100 unless told, and 1000 at most", func(t *testing.T, s *store.Store) {
-		must(t, seed(t.Context(), s, 0, 1003))
+		must(t, Seed(t.Context(), s, 0, 1003))
 		for limit, want := range map[int]int{0: 100, -5: 100, 7: 7, 1000: 1000, 5000: 1000} {
 			page, err := s.Agents().Find(t.Context(), agent.Query{Limit: limit})
 			must(t, err)

@@ -8,9 +8,9 @@ import (
 	"github.com/waooaw/platform-portal/internal/store"
 )
 
-// seed stores n agents in one transaction, numbered from first, as a large
+// Seed stores n agents in one transaction, numbered from first, as a large
 // fleet has them: with a description, labels and dependencies.
-func seed(ctx context.Context, s *store.Store, first, n int) error {
+func Seed(ctx context.Context, s *store.Store, first, n int) error {
 	return s.Do(ctx, func(ctx context.Context) error {
 		for i := first; i < first+n; i++ {
 			a := draft(fmt.Sprintf("agent-%05d", i))

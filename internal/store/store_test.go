@@ -1,0 +1,321 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/store"
+	"github.com/waooaw/platform-portal/internal/store/storetest"
+	"github.com/waooaw/platform-portal/internal/store/storetest/postgres"
+)
+
+func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
+
+// onBoth runs a test with the configuration of a fresh database of each kind.
+func onBoth(t *testing.T, test func(t *testing.T, cfg store.Config)) {
+	t.Run("SQLite", func(t *testing.T) {
+		test(t, store.Config{Path: filepath.Join(t.TempDir(), "data", "portal.db")})
+	})
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, store.Config{URL: postgres.New(t)}) })
+}
+
+// old has, for each version of the schema, what a portal of that version stored
+// in the tables that it brought.
+var old = []string{
+	`INSERT INTO agents (id, id_key, name, name_key, tier, domain, runtime, template, customer_id, revision, deployed_revision,
+		state, health, health_reason, lock_version, active_operation, failure, created_at, updated_at)
+		VALUES ('one', 'one', 'One', 'one', 4, 'scale', 'process', '', '', 1, 0, 'DRAFT', 'unknown', '', 3, '', '', 1700000000000001, 1700000000000002);
+	 INSERT INTO agent_specs VALUES ('one', '{"id":"one","name":"One","tier":4,"labels":{"a":"b"}}');
+	 INSERT INTO agent_search VALUES ('one', 'one');
+	 INSERT INTO agent_labels VALUES ('one', 'a', 'b');
+	 INSERT INTO agent_revisions VALUES ('one', 1, '{"name":"One"}', 'system', '', 1700000000000001);
+	 INSERT INTO agent_states VALUES ('01900000-0000-7000-8000-000000000001', 'one', 'DRAFT', '', '{"a":1}', 'system', 1700000000000001)`,
+	`INSERT INTO operations VALUES ('op', 'agent.start', 'one', '', 'RUNNING', '', '', '', '', 0, 1, 'system', '', '', '', 1700000000000001, NULL, NULL);
+	 INSERT INTO operation_steps VALUES ('op', 0, 'check', 'pending', 0, '', '', NULL, NULL)`,
+	`UPDATE event_head SET seq = 1;
+	 INSERT INTO events VALUES (1, 'agent:created', 'one', '["agents"]', 'system', 1700000000000001, '{}');
+	 INSERT INTO event_rooms VALUES ('agents', 1)`,
+	`INSERT INTO tokens VALUES ('t', 'ci', 'viewer', 'h', 'system', 1700000000000001, NULL, NULL, NULL)`,
+	`INSERT INTO ports VALUES (20000, 'one', 0)`,
+}
+
+// TestMigrate opens databases of every earlier version, with data in them.
+func TestMigrate(t *testing.T) {
+	for version := 1; version <= len(old); version++ {
+		t.Run(fmt.Sprint("from ", version), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, cfg store.Config) { migrateFrom(t, cfg, version) })
+		})
+	}
+}
+
+func migrateFrom(t *testing.T, cfg store.Config, version int) {
+	ctx := t.Context()
+	latest, err := store.At(ctx, cfg, int64(version), func(db *bun.DB) error {
+		for _, data := range old[:version] {
+			if _, err := db.ExecContext(ctx, data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int(latest) != len(old) {
+		t.Fatalf("the latest version is %d: add what a portal of version %d stores to old", latest, latest)
+	}
+	s := storetest.Open(t, cfg)
+	a, err := s.Agents().Get(ctx, "ONE")
+	if err != nil || a.LockVersion != 3 || a.Spec.Labels["a"] != "b" || a.UpdatedAt.UnixMicro() != 1700000000000002 {
+		t.Errorf("agent %+v, %v", a, err)
+	}
+	if version >= 2 {
+		op, err := s.Operations().Get(ctx, "op")
+		if err != nil || len(op.Steps) != 1 {
+			t.Errorf("operation %+v, %v", op, err)
+		}
+	}
+	// The store works on, whatever it was before.
+	if err := s.Events().Append(ctx, event.Event{Type: event.AgentUpdated, Rooms: []string{"agents"}}); err != nil {
+		t.Error(err)
+	}
+	list, err := s.Events().Find(ctx, event.Query{Rooms: []string{"agents"}})
+	want := 1
+	if version >= 3 {
+		want = 2
+	}
+	if err != nil || len(list) != want || list[want-1].Seq != int64(want) {
+		t.Errorf("events %+v, %v", list, err)
+	}
+}
+
+// TestMigrateDown takes the schema back, so that the way down is known to work.
+func TestMigrateDown(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		s := storetest.Open(t, cfg)
+		if err := store.Down(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		again := storetest.Open(t, cfg)
+		if err := again.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestOpenTogether opens one new database from several places at once, as a
+// server and a command line beside it do.
+func TestOpenTogether(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		opened := make(chan error)
+		for range 4 {
+			go func() {
+				s, err := store.Open(t.Context(), cfg)
+				if err == nil {
+					err = s.Close()
+				}
+				opened <- err
+			}()
+		}
+		for range 4 {
+			if err := <-opened; err != nil {
+				t.Error(err, errors.Unwrap(err))
+			}
+		}
+	})
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		s := storetest.Open(t, cfg)
+		_, err := store.Raw(s).ExecContext(t.Context(), "INSERT INTO schema_versions (version_id, is_applied) VALUES (999, true)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = store.Open(t.Context(), cfg)
+		if f := fault.As(err); f == nil || f.Code != "store.newer" || f.Remedy == "" {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+// TestOtherProcess has two stores on one database: what one commits wakes the
+// watchers of the other, and both write.
+func TestOtherProcess(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		ctx, here, there := t.Context(), storetest.Open(t, cfg), storetest.Open(t, cfg)
+		wake, stop := here.Events().Watch()
+		defer stop()
+		for n := 1; n <= 3; n++ {
+			if err := there.Events().Append(ctx, event.Event{Type: event.AgentUpdated}); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, wake, func() bool {
+				_, newest, err := here.Events().Bounds(ctx)
+				return err == nil && newest == int64(n)
+			})
+		}
+		done := make(chan error)
+		for _, s := range []*store.Store{here, there} {
+			go func() {
+				var err error
+				for range 20 {
+					err = errors.Join(err, s.Events().Append(ctx, event.Event{Type: event.AgentUpdated}))
+				}
+				done <- err
+			}()
+		}
+		if err := errors.Join(<-done, <-done); err != nil {
+			t.Fatal(err)
+		}
+		if _, newest, err := here.Events().Bounds(ctx); err != nil || newest != 43 {
+			t.Fatalf("newest %d, %v", newest, err)
+		}
+	})
+}
+
+// waitFor takes wakes until what they announce is there.
+func waitFor(t *testing.T, wake <-chan struct{}, there func() bool) {
+	t.Helper()
+	late := time.After(15 * time.Second)
+	for {
+		select {
+		case <-wake:
+			if there() {
+				return
+			}
+		case <-late:
+			t.Fatal("not woken")
+		}
+	}
+}
+
+// TestBrokenConnection breaks every connection to the server: the store says
+// so, or connects anew, and goes on, watchers too.
+func TestBrokenConnection(t *testing.T) {
+	cfg := store.Config{URL: postgres.New(t)}
+	ctx, s, other := t.Context(), storetest.Open(t, cfg), storetest.Open(t, cfg)
+	wake, stop := s.Events().Watch()
+	defer stop()
+	err := s.Do(ctx, func(ctx context.Context) error {
+		if err := s.Events().Append(ctx, event.Event{Type: event.AgentUpdated}); err != nil {
+			return err
+		}
+		postgres.Disconnect(t, cfg.URL)
+		return s.Events().Append(ctx, event.Event{Type: event.AgentUpdated})
+	})
+	if !fault.Is(err, fault.Unavailable) || strings.Contains(strings.ToLower(err.Error()), "insert") {
+		t.Fatalf("got %v", err)
+	}
+	lost := 0
+	for ; s.Ping(ctx) != nil; lost++ {
+		if lost > 20 {
+			t.Fatal("does not connect anew")
+		}
+	}
+	for other.Events().Append(ctx, event.Event{Type: event.AgentUpdated}) != nil {
+		if lost++; lost > 20 {
+			t.Fatal("does not connect anew")
+		}
+	}
+	waitFor(t, wake, func() bool {
+		_, newest, err := s.Events().Bounds(ctx)
+		return err == nil && newest == 1 // what was in the broken transaction is gone
+	})
+}
+
+// TestCommitUnknown breaks the connection under a commit.
+func TestCommitUnknown(t *testing.T) {
+	cfg := store.Config{URL: postgres.New(t)}
+	s := storetest.Open(t, cfg)
+	err := s.Do(t.Context(), func(ctx context.Context) error {
+		defer postgres.Disconnect(t, cfg.URL)
+		return s.Events().Append(ctx, event.Event{Type: event.AgentUpdated})
+	})
+	if f := fault.As(err); f == nil || f.Code != "store.commit_unknown" {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestLock(t *testing.T) {
+	cfg := store.Config{URL: postgres.New(t)}
+	ctx, one, two := t.Context(), storetest.Open(t, cfg), storetest.Open(t, cfg)
+	for range 2 { // it may be taken again by the one that has it
+		if err := one.Lock(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := two.Lock(ctx); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("got %v", err)
+	}
+	if err := one.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return two.Lock(ctx) }) // the server learns of the end a moment later
+
+	sqlite := storetest.New(t)
+	if err := errors.Join(sqlite.Lock(ctx), sqlite.Lock(ctx)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(15 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestUnreachableDatabaseIsTold(t *testing.T) {
+	for _, url := range []string{"postgres://portal:hush@127.0.0.1:1/portal?sslmode=disable", "postgres://portal:hush@[::1", "mysql:hush@x"} {
+		_, err := store.Open(t.Context(), store.Config{URL: url})
+		f := fault.As(err)
+		if f == nil || f.Remedy == "" {
+			t.Fatalf("got %v", err)
+		}
+		for e := error(f); e != nil; e = errors.Unwrap(e) {
+			if strings.Contains(e.Error(), "hush") {
+				t.Errorf("the password is told: %v", e)
+			}
+		}
+	}
+	if _, err := store.Open(t.Context(), store.Config{}); !fault.Is(err, fault.Invalid) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestWriteOutsideOfItsTransaction gives a write inside of a Do the wrong
+// context: it waits, but not longer than its context.
+func TestWriteOutsideOfItsTransaction(t *testing.T) {
+	s := storetest.New(t)
+	err := s.Do(t.Context(), func(context.Context) error {
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		return s.Agents().SaveHealth(short, "x", agent.HealthHealthy, "", time.Now())
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+}
