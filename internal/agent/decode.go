@@ -367,9 +367,11 @@ func jsonName(f reflect.StructField) string {
 }
 
 // quote repeats a text of the user in a message, cut if it is long.
-func quote(s string) string {
+func quote(s string) string { return strconv.Quote(short(s)) }
+
+func short(s string) string {
 	if r := []rune(s); len(r) > 60 {
-		s = string(r[:60]) + "…"
+		return string(r[:60]) + "…"
 	}
-	return strconv.Quote(s)
+	return s
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -15,58 +16,41 @@ var ContractVars = []string{
 	"PORT", "LOG_LEVEL", "PORTAL_URL", "QUEUE_URL", "QUEUE_USER", "QUEUE_TOKEN",
 }
 
+// reference is an escaped dollar or a $(NAME). What only begins like one, as
+// $((n + 1)) or $(cat file) in a shell script, is none.
+var reference = regexp.MustCompile(`\$\$|\$\([A-Za-z_][A-Za-z0-9_]*\)`)
+
 // Expand replaces each $(NAME) by its value and each $$ by a single $. A name
-// that vars does not hold, and a "$(" that is no reference, are Invalid faults
-// that list what exists.
+// that vars does not hold is an Invalid fault that lists what exists.
 func Expand(s string, vars map[string]string) (string, error) {
-	return scan(s, func(name string) (string, bool) {
+	var unknown string
+	out := scan(s, func(name string) string {
 		v, ok := vars[name]
-		return v, ok
-	}, func() []string { return slices.Collect(maps.Keys(vars)) })
-}
-
-// scan walks over the references in s and asks value for each.
-func scan(s string, value func(name string) (string, bool), names func() []string) (string, error) {
-	var b strings.Builder
-	for {
-		i := strings.IndexByte(s, '$')
-		if i < 0 || i+1 == len(s) {
-			b.WriteString(s)
-			return b.String(), nil
+		if !ok && unknown == "" {
+			unknown = name
 		}
-		b.WriteString(s[:i])
-		switch s = s[i+1:]; s[0] {
-		case '$':
-			b.WriteByte('$')
-			s = s[1:]
-		case '(':
-			name, rest, closed := strings.Cut(s[1:], ")")
-			v, ok := "", false
-			if closed && envName.MatchString(name) {
-				v, ok = value(name)
-			}
-			if !ok {
-				return "", unknownVariable("$("+name, closed, names())
-			}
-			b.WriteString(v)
-			s = rest
-		default:
-			b.WriteByte('$')
-		}
+		return v
+	})
+	if unknown == "" {
+		return out, nil
 	}
-}
-
-func unknownVariable(ref string, closed bool, names []string) error {
-	if closed {
-		ref += ")"
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(vars))
 	have := "there is none"
 	if len(names) > 0 {
 		have = "there are " + strings.Join(names, ", ")
 	}
-	return fault.New(fault.Invalid, "agent.unknown_variable", "%s is not a variable", quote(ref)).
+	return "", fault.New(fault.Invalid, "agent.unknown_variable", "$(%s) is not a variable", short(unknown)).
 		Because("%s", have).Do("Write $$( where $( itself is meant.").With("variables", names)
+}
+
+// scan replaces the references in s.
+func scan(s string, value func(name string) string) string {
+	return reference.ReplaceAllStringFunc(s, func(ref string) string {
+		if ref == "$$" {
+			return "$"
+		}
+		return value(ref[2 : len(ref)-1])
+	})
 }
 
 // Expanded is what a spec becomes for one instance.

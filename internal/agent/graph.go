@@ -54,11 +54,27 @@ func NewGraph(nodes []Node) *Graph {
 }
 
 // GraphOf makes a graph of Store.Dependencies. It takes ids to be the slugs of
-// the names; use NewGraph where the ids are known.
+// the names, and every name that is needed for an agent, because edges alone
+// don't tell; use NewGraph where the agents are known.
 func GraphOf(edges map[string][]string) *Graph {
 	nodes := make([]Node, 0, len(edges))
+	known := map[string]bool{}
+	add := func(name string, needs []string) {
+		id := Slug(name)
+		known[strings.ToLower(name)], known[id] = true, true
+		nodes = append(nodes, Node{ID: id, Name: name, Needs: needs})
+	}
+	needed := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(edges)) {
-		nodes = append(nodes, Node{ID: Slug(name), Name: name, Needs: edges[name]})
+		add(name, edges[name])
+		for _, need := range edges[name] {
+			needed[need] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		if !known[strings.ToLower(name)] {
+			add(name, nil)
+		}
 	}
 	return NewGraph(nodes)
 }

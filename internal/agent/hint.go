@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -17,23 +19,31 @@ var synonyms = map[string]string{
 // meant by key; "" if none comes to mind.
 func suggest(key string, t reflect.Type) string {
 	norm := normalise(key)
+	names := map[string]string{}
+	for i := range t.NumField() {
+		names[normalise(jsonName(t.Field(i)))] = jsonName(t.Field(i))
+	}
+	if s := nearest(norm, names); s != "" {
+		return s
+	}
+	if s := nearest(norm, synonyms); s != "" {
+		return s
+	}
+	return elsewhere(norm, "", reflect.TypeFor[Spec]())
+}
+
+// nearest gives what is known under a name that differs by a slip or two.
+func nearest(norm string, names map[string]string) string {
 	best, bestDistance := "", 3
 	if len(norm) < 6 {
 		bestDistance = 2
 	}
-	for i := range t.NumField() {
-		name := jsonName(t.Field(i))
-		if d := distance(norm, normalise(name)); d < bestDistance {
-			best, bestDistance = name, d
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if d := distance(norm, name); d < bestDistance {
+			best, bestDistance = names[name], d
 		}
 	}
-	if best != "" {
-		return best
-	}
-	if s := synonyms[norm]; s != "" {
-		return s
-	}
-	return elsewhere(norm, "", reflect.TypeFor[Spec]())
+	return best
 }
 
 // elsewhere finds the first field of that name anywhere in a Spec.

@@ -97,7 +97,7 @@ func (r relations) warnings(spec Spec) []string {
 
 // free refuses an id or name that an agent other than self answers to.
 func (s *Service) free(ctx context.Context, spec Spec, self string) error {
-	for _, field := range []struct{ path, value string }{{"id", spec.ID}, {"name", spec.Name}} {
+	for _, field := range []struct{ path, value string }{{"name", spec.Name}, {"id", spec.ID}} {
 		if self != "" && field.path == "id" {
 			continue
 		}

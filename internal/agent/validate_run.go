@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-
-	"github.com/waooaw/platform-portal/internal/fault"
 )
 
 const (
@@ -92,15 +90,12 @@ func (c *checker) raw(path, s string) {
 
 // references checks each $(NAME); refuse says what is wrong with one, or "".
 func (c *checker) references(path, s string, refuse func(name string) string) {
-	_, err := scan(s, func(name string) (string, bool) {
+	scan(s, func(name string) string {
 		if why := refuse(name); why != "" {
 			c.wrong(path, "%s", why)
 		}
-		return "", true
-	}, func() []string { return nil })
-	if f := fault.As(err); f != nil {
-		c.wrong(path, "%s: references have the form $(NAME); %s", f.What, f.Remedy)
-	}
+		return ""
+	})
 }
 
 func (c *checker) unknown(name string, known bool, more []string) string {
@@ -108,7 +103,7 @@ func (c *checker) unknown(name string, known bool, more []string) string {
 		return ""
 	}
 	names := append(slices.Sorted(slices.Values(more)), ContractVars...)
-	return "$(" + name + ") is not a variable; there are " + strings.Join(names, ", ") + ". Write $$( where $( itself is meant"
+	return "$(" + short(name) + ") is not a variable; there are " + strings.Join(names, ", ") + ". Write $$( where $( itself is meant"
 }
 
 // variables checks env and secrets.
@@ -260,15 +255,13 @@ func (c *checker) port(path string, p PortRef) {
 		}
 		return
 	}
-	if p == "" {
+	if p == "" || p == "$(PORT)" {
 		return
 	}
-	if !strings.HasPrefix(string(p), "$(") || strings.Count(string(p), "(") != 1 || !strings.HasSuffix(string(p), ")") {
-		c.wrong(path, "must be a port number or one reference such as $(PORT), not %s", quote(string(p)))
-		return
+	// One of the spec's own variables may stand for a port that the program is
+	// told to listen on.
+	name := strings.TrimSuffix(strings.TrimPrefix(string(p), "$("), ")")
+	if n, ok := PortRef(c.spec.Env[name]).Number(); string(p) != "$("+name+")" || !ok || n < 1 || n > 65535 {
+		c.wrong(path, "must be a port number, $(PORT), or a variable of env that is a port number, not %s", quote(string(p)))
 	}
-	c.references(path, string(p), func(name string) string {
-		_, own := c.spec.Env[name]
-		return c.unknown(name, own, slices.Collect(maps.Keys(c.spec.Env)))
-	})
 }
