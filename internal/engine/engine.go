@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
@@ -59,6 +60,7 @@ type Engine struct {
 
 	mu     sync.RWMutex // held for reading while an operation is handed over
 	dbos   dbos.Context // nil while stopped
+	ending *atomic.Bool // of dbos: it is being shut down
 	active sync.Map     // id of each operation that is being executed
 	again  sync.Mutex   // held while a finished workflow is replaced
 }
@@ -88,9 +90,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.dbos != nil {
 		return errors.New("already started")
 	}
+	ending := &atomic.Bool{}
 	cfg := dbos.Config{
 		AppName: appName, ApplicationVersion: version, ExecutorID: e.cfg.Replica,
-		Logger: slog.New(quiet{e.log.Handler()}),
+		Logger: slog.New(quiet{e.log.Handler(), ending}),
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		cfg.SystemDBStartupTimeout = max(time.Until(deadline), time.Millisecond)
@@ -102,9 +105,12 @@ func (e *Engine) Start(ctx context.Context) error {
 	d, err := launch(cfg, e.execute)
 	if err != nil {
 		closeDB()
+		if e.cfg.URL == "" {
+			err = fmt.Errorf("%s: %w", e.cfg.Path, err)
+		}
 		return err
 	}
-	e.dbos = d
+	e.dbos, e.ending = d, ending
 	return e.sweep.Go(e.retain)
 }
 
@@ -161,12 +167,13 @@ func launch(cfg dbos.Config, fn dbos.Workflow[string, string]) (dbos.Context, er
 // stays unfinished, to be gone on with at the next Start.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.mu.Lock()
-	d := e.dbos
+	d, ending := e.dbos, e.ending
 	e.dbos = nil
 	e.mu.Unlock()
 	if d == nil {
 		return nil
 	}
+	ending.Store(true)
 	limit := stopTime
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = max(time.Until(deadline), time.Millisecond)

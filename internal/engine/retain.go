@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
@@ -58,28 +57,4 @@ func (e *Engine) Sweep(ctx context.Context) (int, error) {
 		n += len(ids)
 	}
 	return n, nil
-}
-
-// quiet is a handler under which DBOS's own notes on its doings are for
-// debugging only; its warnings and errors stay what they are.
-type quiet struct{ slog.Handler }
-
-func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
-	return q.Handler.Enabled(ctx, muted(l))
-}
-
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = muted(r.Level)
-	return q.Handler.Handle(ctx, r)
-}
-
-func (q quiet) WithAttrs(a []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(a)} }
-
-func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }
-
-func muted(l slog.Level) slog.Level {
-	if l < slog.LevelWarn {
-		return slog.LevelDebug
-	}
-	return l
 }
