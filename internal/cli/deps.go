@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
@@ -25,10 +26,11 @@ type Deps struct {
 	// Serve runs the portal until ctx ends and everything is stopped.
 	Serve func(ctx context.Context, o ServeOptions) error
 	// TokenCreate makes an API token in the data directory, also while a portal
-	// is serving from it, and gives the secret. ttl 0 means that it does not expire.
+	// is serving from it, and gives the secret.
 	TokenCreate func(ctx context.Context, o TokenOptions) (secret string, err error)
-	// AuditVerify checks the chain of the audit log in the data directory.
-	AuditVerify func(ctx context.Context, o ServeOptions) (AuditReport, error)
+	// AuditVerify checks the chain of the audit log in the data directory, and
+	// that it holds the anchors. A broken chain is a report, not an error.
+	AuditVerify func(ctx context.Context, o ServeOptions, anchors ...audit.Anchor) (audit.Report, error)
 	// ConfigCheck gives every setting with its value and where it came from;
 	// values of secrets are replaced by the callee. Invalid settings are a fault.
 	ConfigCheck func(ctx context.Context, o ServeOptions) ([]Setting, error)
@@ -68,15 +70,7 @@ type TokenOptions struct {
 	ServeOptions
 	Name string
 	Role string        // viewer, operator or admin
-	TTL  time.Duration // 0: does not expire
-}
-
-// AuditReport is the result of checking the audit chain.
-type AuditReport struct {
-	OK      bool   `json:"ok"`
-	Entries int64  `json:"entries"`             // that were checked
-	Broken  int64  `json:"broken_at,omitempty"` // number of the first entry that does not fit
-	Problem string `json:"problem,omitempty"`   // what does not fit
+	TTL  time.Duration // 0: the default of auth
 }
 
 // Setting is one value of the configuration.

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/waooaw/platform-portal/internal/cli/client"
+	"github.com/waooaw/platform-portal/internal/operation"
+)
+
+func (c *conn) operation(ctx context.Context, id string, op *operation.Operation) (json.RawMessage, error) {
+	return c.once(ctx, op, func(ctx context.Context) (*http.Response, error) { return c.api.GetOperation(ctx, id, nil) })
+}
+
+func (c *conn) operations(ctx context.Context, f operationFilter, limit int) ([]json.RawMessage, error) {
+	p := client.ListOperationsParams{State: params(f.states), Kind: params(f.kinds), Agent: params(f.agents), Since: moments(f.since.at)}
+	return c.collect(ctx, limit, func(ctx context.Context, limit *int64, cursor *string) (*http.Response, error) {
+		p.Limit, p.Cursor = limit, cursor
+		return c.api.ListOperations(ctx, &p)
+	})
+}
+
+// steer unwraps the operation of the answer.
+func (c *conn) steer(ctx context.Context, op *operation.Operation, call func(ctx context.Context) (*http.Response, error)) (json.RawMessage, error) {
+	var answer struct {
+		Operation json.RawMessage `json:"operation"`
+	}
+	if _, err := c.once(ctx, &answer, call); err != nil {
+		return nil, err
+	}
+	return answer.Operation, c.decode(answer.Operation, op)
+}
+
+func (c *conn) pauseOperation(ctx context.Context, id string, op *operation.Operation) (json.RawMessage, error) {
+	return c.steer(ctx, op, func(ctx context.Context) (*http.Response, error) { return c.api.PauseOperation(ctx, id, nil) })
+}
+
+func (c *conn) resumeOperation(ctx context.Context, id string, op *operation.Operation) (json.RawMessage, error) {
+	return c.steer(ctx, op, func(ctx context.Context) (*http.Response, error) { return c.api.ResumeOperation(ctx, id, nil) })
+}
+
+func (c *conn) cancelOperation(ctx context.Context, id string, op *operation.Operation) (json.RawMessage, error) {
+	return c.steer(ctx, op, func(ctx context.Context) (*http.Response, error) { return c.api.CancelOperation(ctx, id, nil) })
+}
+
+func (c *conn) undoOperation(ctx context.Context, id string, op *operation.Operation) (json.RawMessage, error) {
+	return c.steer(ctx, op, func(ctx context.Context) (*http.Response, error) { return c.api.UndoOperation(ctx, id, nil) })
+}
+
+// events gives the newest limit events, oldest first.
+func (c *conn) events(ctx context.Context, f eventFilter, limit int) ([]json.RawMessage, error) {
+	p := client.ListEventsParams{Room: params(f.rooms), Type: params(f.types), Agent: params(f.agents), Since: param(f.since)}
+	list, err := c.collect(ctx, limit, func(ctx context.Context, limit *int64, cursor *string) (*http.Response, error) {
+		p.Limit, p.Cursor = limit, cursor
+		return c.api.ListEvents(ctx, &p)
+	})
+	for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+		list[i], list[j] = list[j], list[i]
+	}
+	return list, err
+}
+
+func (c *conn) auditEntries(ctx context.Context, f auditFilter, limit int) ([]json.RawMessage, error) {
+	p := client.ListAuditParams{Actor: param(f.actor), Action: param(f.action), Target: param(f.target), Agent: params(f.agents),
+		Outcome: param(client.ListAuditParamsOutcome(f.outcome)), Q: param(f.search), Since: moments(f.since.at), Until: moments(f.until.at)}
+	return c.collect(ctx, limit, func(ctx context.Context, limit *int64, cursor *string) (*http.Response, error) {
+		p.Limit, p.Cursor = limit, cursor
+		return c.api.ListAudit(ctx, &p)
+	})
+}
+
+// exportAudit gives the answer as it is; it may be long.
+func (c *conn) exportAudit(ctx context.Context, f auditFilter, format string) (*http.Response, error) {
+	return c.api.ExportAudit(ctx, &client.ExportAuditParams{Actor: param(f.actor), Action: param(f.action), Target: param(f.target), Agent: params(f.agents),
+		Outcome: param(client.ExportAuditParamsOutcome(f.outcome)), Q: param(f.search), Since: moments(f.since.at), Until: moments(f.until.at),
+		Format: param(client.ExportAuditParamsFormat(format))})
+}
+
+func (c *conn) tokens(ctx context.Context) ([]json.RawMessage, error) {
+	return c.collect(ctx, 0, func(ctx context.Context, limit *int64, cursor *string) (*http.Response, error) {
+		return c.api.ListTokens(ctx, &client.ListTokensParams{Limit: limit, Cursor: cursor})
+	})
+}
+
+func (c *conn) createToken(ctx context.Context, o TokenOptions) (secret string, err error) {
+	request := map[string]string{"name": o.Name, "role": o.Role}
+	if o.TTL > 0 {
+		request["ttl"] = o.TTL.String()
+	}
+	body, err := jsonBody(request)
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		Secret string `json:"secret"`
+	}
+	_, err = c.once(ctx, &answer, func(ctx context.Context) (*http.Response, error) {
+		return c.api.CreateTokenWithBody(ctx, nil, jsonType, body)
+	})
+	return answer.Secret, err
+}
+
+func (c *conn) revokeToken(ctx context.Context, id string) error {
+	_, err := c.once(ctx, nil, func(ctx context.Context) (*http.Response, error) { return c.api.RevokeToken(ctx, id, nil) })
+	return err
+}
+
+// tierNames gives the tiers as the API's query takes them.
+func (f *agentFilter) tierNames() []string {
+	out := make([]string, len(f.tiers))
+	for i, t := range f.tiers {
+		out[i] = strconv.Itoa(t)
+	}
+	return out
+}
+
+// body gives the filter as bulk operations take it; empty if nothing is set.
+func (f *agentFilter) body() map[string]any {
+	out := map[string]any{}
+	setAll(out, map[string]any{"state": f.states, "health": f.healths, "tier": f.tiers, "domain": f.domains, "runtime": f.runtimes,
+		"template": f.templates, "customer_id": f.customer, "q": f.search})
+	return out
+}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/cli/client"
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+const (
+	defaultServer = "http://127.0.0.1:8080"
+	// maxAnswer bounds what is read of one answer.
+	maxAnswer = 256 << 20
+	// patience is how long one plain request may take.
+	patience = time.Minute
+)
+
+// conn is a connection to a portal.
+type conn struct {
+	api    *client.Client
+	http   *http.Client
+	server string
+	edit   client.RequestEditorFn
+}
+
+// connect finds out which portal is meant and with which token.
+func (a *app) connect() (*conn, error) {
+	if err := a.checkOutput(); err != nil {
+		return nil, err
+	}
+	server := a.server
+	if server == "" {
+		server = a.io.Getenv("PORTAL_URL")
+	}
+	if server == "" {
+		server = defaultServer
+	}
+	u, err := url.Parse(server)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+		return nil, fault.New(fault.Invalid, "cli.server", "%q is not the address of a portal", server).
+			Do("Set PORTAL_URL or --server to something like %s.", defaultServer)
+	}
+	token, err := a.token()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" && u.Scheme == "http" && !loopback(u.Hostname()) {
+		fmt.Fprintln(a.io.Err, "Warning: the token goes over the network unencrypted; use https.")
+	}
+	edit := func(_ context.Context, r *http.Request) error {
+		r.Header.Set("User-Agent", "portal/"+a.deps.Version.Version)
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		if r.Method != http.MethodGet && r.Header.Get("Idempotency-Key") == "" {
+			r.Header.Set("Idempotency-Key", rand.Text())
+		}
+		return nil
+	}
+	c := &conn{http: &http.Client{}, server: strings.TrimRight(server, "/"), edit: edit}
+	c.api, err = client.NewClient(c.server, client.WithHTTPClient(c.http), client.WithRequestEditorFn(edit))
+	return c, err
+}
+
+func (a *app) token() (string, error) {
+	file := a.tokenFile
+	if file == "" && a.io.Getenv("PORTAL_TOKEN") == "" {
+		file = a.io.Getenv("PORTAL_TOKEN_FILE")
+	}
+	token := a.io.Getenv("PORTAL_TOKEN")
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", fault.New(fault.Invalid, "cli.token_file", "The token could not be read").Because("%v", err)
+		}
+		token = string(data)
+	}
+	token = strings.TrimSpace(token)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fault.New(fault.Invalid, "cli.token", "The token is not valid").
+			Because("it holds spaces or characters that no token has").Do("Set PORTAL_TOKEN to the token alone.")
+	}
+	return token, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// read gives the body of a successful answer; anything else is a fault.
+func (c *conn) read(r *http.Response, err error) (json.RawMessage, error) {
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if r.StatusCode >= http.StatusMultipleChoices {
+		return nil, c.problem(r, body)
+	}
+	return body, nil
+}
+
+// get reads a successful answer into v and gives it as it came, too.
+func (c *conn) get(v any) func(r *http.Response, err error) (json.RawMessage, error) {
+	return func(r *http.Response, err error) (json.RawMessage, error) {
+		body, err := c.read(r, err)
+		if err != nil {
+			return nil, err
+		}
+		return body, c.decode(body, v)
+	}
+}
+
+func (c *conn) decode(body []byte, v any) error {
+	if err := json.Unmarshal(body, v); err != nil {
+		return fault.New(fault.Unavailable, "cli.answer", "The answer of %s is not that of a portal", c.server).
+			Do("Check the address; a proxy may have answered in its place.").Wrap(err)
+	}
+	return nil
+}
+
+// unreachable turns an error of the network into a fault; one that comes from
+// the user's own context stays what it is.
+func (c *conn) unreachable(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	f := fault.New(fault.Unavailable, "cli.unreachable", "The portal at %s does not answer", c.server).Wrap(err)
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return f.Because("no answer within the time limit").Do("Try again; if it persists look at the portal's log.")
+	}
+	return f.Because("%v", err).Do("Start it with \"portal serve\", or set PORTAL_URL to where it is.")
+}
+
+// statusKinds gives the kind of fault of an HTTP status.
+var statusKinds = map[int]fault.Kind{
+	http.StatusBadRequest: fault.Invalid, http.StatusUnprocessableEntity: fault.Invalid,
+	http.StatusUnauthorized: fault.Unauthenticated, http.StatusForbidden: fault.Forbidden,
+	http.StatusNotFound: fault.NotFound, http.StatusConflict: fault.Conflict,
+	http.StatusPreconditionFailed: fault.Stale, http.StatusRequestEntityTooLarge: fault.TooLarge,
+	http.StatusTooManyRequests: fault.RateLimited, http.StatusServiceUnavailable: fault.Unavailable,
+	http.StatusBadGateway: fault.Unavailable, http.StatusGatewayTimeout: fault.Unavailable,
+}
+
+// problem turns an answer of RFC 9457 into a fault.
+func (c *conn) problem(r *http.Response, body []byte) error {
+	kind, ok := statusKinds[r.StatusCode]
+	if !ok {
+		kind = fault.Internal
+	}
+	var p struct {
+		Title, Detail, Code, What, Why, Remedy string
+		Errors                                 []fault.Field
+		RequestID                              string `json:"request_id"`
+	}
+	if json.Unmarshal(body, &p) != nil || (p.What == "" && p.Detail == "" && p.Title == "") {
+		return fault.New(kind, "cli.status", "%s answered %s", c.server, r.Status).
+			Do("Check the address; a proxy may have answered in its place.")
+	}
+	f := &fault.Error{Kind: kind, Code: p.Code, What: p.What, Why: p.Why, Remedy: p.Remedy, Fields: p.Errors}
+	if f.What == "" {
+		f.What, f.Why = p.Title, p.Detail
+	}
+	if kind == fault.Unauthenticated && f.Remedy == "" {
+		f.Remedy = "Set PORTAL_TOKEN; on the portal's machine \"portal token create\" makes one."
+	}
+	return f
+}
+
+// ctx bounds a plain request.
+func plain(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, patience)
+}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+)
+
+// settingFlags adds the flags of the configuration; the returned function
+// gives those that were set.
+func (a *app) settingFlags(c *cobra.Command) func() ServeOptions {
+	flags := slices.Clone(a.deps.ServeFlags)
+	for _, base := range BaseFlags() {
+		if !slices.ContainsFunc(flags, func(f Flag) bool { return f.Name == base.Name }) {
+			flags = append(flags, base)
+		}
+	}
+	for _, f := range flags {
+		usage := f.Usage
+		if f.Default != "" {
+			usage += fmt.Sprintf(" (default %s)", f.Default)
+		}
+		if f.Bool {
+			c.Flags().Bool(f.Name, false, usage)
+		} else {
+			c.Flags().String(f.Name, "", usage)
+		}
+	}
+	return func() ServeOptions { return given(c, flags) }
+}
+
+func given(c *cobra.Command, flags []Flag) ServeOptions {
+	o := ServeOptions{Flags: map[string]string{}}
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if slices.ContainsFunc(flags, func(s Flag) bool { return s.Name == f.Name }) {
+			o.Flags[f.Name] = f.Value.String()
+		}
+	})
+	return o
+}
+
+func serveCommand(a *app) *cobra.Command {
+	var options func() ServeOptions
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the portal on this machine", Args: cobra.NoArgs,
+		Long: "Runs the portal until it is told to end (SIGTERM or Ctrl-C). Without any setting it uses only engines\n" +
+			"that are part of this program and keeps everything in one directory. Agents live on while it is down.\n" +
+			"Settings come from flags, then PORTAL_* in the environment, then the file of --config.",
+		Example: "  portal serve --data ./data --listen 127.0.0.1:8080",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.deps.Serve == nil {
+				return missing("serve")
+			}
+			return a.deps.Serve(cmd.Context(), options())
+		},
+	}
+	options = a.settingFlags(c)
+	return c
+}
+
+func configCommand(a *app) *cobra.Command {
+	var options func() ServeOptions
+	check := &cobra.Command{
+		Use: "check", Short: "Show every setting, its value and where it came from", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			if a.deps.ConfigCheck == nil {
+				return missing("config check")
+			}
+			list, err := a.deps.ConfigCheck(cmd.Context(), options())
+			if err != nil {
+				return err
+			}
+			v := view{raw: list, head: []string{"SETTING", "VALUE", "FROM"}}
+			for _, s := range list {
+				v.names = append(v.names, s.Name)
+				v.rows = append(v.rows, []string{s.Name, s.Value, s.Source})
+			}
+			return a.show(v)
+		},
+	}
+	options = a.settingFlags(check)
+	a.outputFlag(check)
+	return group("config", "The configuration of this machine's portal", check)
+}
+
+func (a *app) outputFlag(c *cobra.Command) {
+	c.Flags().StringVarP(&a.output, "output", "o", "table", "table, json, yaml or name")
+}
+
+func doctorCommand(a *app) *cobra.Command {
+	var options func() ServeOptions
+	c := &cobra.Command{
+		Use: "doctor", Short: "Look at what this machine can do and what is wrong", Args: cobra.NoArgs,
+		Long: "Checks this machine and the data directory, and says what to do about what it finds. Exit code 1 if a\ncheck failed.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			if a.deps.Doctor == nil {
+				return missing("doctor")
+			}
+			list, err := a.deps.Doctor(cmd.Context(), options())
+			if err != nil {
+				return err
+			}
+			v := view{raw: list, head: []string{"CHECK", "OK", "DETAIL", "WHAT TO DO"}}
+			failed := false
+			for _, c := range list {
+				ok, detail := "ok", c.How
+				if !c.OK {
+					ok, detail, failed = "no", c.Why, true
+				}
+				v.names = append(v.names, c.Name)
+				v.rows = append(v.rows, []string{c.Name, ok, detail, c.Remedy})
+			}
+			if err := a.show(v); err != nil {
+				return err
+			}
+			if failed {
+				return codeError(exitFailed)
+			}
+			return nil
+		},
+	}
+	options = a.settingFlags(c)
+	a.outputFlag(c)
+	return c
+}
+
+func agentCommand(a *app) *cobra.Command {
+	run := &cobra.Command{
+		Use: "run TEMPLATE", Short: "Run a built-in agent in the foreground", Args: cobra.ExactArgs(1),
+		Long:      "Runs one of the agents that are part of this program, as the portal does for a spec with template. It\nreads its settings from the environment of the agent contract (AGENT_ID, PORT, QUEUE_URL …).",
+		ValidArgs: a.deps.Templates,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.deps.AgentRun == nil {
+				return missing("agent run")
+			}
+			if len(a.deps.Templates) > 0 && !slices.Contains(a.deps.Templates, args[0]) {
+				return fault.New(fault.NotFound, "agent.unknown_template", "There is no template %q", args[0]).
+					Do("Use one of: %s.", strings.Join(a.deps.Templates, ", "))
+			}
+			return a.deps.AgentRun(cmd.Context(), args[0])
+		},
+	}
+	return group("agent", "The agents that are part of this program", run)
+}
+
+func versionCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use: "version", Short: "Say what this program is", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			v := a.deps.Version
+			text := "portal " + v.Version
+			if v.Commit != "" {
+				text += " (" + v.Commit + ", " + v.Date + ")"
+			}
+			text += fmt.Sprintf(" %s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return a.show(view{raw: v, names: []string{v.Version}, text: text})
+		},
+	}
+	a.outputFlag(c)
+	return c
+}
+
+func shimCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "shim", Short: "Supervise one instance (started by the portal)", Hidden: true,
+		DisableFlagParsing: true,
+		RunE: func(*cobra.Command, []string) error {
+			if a.deps.Shim == nil {
+				return missing("shim")
+			}
+			if code := a.deps.Shim(); code != 0 {
+				return codeError(code)
+			}
+			return nil
+		},
+	}
+}

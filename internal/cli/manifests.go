@@ -1,0 +1,256 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/manifest"
+)
+
+// maxManifest bounds what is read of all files together; the API takes no more.
+const maxManifest = 10 << 20
+
+// argument reads a value that may be given as itself, as @FILE or, with "-",
+// on standard input.
+func (a *app) argument(s string) ([]byte, error) {
+	switch {
+	case s == "-":
+		return a.readFile("-")
+	case strings.HasPrefix(s, "@"):
+		return a.readFile(s[1:])
+	}
+	return []byte(s), nil
+}
+
+func (a *app) readFile(name string) ([]byte, error) {
+	in := a.io.In
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "cli.file", "%s can't be read", name).Because("%v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "cli.file", "%s can't be read", name).Because("%v", err)
+	}
+	if len(data) > maxManifest {
+		return nil, fault.New(fault.TooLarge, "cli.file", "%s is too large", name).Because("at most 10 MiB are accepted")
+	}
+	return data, nil
+}
+
+// source is one document and where it stands.
+type source struct {
+	tree  map[string]any
+	place string // file, and line where it is not the first document
+}
+
+// readManifests reads every document of the files; of a directory, all YAML and
+// JSON files in it, by name. A mistake is reported with its file.
+func (a *app) readManifests(names []string) ([]source, error) {
+	var files []string
+	for _, name := range names {
+		list, err := manifestFiles(name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, list...)
+	}
+	var docs []source
+	for _, name := range files {
+		data, err := a.readFile(name)
+		if err != nil {
+			return nil, err
+		}
+		list, err := manifest.Parse(data)
+		if err != nil {
+			if f := fault.As(err); f != nil {
+				f.What = name + ": " + f.What
+			}
+			return nil, err
+		}
+		for i, d := range list {
+			place := name
+			if i > 0 {
+				place = fmt.Sprintf("%s:%d", name, d.Line)
+			}
+			docs = append(docs, source{d.Tree, place})
+		}
+	}
+	if len(docs) == 0 {
+		return nil, fault.New(fault.Invalid, "cli.no_manifest", "There is no agent in %s", strings.Join(names, ", ")).
+			Do("Give YAML or JSON files, or a directory that holds some.")
+	}
+	return docs, nil
+}
+
+func manifestFiles(name string) ([]string, error) {
+	if name == "-" {
+		return []string{name}, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "cli.file", "%s can't be read", name).Because("%v", err)
+	}
+	if !info.IsDir() {
+		return []string{name}, nil
+	}
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "cli.file", "%s can't be read", name).Because("%v", err)
+	}
+	var out []string
+	for _, e := range entries {
+		ext := strings.ToLower(filepath.Ext(e.Name()))
+		if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
+			out = append(out, filepath.Join(name, e.Name()))
+		}
+	}
+	return out, nil
+}
+
+func importCommand(a *app) *cobra.Command {
+	var dryRun bool
+	c := &cobra.Command{
+		Use: "import FILE|DIR…", Short: "Make agents from files that others wrote", Args: cobra.MinimumNArgs(1),
+		Long: "Makes agents from YAML or JSON files; of a directory, all that are in it. Fields that are not part of\n" +
+			"the specification are kept. Agents that exist already are a conflict. All of it happens, or nothing.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.sendManifests(cmd, args, "create", dryRun)
+		},
+	}
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be made")
+	return a.remote(c)
+}
+
+func applyCommand(a *app) *cobra.Command {
+	var files []string
+	var dryRun bool
+	c := &cobra.Command{
+		Use: "apply -f FILE|DIR|-", Short: "Make agents what files say", Args: cobra.NoArgs,
+		Long: "Creates the agents of the files that do not exist, changes those that differ, and leaves the others\n" +
+			"alone. Applying twice changes nothing. All of it happens, or nothing. With --dry-run the difference is\n" +
+			"shown and nothing is changed; the exit code is 2 then if there is a difference.",
+		Example: "  portal apply -f examples/fleet --dry-run\n  portal apply -f examples/fleet",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(files) == 0 {
+				return usagef("name the files with -f")
+			}
+			return a.sendManifests(cmd, files, "apply", dryRun)
+		},
+	}
+	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, directory, or - for standard input; may be given several times")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only show the difference")
+	return a.remote(c)
+}
+
+func (a *app) sendManifests(cmd *cobra.Command, files []string, mode string, dryRun bool) error {
+	docs, err := a.readManifests(files)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var answer agent.ImportResult
+	raw, err := c.importAgents(cmd.Context(), docs, mode, dryRun, &answer)
+	if err != nil {
+		return placed(err, docs)
+	}
+	v := view{raw: raw, text: importText(answer, dryRun)}
+	changed := false
+	for _, it := range answer.Items {
+		v.names = append(v.names, it.ID)
+		changed = changed || it.Change != "unchanged"
+	}
+	if err := a.show(v); err != nil {
+		return err
+	}
+	for _, it := range answer.Items {
+		for _, w := range it.Warnings {
+			a.warn(it.ID + ": " + w)
+		}
+	}
+	a.warn(answer.Warnings...)
+	if dryRun && changed && mode == "apply" {
+		return codeError(exitUsage)
+	}
+	return nil
+}
+
+var documentPath = regexp.MustCompile(`^documents\[(\d+)\]`)
+
+// placed names the file of each mistake instead of the number of the document.
+func placed(err error, docs []source) error {
+	f := fault.As(err)
+	if f == nil {
+		return err
+	}
+	for i, field := range f.Fields {
+		m := documentPath.FindStringSubmatch(field.Path)
+		if m == nil {
+			continue
+		}
+		if n, err := strconv.Atoi(m[1]); err == nil && n < len(docs) {
+			f.Fields[i].Path = docs[n].place + " " + strings.TrimPrefix(field.Path, m[0])
+		}
+	}
+	return f
+}
+
+func importText(answer agent.ImportResult, dryRun bool) string {
+	var b strings.Builder
+	count := map[string]int{}
+	for _, it := range answer.Items {
+		count[it.Change]++
+		fmt.Fprintf(&b, "%-9s %s\n", clean(it.Change), clean(it.ID))
+		for _, d := range it.Diff {
+			writeChange(&b, d)
+		}
+	}
+	note := ""
+	if dryRun {
+		note = " (nothing was changed: dry run)"
+	}
+	fmt.Fprintf(&b, "%d created, %d updated, %d unchanged%s\n", count["created"], count["updated"], count["unchanged"], note)
+	return b.String()
+}
+
+func writeChange(b *strings.Builder, d agent.FieldChange) {
+	if d.Old != nil {
+		fmt.Fprintf(b, "  - %s: %s\n", clean(d.Path), clean(compact(d.Old)))
+	}
+	if d.New != nil {
+		fmt.Fprintf(b, "  + %s: %s\n", clean(d.Path), clean(compact(d.New)))
+	}
+}
+
+// compact writes a value on one line.
+func compact(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(b.String())
+}

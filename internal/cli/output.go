@@ -1,0 +1,261 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// view is one answer in all forms: raw for scripts, the rest for people.
+type view struct {
+	raw   any // printed for -o json and yaml: a json.RawMessage or anything that encodes
+	names []string
+	head  []string
+	rows  [][]string
+	// text is printed instead of a table, if it is set.
+	text string
+	// empty is printed to stderr where the table has no row.
+	empty string
+}
+
+// formats are the accepted values of -o.
+func (a *app) checkOutput() error {
+	switch a.output {
+	case "", "table", "json", "yaml", "name":
+		return nil
+	}
+	return usagef("-o %q is not a format; use table, json, yaml or name", a.output)
+}
+
+// show prints the view in the form that was asked for.
+func (a *app) show(v view) error {
+	switch a.output {
+	case "json":
+		return printJSON(a.io.Out, v.raw)
+	case "yaml":
+		return printYAML(a.io.Out, v.raw)
+	case "name":
+		for _, n := range v.names {
+			fmt.Fprintln(a.io.Out, clean(n))
+		}
+		return nil
+	}
+	if v.text != "" {
+		_, err := io.WriteString(a.io.Out, v.text)
+		return err
+	}
+	if len(v.rows) == 0 && v.empty != "" {
+		fmt.Fprintln(a.io.Err, v.empty)
+		return nil
+	}
+	return a.table(v.head, v.rows)
+}
+
+// table prints aligned columns with a heading.
+func (a *app) table(head []string, rows [][]string) error {
+	widths := make([]int, len(head))
+	all := append([][]string{head}, rows...)
+	for _, row := range all {
+		for i := range row {
+			row[i] = clean(row[i])
+			if row[i] == "" {
+				row[i] = "-"
+			}
+			widths[i] = max(widths[i], width(row[i]))
+		}
+	}
+	var b strings.Builder
+	for n, row := range all {
+		for i, cell := range row {
+			text := cell
+			if n > 0 {
+				text = a.colour(cell)
+			}
+			b.WriteString(text)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-width(cell)+2))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(a.io.Out, b.String())
+	return err
+}
+
+// paint are the words that get a colour on a terminal.
+var paint = map[string]string{
+	"RUNNING": "32", "healthy": "32", "SUCCEEDED": "32", "succeeded": "32", "done": "32", "ok": "32",
+	"ERRORED": "31", "unhealthy": "31", "FAILED": "31", "failed": "31", "no": "31", "lost": "31",
+	"SUSPENDED": "33", "degraded": "33", "PAUSED": "33", "CANCELLING": "33", "CANCELLED": "33",
+	"cancelled": "33", "backoff": "33", "refused": "33", "rolled_back": "33", "starting": "36",
+	"running": "32", "PENDING": "36", "pending": "36", "REVOKED": "90", "skipped": "90",
+}
+
+func (a *app) colour(cell string) string {
+	code, ok := paint[cell]
+	if !ok || !a.io.OutTTY || a.io.Getenv("NO_COLOR") != "" || a.io.Getenv("TERM") == "dumb" {
+		return cell
+	}
+	return "\x1b[" + code + "m" + cell + "\x1b[0m"
+}
+
+// printJSON writes indented JSON in which no string holds a character that a
+// terminal would act on; it decodes to the same value.
+func printJSON(w io.Writer, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, data, "", "  "); err != nil {
+		return err
+	}
+	out.WriteByte('\n')
+	_, err = io.WriteString(w, escapeJSON(out.String()))
+	return err
+}
+
+// escapeJSON escapes inside strings; outside of them JSON is plain ASCII.
+func escapeJSON(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n' || !unsafe(r):
+			b.WriteRune(r)
+		case r > 0xFFFF: // as a surrogate pair
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xD800+(r>>10), 0xDC00+(r&0x3FF))
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// printYAML writes the JSON form of v as YAML, in its order of fields.
+func printYAML(w io.Writer, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	text, err := toYAML(data)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
+}
+
+func toYAML(data []byte) (string, error) {
+	var node yaml.Node
+	if err := yaml.Unmarshal(data, &node); err != nil { // JSON is YAML
+		return "", err
+	}
+	blockStyle(&node)
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	if err := enc.Encode(&node); err != nil {
+		return "", err
+	}
+	return escapeYAML(out.String()), nil
+}
+
+// blockStyle turns JSON's brackets and quotes into what people write. Strings
+// with characters that have to be escaped stay in quotes.
+func blockStyle(n *yaml.Node) {
+	if n.Kind != yaml.ScalarNode {
+		n.Style = 0
+		if len(n.Content) == 0 {
+			n.Style = yaml.FlowStyle
+		}
+	} else if n.Tag == "!!str" && !strings.ContainsFunc(strings.ReplaceAll(n.Value, "\n", ""), unsafe) {
+		n.Style = 0 // the encoder quotes what would read as another type
+	}
+	for _, child := range n.Content {
+		blockStyle(child)
+	}
+}
+
+func escapeYAML(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || !unsafe(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(escaped(r))
+		}
+	}
+	return b.String()
+}
+
+// since says how long ago something was, in the largest unit that fits.
+func (a *app) since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return span(a.io.Now().Sub(t))
+}
+
+func span(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+// say tells people what was done; with -o json, yaml or name stdout belongs to
+// the answer, so it goes to stderr there.
+func (a *app) say(format string, args ...any) {
+	w := a.io.Out
+	if a.output != "" && a.output != "table" {
+		w = a.io.Err
+	}
+	fmt.Fprintln(w, clean(fmt.Sprintf(format, args...)))
+}
+
+// warn tells people what they should know, on stderr.
+func (a *app) warn(warnings ...string) {
+	for _, w := range warnings {
+		fmt.Fprintln(a.io.Err, "Warning:", clean(w))
+	}
+}
+
+// confirm asks before something that can't be taken back. Where nobody can be
+// asked, --yes has to have been given.
+func (a *app) confirm(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !a.io.InTTY {
+		return usagef("this can't be taken back and there is no terminal to ask on; add --yes")
+	}
+	fmt.Fprint(a.io.Err, clean(question)+" [y/N] ")
+	answer, _ := bufio.NewReader(a.io.In).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	fmt.Fprintln(a.io.Err, "Nothing was done.")
+	return codeError(exitFailed)
+}
