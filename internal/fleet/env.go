@@ -121,14 +121,21 @@ func (o *outfit) launch(index, port int) (Launch, error) {
 
 func grace(spec agent.Spec) time.Duration { return spec.StopTimeout.Or(agent.DefaultStopTimeout) }
 
-// probesFor gives the probes with their ports filled in for one instance. The
-// built-in agents answer for their health whether or not their spec says so.
-func probesFor(a *agent.Agent, spec agent.Spec, port int) (agent.Probes, error) {
-	p := spec.Probes
-	if spec.Template != "" && p.Liveness == nil && p.Readiness == nil {
-		p.Liveness = &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/health"}}
-		p.Readiness = &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/ready"}}
+// probesOf gives the probes of a spec. The built-in agents answer for their
+// health whether or not their spec says so.
+func probesOf(spec agent.Spec) agent.Probes {
+	if spec.Template == "" || spec.Probes.Liveness != nil || spec.Probes.Readiness != nil {
+		return spec.Probes
 	}
+	return agent.Probes{
+		Liveness:  &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/health"}},
+		Readiness: &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/ready"}},
+	}
+}
+
+// probesFor gives the probes with their ports filled in for one instance.
+func probesFor(a *agent.Agent, spec agent.Spec, port int) (agent.Probes, error) {
+	p := probesOf(spec)
 	vars := maps.Clone(spec.Env)
 	if vars == nil {
 		vars = map[string]string{}

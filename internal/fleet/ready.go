@@ -37,10 +37,7 @@ func (j *job) awaitAll(ctx context.Context) error { return j.await(ctx, j.replic
 // await returns once the instances are ready, or with the reason why they will
 // not be.
 func (j *job) await(ctx context.Context, indices []int) error {
-	watches, limit, err := j.watches(ctx, indices)
-	if err != nil {
-		return err
-	}
+	watches, limit := j.watches(indices)
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	look := time.NewTimer(0)
@@ -75,30 +72,25 @@ func (j *job) await(ctx context.Context, indices []int) error {
 }
 
 // watches prepares the waiting and says how long it may take.
-func (j *job) watches(ctx context.Context, indices []int) ([]*watch, time.Duration, error) {
+func (j *job) watches(indices []int) ([]*watch, time.Duration) {
 	limit := j.StartTimeout
 	if limit <= 0 {
 		limit = time.Minute
 	}
-	from, to := j.ports()
-	var list []*watch
-	for _, i := range indices {
-		port, err := j.Observed.ReservePort(ctx, j.a.ID, i, from, to, free)
-		if err != nil {
-			return nil, 0, err
-		}
-		p, err := probesFor(j.a, j.spec, port)
-		if err != nil {
-			return nil, 0, err
-		}
-		w := &watch{index: i, id: InstanceID(j.a.ID, j.in.Revision, i), probe: p.Readiness, last: "it was not seen yet"}
-		if w.probe == nil {
-			w.probe = p.Liveness
-		}
-		list = append(list, w)
-		limit = max(limit, patience(w.probe))
+	limit = max(limit, patience(decisive(probesOf(j.spec))))
+	list := make([]*watch, len(indices))
+	for n, i := range indices {
+		list[n] = &watch{index: i, id: InstanceID(j.a.ID, j.in.Revision, i), last: "it was not seen yet"}
 	}
-	return list, limit, nil
+	return list, limit
+}
+
+// decisive gives the probe that tells whether an instance has started.
+func decisive(p agent.Probes) *agent.Probe {
+	if p.Readiness != nil {
+		return p.Readiness
+	}
+	return p.Liveness
 }
 
 // patience is how long the probe itself says an instance may take to start.
@@ -124,7 +116,11 @@ func (j *job) look(ctx context.Context, seen []Instance, watches []*watch) error
 			w.last, w.ready, w.run = said(*at), false, ""
 		default:
 			if run := runOf(*at); run != w.run {
-				w.run, w.since, w.goods, w.ready = run, time.Now(), 0, false
+				p, err := probesFor(j.a, j.spec, at.Port)
+				if err != nil {
+					return err
+				}
+				w.run, w.since, w.goods, w.ready, w.probe = run, time.Now(), 0, false, decisive(p)
 			}
 			if !w.ready && w.due() {
 				ask = append(ask, w)

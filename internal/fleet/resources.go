@@ -116,23 +116,17 @@ func (j *job) releasePorts(ctx context.Context) error {
 // registerProbes checks that the probes can be asked on the ports that the
 // instances got, and says what will be asked.
 func (j *job) registerProbes(ctx context.Context) error {
-	from, to := j.ports()
+	from, _ := j.ports()
+	p, err := probesFor(j.a, j.spec, from)
+	if err != nil {
+		return err
+	}
 	var texts []string
-	for _, i := range j.replicas() {
-		port, err := j.Observed.ReservePort(ctx, j.a.ID, i, from, to, free)
-		if err != nil {
-			return err
-		}
-		p, err := probesFor(j.a, j.spec, port)
-		if err != nil {
-			return err
-		}
-		if texts == nil && p.Liveness != nil {
-			texts = append(texts, "liveness every "+p.Liveness.Interval.Or(agent.DefaultProbeInterval).String())
-		}
-		if i == 0 && p.Readiness != nil {
-			texts = append(texts, "readiness every "+p.Readiness.Interval.Or(agent.DefaultProbeInterval).String())
-		}
+	if p.Liveness != nil {
+		texts = append(texts, "liveness every "+p.Liveness.Interval.Or(agent.DefaultProbeInterval).String())
+	}
+	if p.Readiness != nil {
+		texts = append(texts, "readiness every "+p.Readiness.Interval.Or(agent.DefaultProbeInterval).String())
 	}
 	if len(texts) == 0 {
 		texts = []string{"the process alone: the agent has no probes"}
