@@ -46,6 +46,7 @@ type world struct {
 type fakeAgent struct {
 	instances map[string]*fakeInstance
 	logs      []fleet.LogLine
+	files     map[string]string // of the file behaviour
 }
 
 type fakeInstance struct {
@@ -262,11 +263,11 @@ func (f *Fake) Restart(ctx context.Context, agentID, instanceID, reason string) 
 			return ended(in)
 		}
 		in.Signal, in.ExitCode = "SIGKILL", nil
-		if !f.w.mayRestart(in, reason) {
+		if !f.w.mayRestart(in, "restarted: "+reason) {
 			return fault.New(fault.Conflict, "instance.restart_limit", "%s was not restarted", in.ID).Because("%s", in.Reason)
 		}
 		f.w.start(in)
-		in.Reason = reason
+		in.Reason = "restarted: " + reason
 		return nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -23,7 +24,7 @@ const (
 
 func (w *world) agent(id string) *fakeAgent {
 	if w.agents[id] == nil {
-		w.agents[id] = &fakeAgent{instances: map[string]*fakeInstance{}}
+		w.agents[id] = &fakeAgent{instances: map[string]*fakeInstance{}, files: map[string]string{}}
 	}
 	return w.agents[id]
 }
@@ -102,7 +103,11 @@ func (w *world) play(in *fakeInstance, run int) {
 			w.print(in, "stdout", name+"="+in.launch.Env[name])
 		}
 	case "file":
-		w.print(in, "stdout", "ok")
+		a := w.agents[in.AgentID]
+		a.files[in.behaviour(1)] += in.behaviour(2)
+		w.print(in, "stdout", a.files[in.behaviour(1)])
+	case "graceful", "stubborn", "family":
+		w.print(in, "stdout", "ready")
 	}
 }
 
@@ -143,7 +148,7 @@ func (w *world) mayRestart(in *fakeInstance, reason string) bool {
 	if len(in.starts) >= limit {
 		in.run++
 		w.set(in, fleet.InstanceFailed,
-			fmt.Sprintf("crash loop: %d starts within %s, last %s", limit+1, window, reason))
+			fmt.Sprintf("crash loop: %d starts within %s, last %s", limit+1, brief(window), reason))
 		return false
 	}
 	in.starts = append(in.starts, now)
@@ -214,4 +219,15 @@ func fakeExec(ctx context.Context, in *fakeInstance, command []string) (int, str
 		}
 	}
 	return 0, "", nil
+}
+
+// brief writes 5m0s as 5m.
+func brief(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }

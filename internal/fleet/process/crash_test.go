@@ -1,0 +1,3 @@
+package process_test
+
+func portalMain(args []string) int { return 0 }
