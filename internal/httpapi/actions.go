@@ -21,8 +21,8 @@ func (s *server) registerActions() {
 	handle(s, "send-task", "Put a task into the agent's queue", s.sendTask, status(http.StatusAccepted))
 }
 
-// waitable is what routes take that start an operation.
-type waitable struct {
+// Waitable is what routes take that start an operation.
+type Waitable struct {
 	Wait string `query:"wait" doc:"Answer when the operation is done (then 200), at most after this time, e.g. 30s; at most 5m"`
 }
 
@@ -32,9 +32,9 @@ type reason struct {
 }
 
 type actInput struct {
-	byID
-	matching
-	waitable
+	ByID
+	Matching
+	Waitable
 	Body *reason `required:"false"`
 }
 
@@ -72,7 +72,7 @@ func (s *server) act(action agent.Action) func(context.Context, *actInput) (*acc
 }
 
 type impactInput struct {
-	byID
+	ByID
 	Action string `query:"action" required:"true" enum:"provision,deploy,start,stop,suspend,resume,restart,revoke"`
 }
 
@@ -87,7 +87,7 @@ func (s *server) impact(ctx context.Context, in *impactInput) (*impactAnswer, er
 }
 
 type taskInput struct {
-	byID
+	ByID
 	Body struct {
 		ID      string          `json:"id,omitempty" maxLength:"100" pattern:"^[A-Za-z0-9._:-]+$" doc:"Makes the task happen once within two minutes; made up where left out"`
 		Payload json.RawMessage `json:"payload" doc:"What the agent is to do; any JSON"`

@@ -35,8 +35,8 @@ func (s *server) registerAgentDetails() {
 }
 
 type agentPage struct {
-	byID
-	paging
+	ByID
+	Paging
 }
 
 // idOf gives the id of the agent that is named by id or name.
@@ -57,7 +57,7 @@ func (s *server) agentHistory(ctx context.Context, in *agentPage) (*listAnswer[a
 	return &listAnswer[agent.Transition]{Body: listOf(items, next)}, err
 }
 
-func (s *server) agentInstances(ctx context.Context, in *byID) (*listAnswer[fleet.Instance], error) {
+func (s *server) agentInstances(ctx context.Context, in *ByID) (*listAnswer[fleet.Instance], error) {
 	id, err := s.idOf(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *server) agentHealth(ctx context.Context, in *agentPage) (*listAnswer[he
 }
 
 type logsInput struct {
-	byID
+	ByID
 	Limit    int       `query:"limit" minimum:"1" maximum:"1000" doc:"How many lines at most; default 200, with follow no limit"`
 	Cursor   string    `query:"cursor" maxLength:"1000" doc:"Go on after the line with this cursor"`
 	Tail     int       `query:"tail" minimum:"1" maximum:"1000" doc:"Only the last lines"`

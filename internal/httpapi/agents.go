@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/manifest"
@@ -16,15 +18,19 @@ import (
 func (s *server) registerAgents() {
 	spec := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[agent.Spec](), true, "Spec")
 	handle(s, "list-agents", "List agents", s.listAgents)
-	handle(s, "create-agent", "Create an agent", s.createAgent, status(http.StatusCreated), takesSpec(spec, "application/json", "application/yaml"))
-	handle(s, "import-agents", "Import or apply agents from YAML or JSON, all or nothing", s.importAgents, takesSpec(spec, "application/yaml", "application/json"))
+	handle(s, "create-agent", "Create an agent", s.createAgent, status(http.StatusCreated))
+	handle(s, "import-agents", "Import or apply agents from YAML or JSON, all or nothing", s.importAgents)
 	handle(s, "get-agent", "Get an agent by id or name", s.getAgent)
-	handle(s, "patch-agent", "Change an agent's spec by a merge patch (RFC 7396)", s.patchAgent, takesSpec(spec, "application/merge-patch+json", "application/json"))
+	handle(s, "patch-agent", "Change an agent's spec by a merge patch (RFC 7396)", s.patchAgent)
 	handle(s, "delete-agent", "Delete an agent that is DRAFT or REVOKED", s.deleteAgent, status(http.StatusNoContent))
+	s.documentBody("create-agent", spec, "application/json", "application/yaml")
+	s.documentBody("import-agents", spec, "application/yaml", "application/json")
+	s.documentBody("patch-agent", &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
+		Description: "Fields of the spec that are to change; null removes one"}, "application/merge-patch+json", "application/json")
 }
 
-// paging is what every list takes.
-type paging struct {
+// Paging is what every list takes.
+type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most"`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the page before"`
 }
@@ -47,9 +53,9 @@ func listOf[T any](items []T, next string) list[T] {
 
 type listAnswer[T any] struct{ Body list[T] }
 
-// agentFilter picks agents; values of one filter are alternatives, repeated or
+// AgentFilter picks agents; values of one filter are alternatives, repeated or
 // separated by commas.
-type agentFilter struct {
+type AgentFilter struct {
 	State    []string `query:"state,explode" doc:"DRAFT, PROVISIONED, DEPLOYED, RUNNING, STOPPED, SUSPENDED, ERRORED or REVOKED"`
 	Health   []string `query:"health,explode" doc:"unknown, starting, healthy, degraded or unhealthy"`
 	Tier     []string `query:"tier,explode" doc:"1 to 6"`
@@ -62,7 +68,7 @@ type agentFilter struct {
 	Search   string   `query:"q" maxLength:"200" doc:"In id, name, display name and description"`
 }
 
-func (f agentFilter) query() (agent.Query, error) {
+func (f AgentFilter) query() (agent.Query, error) {
 	q := agent.Query{
 		IDs: split(f.ID), Domains: split(f.Domain), Runtimes: split(f.Runtime), Templates: split(f.Template),
 		CustomerID: f.Customer, Search: f.Search,
@@ -120,8 +126,8 @@ func split(values []string) []string {
 }
 
 type listAgentsInput struct {
-	agentFilter
-	paging
+	AgentFilter
+	Paging
 	Sort string `query:"sort" enum:"name,-name,id,-id,state,-state,health,-health,tier,-tier,updated_at,-updated_at,created_at,-created_at" doc:"Default name; - reverses"`
 }
 
@@ -203,6 +209,7 @@ type importInput struct {
 	Mode    string `query:"mode" enum:"create,apply" default:"create" doc:"create refuses agents that exist already, apply changes them"`
 	DryRun  bool   `query:"dry_run" doc:"Say what would change, and change nothing"`
 	Unknown string `query:"unknown" enum:"keep,refuse" doc:"What to do with unknown fields; default keep for create and refuse for apply"`
+	Reason  string `query:"reason" maxLength:"500" doc:"For the record"`
 	RawBody []byte
 }
 
@@ -217,7 +224,7 @@ func (s *server) importAgents(ctx context.Context, in *importInput) (*importAnsw
 	for i, d := range docs {
 		trees[i] = d.Tree
 	}
-	opt := agent.ImportOptions{Mode: in.Mode, DryRun: in.DryRun, Decode: agent.Keep}
+	opt := agent.ImportOptions{Mode: in.Mode, DryRun: in.DryRun, Decode: agent.Keep, Reason: in.Reason}
 	if in.Unknown == "refuse" || in.Unknown == "" && in.Mode == "apply" {
 		opt.Decode = agent.Strict
 	}
@@ -228,13 +235,13 @@ func (s *server) importAgents(ctx context.Context, in *importInput) (*importAnsw
 	return &importAnswer{Body: result}, nil
 }
 
-// byID is what most routes of one thing take.
-type byID struct {
+// ByID is what most routes of one thing take.
+type ByID struct {
 	ID string `path:"id" maxLength:"200"`
 }
 
 type getAgentInput struct {
-	byID
+	ByID
 	IfNoneMatch string `header:"If-None-Match" doc:"Tags that the client has; 304 if one is still right"`
 }
 
@@ -277,14 +284,14 @@ func (s *server) missing(ctx context.Context, a *agent.Agent) ([]string, error) 
 	return out, nil
 }
 
-// matching is what changes of an agent take.
-type matching struct {
+// Matching is what changes of an agent take.
+type Matching struct {
 	IfMatch string `header:"If-Match" doc:"ETag of the agent as the client saw it; 412 if it was changed since"`
 }
 
 type patchAgentInput struct {
-	byID
-	matching
+	ByID
+	Matching
 	Reason  string `query:"reason" maxLength:"500" doc:"For the record"`
 	RawBody []byte
 }
@@ -306,8 +313,8 @@ func (s *server) patchAgent(ctx context.Context, in *patchAgentInput) (*agentAns
 }
 
 type deleteAgentInput struct {
-	byID
-	matching
+	ByID
+	Matching
 }
 
 func (s *server) deleteAgent(ctx context.Context, in *deleteAgentInput) (*struct{}, error) {

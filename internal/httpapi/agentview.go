@@ -77,7 +77,7 @@ func (v *AgentView) tag() string {
 
 // version reads If-Match: the tag of an agent, or just "resource_version" in
 // quotes. 0 means any.
-func (m matching) version() (int64, error) {
+func (m Matching) version() (int64, error) {
 	text := strings.TrimSpace(m.IfMatch)
 	if text == "" || text == "*" {
 		return 0, nil

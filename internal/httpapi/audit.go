@@ -22,8 +22,9 @@ func (s *server) registerAudit() {
 	handle(s, "verify-audit", "Check the chain of the audit log", s.verifyAudit)
 }
 
-type auditFilter struct {
-	ofAgents
+// AuditFilter picks entries of the audit log.
+type AuditFilter struct {
+	OfAgents
 	Actor   string    `query:"actor" maxLength:"200" doc:"Exact"`
 	Action  string    `query:"action" maxLength:"200" doc:"Exact, or ending in *"`
 	Target  string    `query:"target" maxLength:"300" doc:"Exact, or ending in *"`
@@ -34,7 +35,7 @@ type auditFilter struct {
 }
 
 // query gives the query, and the agents it is about.
-func (s *server) auditQuery(ctx context.Context, f auditFilter) (audit.Query, []string, error) {
+func (s *server) auditQuery(ctx context.Context, f AuditFilter) (audit.Query, []string, error) {
 	ids, err := s.agentIDs(ctx, f.Agent)
 	q := audit.Query{Actor: f.Actor, Action: f.Action, Target: f.Target, Outcome: audit.Outcome(f.Outcome), Search: f.Search, Since: f.Since, Until: f.Until}
 	for _, id := range ids {
@@ -44,12 +45,12 @@ func (s *server) auditQuery(ctx context.Context, f auditFilter) (audit.Query, []
 }
 
 type listAuditInput struct {
-	auditFilter
-	paging
+	AuditFilter
+	Paging
 }
 
 func (s *server) listAudit(ctx context.Context, in *listAuditInput) (*listAnswer[audit.Entry], error) {
-	q, ids, err := s.auditQuery(ctx, in.auditFilter)
+	q, ids, err := s.auditQuery(ctx, in.AuditFilter)
 	if err != nil {
 		return nil, err
 	}
@@ -61,14 +62,14 @@ func (s *server) listAudit(ctx context.Context, in *listAuditInput) (*listAnswer
 }
 
 type exportInput struct {
-	auditFilter
+	AuditFilter
 	Format string `query:"format" enum:"jsonl,csv" default:"jsonl"`
 }
 
 type exportAnswer struct{ Body func(huma.Context) }
 
 func (s *server) exportAudit(ctx context.Context, in *exportInput) (*exportAnswer, error) {
-	q, _, err := s.auditQuery(ctx, in.auditFilter)
+	q, _, err := s.auditQuery(ctx, in.AuditFilter)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ type bulkFilter struct {
 }
 
 type bulkInput struct {
-	waitable
+	Waitable
 	Body struct {
 		Action      string      `json:"action,omitempty" doc:"Either action or actions"`
 		Actions     []string    `json:"actions,omitempty" maxItems:"20" doc:"Done one after the other on each agent"`
@@ -89,7 +89,7 @@ func (in *bulkInput) request() (bulk.Request, error) {
 		return r, invalid("agent_ids", "give exactly one of agent_ids, selector and filter, and not an empty one")
 	}
 	if f := b.Filter; f != nil {
-		all := agentFilter{State: f.State, Health: f.Health, Domain: f.Domain, Runtime: f.Runtime, Template: f.Template,
+		all := AgentFilter{State: f.State, Health: f.Health, Domain: f.Domain, Runtime: f.Runtime, Template: f.Template,
 			Customer: f.Customer, Selector: f.Selector, Search: f.Search}
 		q, err := all.query()
 		if err != nil {
@@ -153,7 +153,7 @@ func (s *server) bulkAnswer(ctx context.Context, id string) (*BulkView, error) {
 	return s.bulkView(ctx, b)
 }
 
-func (s *server) listBulk(ctx context.Context, in *paging) (*listAnswer[*bulk.Bulk], error) {
+func (s *server) listBulk(ctx context.Context, in *Paging) (*listAnswer[*bulk.Bulk], error) {
 	items, next, err := s.cfg.Bulks.List(ctx, in.Cursor, in.Limit)
 	return &listAnswer[*bulk.Bulk]{Body: listOf(items, next)}, err
 }
@@ -176,7 +176,7 @@ func (s *server) getBulk(ctx context.Context, in *steerInput) (*bulkOnly, error)
 }
 
 type reportInput struct {
-	byID
+	ByID
 	Format string `query:"format" enum:"json,csv" default:"json"`
 }
 

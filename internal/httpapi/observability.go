@@ -20,14 +20,14 @@ func (s *server) registerObservability() {
 	handle(s, "platform-health", "Health of the portal, its runtimes and the fleet", s.platformHealth)
 }
 
-// ofAgents is what every observability route takes.
-type ofAgents struct {
+// OfAgents is what every observability route takes.
+type OfAgents struct {
 	Agent []string `query:"agent,explode" doc:"Only what concerns these agents; id or name, in any case"`
 }
 
 type eventsInput struct {
-	ofAgents
-	paging
+	OfAgents
+	Paging
 	Type  []string `query:"type,explode" doc:"e.g. agent:state_changed"`
 	Room  []string `query:"room,explode" doc:"As in live updates"`
 	Order string   `query:"order" enum:"desc,asc" default:"desc" doc:"Newest or oldest first"`
@@ -128,7 +128,7 @@ type healthAnswer struct {
 	Body PlatformHealth
 }
 
-func (s *server) platformHealth(ctx context.Context, in *ofAgents) (*healthAnswer, error) {
+func (s *server) platformHealth(ctx context.Context, in *OfAgents) (*healthAnswer, error) {
 	out := PlatformHealth{Components: []ComponentHealth{}, Runtimes: []RuntimeHealth{}}
 	var ready bool
 	out.Components, ready = s.components(ctx)

@@ -28,7 +28,7 @@ func (s *server) registerOperations() {
 			return s.cfg.Operations.Resume(ctx, id)
 		}},
 	} {
-		handle(s, id, step.summary, func(ctx context.Context, in *byID) (*accepted202, error) {
+		handle(s, id, step.summary, func(ctx context.Context, in *ByID) (*accepted202, error) {
 			return steered(step.call(ctx, in.ID))
 		}, status(http.StatusAccepted))
 	}
@@ -41,8 +41,8 @@ func (s *server) registerOperations() {
 }
 
 type steerInput struct {
-	byID
-	waitable
+	ByID
+	Waitable
 }
 
 func steered(op *operation.Operation, err error) (*accepted202, error) {
@@ -53,7 +53,7 @@ func steered(op *operation.Operation, err error) (*accepted202, error) {
 }
 
 type listOperationsInput struct {
-	paging
+	Paging
 	State  []string  `query:"state,explode" doc:"PENDING, RUNNING, PAUSED, CANCELLING, SUCCEEDED, FAILED or CANCELLED"`
 	Kind   []string  `query:"kind,explode" doc:"e.g. agent.start or bulk"`
 	Agent  []string  `query:"agent,explode" doc:"Ids or names of agents"`
@@ -134,7 +134,7 @@ func (s *server) getOperation(ctx context.Context, in *steerInput) (*operationOn
 	return &operationOnly{Body: op}, nil
 }
 
-func (s *server) operationAttempts(ctx context.Context, in *byID) (*listAnswer[operation.Attempt], error) {
+func (s *server) operationAttempts(ctx context.Context, in *ByID) (*listAnswer[operation.Attempt], error) {
 	if _, err := s.cfg.Operations.Get(ctx, in.ID); err != nil {
 		return nil, err
 	}

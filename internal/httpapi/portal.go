@@ -76,8 +76,8 @@ type QueueView struct {
 }
 
 type listQueuesInput struct {
-	ofAgents
-	paging
+	OfAgents
+	Paging
 }
 
 func (s *server) listQueues(ctx context.Context, in *listQueuesInput) (*listAnswer[QueueView], error) {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"path"
 	"reflect"
 	"strings"
 
@@ -70,6 +71,11 @@ func handle[I, O any](s *server, id, summary string, h func(ctx context.Context,
 		}
 		return out, nil
 	})
+	if mustRoute(id).Waits {
+		done := *op.Responses["202"]
+		done.Description = "Done, if wait was given"
+		op.Responses["200"] = &done
+	}
 }
 
 // describe makes the part of the OpenAPI document that the table knows.
@@ -81,6 +87,7 @@ func describe(route *Route, summary string) huma.Operation {
 		Summary:      summary,
 		Tags:         []string{tagOf(route.Path)},
 		MaxBodyBytes: -1, // the guard has read the body
+		Responses:    map[string]*huma.Response{},
 	}
 	if !route.Public {
 		op.Description = "Needs the role " + string(route.Role) + "."
@@ -110,15 +117,12 @@ func status(code int) func(*huma.Operation) {
 	return func(op *huma.Operation) { op.DefaultStatus = code }
 }
 
-// takesSpec documents that the body is the schema, in JSON or YAML. The body is
-// read by the handler, not by the HTTP framework.
-func takesSpec(schema *huma.Schema, types ...string) func(*huma.Operation) {
-	return func(op *huma.Operation) {
-		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
-		for _, t := range types {
-			op.RequestBody.Content[t] = &huma.MediaType{Schema: schema}
-		}
-		op.SkipValidateBody = true
+// documentBody says what the body is that a handler reads by itself.
+func (s *server) documentBody(id string, schema *huma.Schema, types ...string) {
+	body := operationOf(s.api.OpenAPI(), *mustRoute(id)).RequestBody
+	body.Required, body.Content = true, map[string]*huma.MediaType{}
+	for _, t := range types {
+		body.Content[t] = &huma.MediaType{Schema: schema}
 	}
 }
 
@@ -131,6 +135,24 @@ func (portRef) Schema(huma.Registry) *huma.Schema {
 		OneOf: []*huma.Schema{{Type: "integer", Minimum: ptr(1.0), Maximum: ptr(65535.0)}, {Type: "string"}}}
 }
 
+// schemaName names the schema of a type: types of other packages carry the name
+// of their noun, e.g. OperationStep.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	noun := path.Base(t.PkgPath())
+	if t.Name() == "" || t.PkgPath() == reflect.TypeFor[Route]().PkgPath() || !strings.Contains(t.PkgPath(), "/") {
+		return name
+	}
+	noun = strings.ToUpper(noun[:1]) + noun[1:]
+	if strings.HasPrefix(name, noun) {
+		return name
+	}
+	return noun + name
+}
+
 // register makes the API and registers every route.
 func (s *server) register() {
 	cfg := huma.DefaultConfig("Platform Portal", s.cfg.Version.Version)
@@ -139,6 +161,7 @@ func (s *server) register() {
 	}
 	cfg.Info.Description = "Control plane for a fleet of agents. Errors are application/problem+json (RFC 9457). " +
 		"Lists take limit and cursor. Mutations take Idempotency-Key. Long work answers 202 with an operation."
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", "", nil
 	cfg.RejectUnknownQueryParameters = true
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

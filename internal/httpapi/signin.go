@@ -114,7 +114,7 @@ func (s *server) registerTokens() {
 	handle(s, "logout", "Sign out", s.logout, status(http.StatusNoContent))
 }
 
-func (s *server) listTokens(ctx context.Context, in *paging) (*listAnswer[auth.Token], error) {
+func (s *server) listTokens(ctx context.Context, in *Paging) (*listAnswer[auth.Token], error) {
 	items, next, err := s.cfg.Tokens.Tokens(ctx, in.Cursor, in.Limit)
 	return &listAnswer[auth.Token]{Body: listOf(items, next)}, err
 }
@@ -154,7 +154,7 @@ func (s *server) createToken(ctx context.Context, in *createTokenInput) (*create
 	return &createTokenAnswer{Location: base + "/tokens/" + t.ID, Body: NewToken{Token: t, Secret: secret}}, nil
 }
 
-func (s *server) revokeToken(ctx context.Context, in *byID) (*struct{}, error) {
+func (s *server) revokeToken(ctx context.Context, in *ByID) (*struct{}, error) {
 	return nil, s.cfg.Auth.RevokeToken(ctx, in.ID)
 }
 
