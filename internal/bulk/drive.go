@@ -98,7 +98,7 @@ func (d *drive) forward(ctx context.Context) error {
 			continue
 		}
 		it.State, it.Note = ItemCancelled, join(it.Note, note)
-		if err := d.save(ctx, it); err != nil {
+		if err := d.save(ctx, &it); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (d *drive) get(id string) Item {
 
 // save stores an item with the counts that follow from it, and announces it. It
 // does so even while the operation is being cancelled.
-func (d *drive) save(ctx context.Context, it Item) error {
+func (d *drive) save(ctx context.Context, it *Item) error {
 	now := d.s.Now().UTC()
 	if it.StartedAt == nil && it.State == ItemRunning {
 		it.StartedAt = &now
@@ -192,17 +192,19 @@ func (d *drive) save(ctx context.Context, it Item) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.b.Items[d.index[it.AgentID]] = it
+	kept := *it
+	kept.Operations = slices.Clone(it.Operations) // the item's work goes on with its own
+	d.b.Items[d.index[it.AgentID]] = kept
 	count(d.b)
 	head := *d.b
 	return d.s.Tx.Do(operation.Uncancelled(ctx), func(ctx context.Context) error {
-		if err := d.s.Store.SaveItem(ctx, head.ID, it); err != nil {
+		if err := d.s.Store.SaveItem(ctx, head.ID, kept); err != nil {
 			return err
 		}
 		if err := d.s.Store.UpdateBulk(ctx, &head); err != nil {
 			return err
 		}
-		return d.s.Events.Append(ctx, d.s.progress(&head, &it))
+		return d.s.Events.Append(ctx, d.s.progress(&head, &kept))
 	})
 }
 

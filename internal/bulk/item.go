@@ -29,7 +29,7 @@ func (d *drive) item(ctx context.Context, id string) error {
 			Code: codeDependency, What: "Not started", Why: bad + ", which goes before it, did not succeed",
 			Remedy: "Repair " + bad + ", then start the bulk operation again.",
 		}
-		return d.save(ctx, it)
+		return d.save(ctx, &it)
 	}
 	actions := d.b.Actions
 	if i := slices.Index(actions, it.Action); it.State == ItemRunning && i >= 0 {
@@ -62,7 +62,7 @@ func (d *drive) item(ctx context.Context, id string) error {
 			it.State = ItemSkipped
 		}
 	}
-	return d.save(ctx, it)
+	return d.save(ctx, &it)
 }
 
 // failedNeed gives an agent that goes before this one and did not get where
@@ -128,7 +128,7 @@ func (d *drive) begin(ctx context.Context, it *Item, action agent.Action, id str
 	if !slices.Contains(it.Operations, id) {
 		it.Operations = append(it.Operations, id)
 	}
-	if err := d.save(ctx, *it); err != nil {
+	if err := d.save(ctx, it); err != nil {
 		return nil, false, err
 	}
 	opts := ActOptions{Reason: d.b.Reason, ParentID: d.opID, OperationID: id}

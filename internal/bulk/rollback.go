@@ -63,14 +63,14 @@ func (d *drive) undo(ctx context.Context, id string, round int) error {
 		}
 		if problem != nil {
 			it.Problem, it.Note = problem, join(it.Note, "could not be rolled back")
-			return d.save(ctx, it)
+			return d.save(ctx, &it)
 		}
 		undone = true
 	}
 	if undone {
 		it.State, it.Note = ItemRolledBack, join(it.Note, "rolled back")
 	}
-	return d.save(ctx, it)
+	return d.save(ctx, &it)
 }
 
 // inverseOf gives the action that takes another one back, or "".
