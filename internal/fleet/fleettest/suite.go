@@ -63,7 +63,9 @@ func Run(t *testing.T, h Harness) {
 		"remove leaves nothing":                                        testRemove,
 	} {
 		t.Run(name, func(t *testing.T) {
-			test(t, &bench{T: t, h: h, rt: h.New(t)})
+			b := &bench{T: t, h: h, rt: h.New(t)}
+			t.Cleanup(b.explain)
+			test(t, b)
 		})
 	}
 }
@@ -93,6 +95,24 @@ func (b *bench) start(agentID string, index int, behaviour ...string) fleet.Laun
 	l := b.launch(agentID, index, behaviour...)
 	b.ok(b.rt.Launch(b.ctx(), l))
 	return l
+}
+
+// explain shows what was observed and logged if the test failed.
+func (b *bench) explain() {
+	if !b.Failed() {
+		return
+	}
+	list, err := b.rt.Observe(b.ctx(), "")
+	b.Logf("observed %+v, %v", list, err)
+	r, ok := b.rt.(fleet.LogReader)
+	for _, in := range list {
+		if ok {
+			_ = r.ReadLogs(b.ctx(), fleet.LogQuery{AgentID: in.AgentID, Instance: in.ID, Tail: 30}, func(l fleet.LogLine) error {
+				b.Logf("%s %s %.200s", in.ID, l.Stream, l.Text)
+				return nil
+			})
+		}
+	}
 }
 
 func (b *bench) ctx() context.Context {
@@ -341,11 +361,11 @@ func testUsage(t *testing.T, b *bench) {
 	}
 	l := b.start("busy", 0, "ticks")
 	b.said(l, "tick 3")
-	u, err := m.Usage(b.ctx(), l.AgentID, l.InstanceID)
-	b.ok(err)
-	if u.Memory <= 0 || u.PIDs <= 0 || u.CPUSeconds <= 0 {
-		t.Errorf("usage %+v", u)
-	}
+	Eventually(t, "processor time, memory and processes", func() bool { // clocks may be coarse
+		u, err := m.Usage(b.ctx(), l.AgentID, l.InstanceID)
+		b.ok(err)
+		return u.Memory > 0 && u.PIDs > 0 && u.CPUSeconds > 0
+	})
 }
 
 func testChanges(t *testing.T, b *bench) {

@@ -59,14 +59,25 @@ func (h *Host) Names() []string {
 	return slices.Compact(names)
 }
 
-// Close removes the host's own groups if no instance has one left.
+// Close removes the host's own groups if no instance has one left. It waits a
+// moment for the kernel to see that the last shim is gone.
 func (h *Host) Close() {
-	for _, base := range append(slices.Collect(maps.Values(h.V1)), h.V2) {
-		if base != "" {
-			_ = os.Remove(filepath.Join(base, supervisors))
-			_ = os.Remove(base)
-		}
+	if len(h.Names()) > 0 {
+		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = poll(ctx, func() bool {
+		gone := true
+		for _, base := range append(slices.Collect(maps.Values(h.V1)), h.V2) {
+			if base != "" {
+				_ = os.Remove(filepath.Join(base, supervisors))
+				err := os.Remove(base)
+				gone = gone && (err == nil || errors.Is(err, fs.ErrNotExist))
+			}
+		}
+		return gone
+	})
 }
 
 // supervisors is the group of the shims, which have no limits.
@@ -147,31 +158,58 @@ func (g Group) tasks(tid int, at func(string) string) error {
 	return errors.Join(errs...)
 }
 
-// Open gives a descriptor of the version 2 group, into which a process can be
-// born; nil if there is none.
-func (g Group) Open() *os.File {
+// Renew makes a fresh version 2 group below, for the next run, and removes that
+// of the run before. Some kernels kill at birth whatever is born into a group
+// that was killed once, so no group is used for two runs.
+func (g Group) Renew(run int) {
+	if g.V2 == "" {
+		return
+	}
+	g.removeRuns()
+	_ = os.Mkdir(g.run(run), 0o755)
+}
+
+func (g Group) run(run int) string { return filepath.Join(g.V2, "run-"+strconv.Itoa(run)) }
+
+func (g Group) runs() []string {
 	if g.V2 == "" {
 		return nil
 	}
-	f, err := os.Open(g.V2)
+	list, _ := filepath.Glob(filepath.Join(g.V2, "run-*"))
+	return list
+}
+
+func (g Group) removeRuns() {
+	for _, dir := range g.runs() {
+		_ = os.Remove(dir)
+	}
+}
+
+// Open gives a descriptor of the run's group, into which a process can be born;
+// nil if there is none.
+func (g Group) Open(run int) *os.File {
+	if g.V2 == "" {
+		return nil
+	}
+	f, err := os.Open(g.run(run))
 	if err != nil {
 		return nil
 	}
 	return f
 }
 
-// Add moves a running process into the version 2 group.
-func (g Group) Add(pid int) error {
+// Add moves a running process into the run's group.
+func (g Group) Add(run, pid int) error {
 	if g.V2 == "" {
 		return nil
 	}
-	return write(g.V2, "cgroup.procs", strconv.Itoa(pid))
+	return write(g.run(run), "cgroup.procs", strconv.Itoa(pid))
 }
 
 // Procs gives the processes in the group, but not the caller.
 func (g Group) Procs() []int {
 	var list []int
-	for _, dir := range g.dirs() {
+	for _, dir := range append(g.dirs(), g.runs()...) {
 		b, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		for f := range strings.FieldsSeq(string(b)) {
 			if pid, err := strconv.Atoi(f); err == nil && pid > 1 && pid != os.Getpid() {
@@ -237,6 +275,7 @@ func (g Group) Remove(ctx context.Context) error {
 	var left error
 	_ = poll(ctx, func() bool {
 		left = nil
+		g.removeRuns()
 		for _, dir := range g.dirs() {
 			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				left = err

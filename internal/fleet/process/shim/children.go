@@ -20,6 +20,7 @@ import (
 // including those that lost their parents.
 type children struct {
 	group  cgroup.Group
+	run    int // numbers the runs of the main process
 	starts chan func()
 	mu     sync.Mutex
 	onEnd  map[int]func(syscall.WaitStatus)
@@ -52,6 +53,14 @@ func newChildren(group cgroup.Group) (*children, error) {
 		}
 	}()
 	return c, nil
+}
+
+// renew prepares the group for another run.
+func (c *children) renew() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run++
+	c.group.Renew(c.run)
 }
 
 // spawn is what to run.
@@ -89,7 +98,7 @@ func (c *children) fork(p spawn) (int, error) {
 	tid := unix.Gettid()
 	_ = c.group.Enter(tid) // what is missing was noted when the group was made
 	defer func() { _ = c.group.Leave(tid) }()
-	if g := c.group.Open(); g != nil {
+	if g := c.group.Open(c.run); g != nil {
 		defer g.Close()
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(g.Fd())
 		pid, err := syscall.ForkExec(p.path, p.argv, attr)
@@ -100,7 +109,7 @@ func (c *children) fork(p spawn) (int, error) {
 	}
 	pid, err := syscall.ForkExec(p.path, p.argv, attr)
 	if err == nil {
-		_ = c.group.Add(pid)
+		_ = c.group.Add(c.run, pid)
 	}
 	return pid, err
 }

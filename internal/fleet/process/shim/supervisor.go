@@ -110,6 +110,7 @@ func (s *supervisor) save() {
 // run starts the main process.
 func (s *supervisor) run() error {
 	s.oomSeen, s.killedFor = s.kids.group.OOMKills(), ""
+	s.kids.renew()
 	pid, output, err := s.execute()
 	if err != nil {
 		return err
