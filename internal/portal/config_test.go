@@ -32,7 +32,9 @@ func TestFlagsBeatEnvironmentBeatsFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:1111\nports:\n  from: 20000\nlog:\n  level: debug\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := func(k string) string { return map[string]string{"PORTAL_LISTEN": "127.0.0.1:2222", "PORTAL_LOG_LEVEL": "warn"}[k] }
+	env := func(k string) string {
+		return map[string]string{"PORTAL_LISTEN": "127.0.0.1:2222", "PORTAL_LOG_LEVEL": "warn"}[k]
+	}
 	c, values, err := Load(map[string]string{"config": path, "log-level": "error"}, env)
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,16 @@ func lockData(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// locked tells whether a portal works on the directory; it changes nothing.
+func locked(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 // reasonOf gives the operating system's own word for what went wrong.
 func reasonOf(err error) string {
 	var p *os.PathError

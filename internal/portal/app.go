@@ -1,0 +1,186 @@
+package portal
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/waooaw/platform-portal/agents"
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/bulk"
+	"github.com/waooaw/platform-portal/internal/bus"
+	"github.com/waooaw/platform-portal/internal/engine"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/process"
+	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/lifecycle"
+	"github.com/waooaw/platform-portal/internal/live"
+	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/store"
+)
+
+// app is the assembled portal.
+type app struct {
+	cfg   Config
+	build Build
+	log   *slog.Logger
+
+	store      *store.Store
+	bus        *bus.Bus
+	runtime    *process.Runtime
+	engine     *engine.Engine
+	audit      *audit.Recorder
+	auth       *auth.Service
+	keys       *auth.Keyring
+	agents     *agent.Service
+	operations *operation.Service
+	fleet      *fleet.Service
+	reconciler *fleet.Reconciler
+	checker    *health.Checker
+	bulk       *bulk.Service
+	hub        *live.Hub
+	handler    http.Handler
+
+	group lifecycle.Group
+	ready atomic.Bool
+}
+
+// now gives the time as it is stored: UTC, microseconds.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// newID gives a UUID that sorts by time.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// openStore opens the database of the configuration.
+func openStore(ctx context.Context, cfg Config, log *slog.Logger) (*store.Store, error) {
+	return store.Open(ctx, store.Config{Path: filepath.Join(cfg.Data, "portal.db"), URL: cfg.DatabaseURL, Now: now, Log: log})
+}
+
+// assemble opens the store and makes all parts; nothing runs yet.
+func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*app, error) {
+	a := &app{cfg: cfg, build: build, log: log}
+	key, err := masterKey(cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	if a.store, err = openStore(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	if err := a.store.Lock(ctx); err != nil {
+		return nil, errors.Join(err, a.store.Close())
+	}
+	a.runtime, err = process.New(process.Config{
+		Dir: filepath.Join(cfg.Data, "agents"), RunDir: filepath.Join(cfg.Data, "run"), Shim: []string{build.Self, "shim"}, Log: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, a.store.Close())
+	}
+	a.access(key)
+	if err := a.engines(); err != nil {
+		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
+	}
+	a.services()
+	a.handler = a.edge()
+	return a, nil
+}
+
+// access makes what decides who may do what, and keeps the record of it.
+func (a *app) access(key []byte) {
+	s := a.store
+	a.audit = &audit.Recorder{Store: s.Audit(), Now: now}
+	a.auth = &auth.Service{Tokens: s.Tokens(), Links: s.Links(), Tx: s, Audit: a.audit, Events: s.Events(), Now: now, NewID: newID}
+	a.keys = &auth.Keyring{Key: key, Store: s.Credentials(), Tx: s, Audit: a.audit, Now: now}
+}
+
+// engines makes what work and messages run on.
+func (a *app) engines() (err error) {
+	a.bus, err = bus.New(bus.Config{
+		Dir: filepath.Join(a.cfg.Data, "nats"), Listen: a.cfg.BusListen, URL: a.cfg.BusURL,
+		Verify: a.keys.Verify, OnDeadLetter: a.deadLetter, Log: a.log,
+	})
+	a.operations = &operation.Service{Store: a.store.Operations(), Tx: a.store, Events: a.store.Events(), Audit: a.audit, Now: now, NewID: newID, Log: a.log}
+	a.engine = engine.New(engine.Config{
+		Path: filepath.Join(a.cfg.Data, "engine.db"), URL: a.cfg.DatabaseURL, Executor: a.operations, Log: a.log,
+	})
+	a.operations.Engine = a.engine
+	return err
+}
+
+// services makes the domain's services and connects them.
+func (a *app) services() {
+	s, events := a.store, a.store.Events()
+	a.agents = &agent.Service{Store: s.Agents(), History: s.History(), Tx: s, Audit: a.audit, Events: events, Now: now, NewID: newID}
+	a.checker = &health.Checker{Agents: s.Agents(), Store: s.Health(), Tx: s, Events: events, Audit: a.audit, Now: now, Log: a.log}
+	a.fleet = &fleet.Service{
+		Agents: s.Agents(), History: s.History(), AgentSvc: a.agents, Ops: a.operations,
+		Runtimes: map[string]fleet.Runtime{a.runtime.Name(): a.runtime}, Observed: s.Instances(), Broker: a.bus, Keys: a.keys,
+		Secrets: fleet.SecretDir{Dir: a.cfg.SecretsDir}, Prober: a.checker, Monitor: a.checker, Tx: s, Audit: a.audit, Events: events,
+		Now: now, NewID: newID, Log: a.log, PortalURL: a.cfg.PublicURL, PortFrom: a.cfg.PortFrom, PortTo: a.cfg.PortTo,
+		UndoWindow: a.cfg.UndoWindow, SelfCommand: []string{a.build.Self}, Templates: agents.Names(),
+	}
+	a.fleet.Register()
+	a.reconciler = &fleet.Reconciler{Service: a.fleet}
+	a.fleet.Changed = a.reconciler.Poke
+	a.checker.Changed = a.reconciler.Poke
+	a.checker.Remedy = a.reconciler
+	a.bulk = &bulk.Service{
+		Store: s.Bulks(), Agents: s.Agents(), Operations: a.operations, Actor: bulk.ActFunc(a.bulkAct), Tx: s, Events: events,
+		Audit: a.audit, Now: now, NewID: newID,
+	}
+	a.bulk.Register()
+	a.hub = live.New(live.Config{Log: events, Logger: a.log, Origins: a.cfg.Hosts})
+}
+
+// bulkAct lets a bulk operation act on one agent.
+func (a *app) bulkAct(ctx context.Context, id string, action agent.Action, o bulk.ActOptions) (*operation.Operation, error) {
+	return a.fleet.Act(ctx, id, action, fleet.ActOptions{OperationID: o.OperationID, ParentID: o.ParentID, Reason: o.Reason})
+}
+
+// start runs the services in order; what others need comes first.
+func (a *app) start(ctx context.Context) error {
+	services := []lifecycle.Service{
+		a.bus, a.checker, a.reconciler, a.engine, a.hub, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
+	}
+	if err := a.group.Start(ctx, services...); err != nil {
+		return err
+	}
+	if err := a.operations.Recover(auth.With(ctx, auth.System)); err != nil {
+		return errors.Join(err, a.stop())
+	}
+	a.ready.Store(true)
+	return nil
+}
+
+// draining lets live connections end, so that the HTTP server can.
+func (a *app) draining() {
+	a.ready.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := a.hub.Stop(ctx); err != nil {
+		a.log.Warn("live connections did not end in time", "err", err)
+	}
+}
+
+// stop stops the services in reverse.
+func (a *app) stop() error {
+	a.ready.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return a.group.Stop(ctx)
+}
+
+// close gives back what assemble opened.
+func (a *app) close() {
+	if err := errors.Join(a.runtime.Close(), a.store.Close()); err != nil {
+		a.log.Warn("can't close everything", "err", strings.TrimSpace(err.Error()))
+	}
+}

@@ -1,0 +1,52 @@
+package portal
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/queue"
+)
+
+// edge makes the handler of everything that is reached over HTTP.
+func (a *app) edge() http.Handler {
+	s := a.store
+	return httpapi.New(httpapi.Config{
+		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Runtimes: []httpapi.Reporter{a.runtime},
+		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus, Events: s.Events(),
+		Audit: s.Audit(), Recorder: a.audit, Auth: a.auth, Tokens: s.Tokens(), Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
+		Components: []httpapi.Component{
+			{Name: "store", Check: s.Ping, Needed: true},
+			{Name: "services", Check: a.running, Needed: true},
+			{Name: "bus", Check: a.bus.Ping, Needed: true},
+		},
+		Log: a.log, Now: now, NewID: newID,
+		Version: httpapi.Version{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
+		Listen:  a.cfg.Listen, Hosts: a.cfg.Hosts, Secure: a.cfg.SecureOnly,
+	})
+}
+
+// running tells whether all services have been started.
+func (a *app) running(context.Context) error {
+	if a.ready.Load() {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "portal.not_ready", "The portal is starting or stopping").Do("Try again in a moment.")
+}
+
+// dead is the payload of the event that announces a dead letter. The command
+// itself may be confidential and is not in it.
+type dead struct {
+	queue.DeadLetter
+	Queue string `json:"queue"`
+}
+
+// deadLetter announces a command that could not be done.
+func (a *app) deadLetter(ctx context.Context, d queue.DeadLetter) error {
+	e := event.New(event.DeadLetter, d.AgentID, auth.System.ID, now(), dead{DeadLetter: d, Queue: queue.DeadLetters(d.AgentID)},
+		event.RoomQueues, event.RoomAgent(d.AgentID))
+	return a.store.Do(ctx, func(ctx context.Context) error { return a.store.Events().Append(ctx, e) })
+}
