@@ -218,7 +218,10 @@ func TestFailureLeavesNothingBehind(t *testing.T) {
 			func(w *world) { w.runtime.Fail("Prepare", nil) }, agent.Deploy, "no room"},
 		{"launch", []agent.Action{agent.Provision, agent.Deploy}, func(w *world) { w.runtime.Fail("Launch", refusal("no launch")) },
 			func(w *world) { w.runtime.Fail("Launch", nil) }, agent.Start, "no launch"},
-		{"ready", []agent.Action{agent.Provision, agent.Deploy}, func(w *world) { w.prober.says(func(string) string { return "GET /ready: 503" }); w.fleet.StartTimeout = 100 * time.Millisecond },
+		{"ready", []agent.Action{agent.Provision, agent.Deploy}, func(w *world) {
+			w.prober.says(func(string) string { return "GET /ready: 503" })
+			w.fleet.StartTimeout = 100 * time.Millisecond
+		},
 			func(w *world) { w.prober.says(func(string) string { return "" }) }, agent.Start, "GET /ready: 503"},
 		{"restart", []agent.Action{agent.Provision, agent.Deploy, agent.Start}, func(w *world) { w.runtime.Fail("Launch", refusal("no launch")) },
 			func(w *world) { w.runtime.Fail("Launch", nil) }, agent.Restart, "no launch"},

@@ -82,24 +82,25 @@ func TestCancelInTheMiddle(t *testing.T) {
 func TestCancelWhoseUndoFails(t *testing.T) {
 	w := newWorld(t)
 	id := w.running(spec("Worker"))
-	w.runtime.Fail("Launch", refusal("no launch"))
-	release := w.runtime.Block("Observe")
-	op, err := w.fleet.Act(t.Context(), id, agent.Restart, fleet.ActOptions{})
+	w.must(id, agent.Suspend)
+	release := w.runtime.Block("Stop")
+	defer release()
+	op, err := w.fleet.Act(t.Context(), id, agent.Stop, fleet.ActOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = release
-	w.eventually("restart looks at the instances", func() bool { return slices.Contains(w.runtime.Calls(), "Observe "+id) })
-	stop := w.runtime.Block("Stop")
-	release()
-	w.eventually("restart stops the instance", func() bool {
-		return slices.Contains(w.runtime.Calls(), "Stop "+fleet.InstanceID(id, 1, 0))
-	})
-	stop()
-	if op = w.wait(op.ID); op.State != operation.Failed {
+	instance := fleet.InstanceID(id, 1, 0)
+	w.eventually("stop began", func() bool { return slices.Contains(w.runtime.Calls(), "Stop "+instance) })
+	w.runtime.Lose(id, instance) // and with it what it had in memory
+	if _, err := w.ops.Cancel(t.Context(), op.ID); err != nil {
+		t.Fatal(err)
+	}
+	if op = w.wait(op.ID); op.State != operation.Cancelled {
 		t.Fatalf("%s", op.State)
 	}
-	w.expect(id, agent.Errored)
+	if f := w.expect(id, agent.Errored).Failure; f.Code != "cancelled" {
+		t.Fatalf("failure %+v", f)
+	}
 }
 
 func TestUndo(t *testing.T) {
@@ -136,7 +137,7 @@ func TestUndo(t *testing.T) {
 func TestUndoOfDeploy(t *testing.T) {
 	w := newWorld(t)
 	id := w.running(spec("Worker"))
-	first := w.must(id, agent.Stop)
+	w.must(id, agent.Stop)
 	if _, _, err := w.agents.Patch(t.Context(), id, 0, map[string]any{"env": map[string]any{"MODE": "new"}}, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,6 @@ func TestUndoOfDeploy(t *testing.T) {
 	if list := w.on(id); len(list) != 1 || list[0].Revision != 1 {
 		t.Fatalf("%+v", list)
 	}
-	_ = first
 }
 
 func TestCrashInTheMiddle(t *testing.T) {

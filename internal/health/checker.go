@@ -62,6 +62,8 @@ type Checker struct {
 	// 10 minutes. Then GiveUp.
 	RestartLimit  int
 	RestartWindow time.Duration
+	// CoolDown is the least time between two restarts of one instance; 0 means 5 seconds.
+	CoolDown time.Duration
 
 	mu       sync.Mutex
 	agenda   agenda

@@ -209,9 +209,6 @@ func (c *Checker) stored(w *writing, err error) {
 	}
 }
 
-// coolDown is the least time between two restarts of one instance.
-const coolDown = 5 * time.Second
-
 // hung has an instance restarted whose liveness probe has failed often enough,
 // or gives up if that was done too often.
 func (c *Checker) hung(ch *check, now time.Time) {
@@ -229,7 +226,7 @@ func (c *Checker) hung(ch *check, now time.Time) {
 	for len(s.acted) > 0 && now.Sub(s.acted[0]) > window {
 		s.acted = s.acted[1:]
 	}
-	t.coolUntil = now.Add(coolDown)
+	t.coolUntil = now.Add(c.coolDown())
 	reason := "liveness probe failed: " + ch.reason
 	giveUp := len(s.acted) >= limit
 	if giveUp {
@@ -244,6 +241,13 @@ func (c *Checker) hung(ch *check, now time.Time) {
 		defer func() { <-c.slots }()
 		c.remedy(s, ch, agentID, instanceID, reason, giveUp)
 	})
+}
+
+func (c *Checker) coolDown() time.Duration {
+	if c.CoolDown <= 0 {
+		return 5 * time.Second
+	}
+	return c.CoolDown
 }
 
 // remedy restarts or gives up, and says so in the audit log.

@@ -1,0 +1,407 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/lifecycle"
+	"github.com/waooaw/platform-portal/internal/lifecycle/lifecycletest"
+	"github.com/waooaw/platform-portal/internal/operation"
+)
+
+// reconcile starts a reconciler and a health checker over the present portal.
+func (w *world) reconcile(change ...func(r *fleet.Reconciler, c *health.Checker)) (*fleet.Reconciler, *health.Checker) {
+	w.t.Helper()
+	r := &fleet.Reconciler{Service: w.fleet, Interval: 50 * time.Millisecond}
+	c := &health.Checker{Agents: w.store.Agents(), Store: w.store.Health(), Tx: w.store, Events: w.store.Events(),
+		Audit: w.audit, Remedy: r, Changed: r.Poke, Now: time.Now, Workers: 8}
+	w.fleet.Monitor, w.fleet.Changed = c, r.Poke
+	for _, fn := range change {
+		fn(r, c)
+	}
+	for _, s := range []lifecycle.Service{c, r} {
+		if err := s.Start(w.t.Context()); err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if err := s.Stop(ctx); err != nil {
+				w.t.Errorf("stop %s: %v", s.Name(), err)
+			}
+		})
+	}
+	return r, c
+}
+
+func (w *world) stored(id string) []fleet.Instance {
+	w.t.Helper()
+	all, err := w.fleet.Instances(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all[id]
+}
+
+func (w *world) events(types ...event.Type) []event.Event {
+	w.t.Helper()
+	list, err := w.store.Events().Find(w.t.Context(), event.Query{Types: types, Limit: 1000})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return list
+}
+
+func (w *world) comes(id string, s agent.State) *agent.Agent {
+	w.t.Helper()
+	w.eventually(id+" is "+string(s), func() bool { a := w.get(id); return a.State == s && a.ActiveOperation == "" })
+	return w.get(id)
+}
+
+func TestCrashLoopEndsInErrored(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	sp := spec("Worker")
+	sp.Replicas = 2
+	sp.Restart = agent.RestartPolicy{MaxRestarts: 1, Backoff: agent.Backoff{Initial: agent.Duration(10 * time.Millisecond)}}
+	id := w.running(sp)
+	bad := fleet.InstanceID(id, 1, 1)
+	w.runtime.Print(id, bad, "stderr", "no such table")
+	w.eventually("it used up its restarts", func() bool {
+		w.runtime.Crash(id, bad, 7)
+		i := slices.IndexFunc(w.on(id), func(in fleet.Instance) bool { return in.ID == bad })
+		return i >= 0 && w.on(id)[i].State == fleet.InstanceFailed
+	})
+	a := w.comes(id, agent.Errored)
+	f := a.Failure
+	if f.Code != "crash_loop" || f.ExitCode == nil || *f.ExitCode != 7 || !slices.Contains(f.LastLogs, "no such table") || f.Remedy == "" {
+		t.Fatalf("failure %+v", f)
+	}
+	w.eventually("the other instance is ended", func() bool { list := w.on(id); return len(list) == 1 && list[0].ID == bad })
+	w.eventually("the stored instances say so", func() bool {
+		list := w.stored(id)
+		return len(list) == 1 && list[0].State == fleet.InstanceFailed
+	})
+	if len(w.events(event.InstanceChanged)) == 0 {
+		t.Fatal("no event told of the instances")
+	}
+	w.must(id, agent.Restart)
+	w.expect(id, agent.Running)
+	if n := len(w.on(id)); n != 2 {
+		t.Fatalf("%d instances after restart", n)
+	}
+}
+
+func TestLostInstanceIsLaunchedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	id := w.running(spec("Worker"))
+	port := w.on(id)[0].Port
+	w.runtime.Lose(id, fleet.InstanceID(id, 1, 0))
+	w.eventually("it runs again", func() bool {
+		list := w.on(id)
+		return len(list) == 1 && list[0].State == fleet.InstanceRunning
+	})
+	if got := w.on(id)[0].Port; got != port {
+		t.Fatalf("its port changed from %d to %d", port, got)
+	}
+	w.expect(id, agent.Running)
+}
+
+func TestInstanceThatIsLostAgainAndAgain(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile(func(r *fleet.Reconciler, _ *health.Checker) { r.RelaunchLimit = 2 })
+	id := w.running(spec("Worker"))
+	w.eventually("it is given up", func() bool {
+		if list := w.on(id); len(list) == 1 && list[0].State == fleet.InstanceRunning {
+			w.runtime.Lose(id, list[0].ID)
+		}
+		return w.get(id).State == agent.Errored
+	})
+	if f := w.get(id).Failure; f.Code != "instances_lost" {
+		t.Fatalf("failure %+v", f)
+	}
+}
+
+func TestOrphansAreEnded(t *testing.T) {
+	w := newWorld(t)
+	stopped := w.create(spec("Stopped"))
+	w.must(stopped, agent.Provision, agent.Deploy)
+	running := w.running(spec("Running"))
+	for _, l := range []fleet.Launch{
+		{AgentID: "nobody", InstanceID: "nobody-r1-0", Revision: 1, Command: "/bin/x"},
+		{AgentID: stopped, InstanceID: fleet.InstanceID(stopped, 1, 0), Revision: 1, Command: "/bin/x"},
+		{AgentID: running, InstanceID: fleet.InstanceID(running, 1, 5), Revision: 1, Index: 5, Command: "/bin/x"},
+		{AgentID: running, InstanceID: fleet.InstanceID(running, 9, 0), Revision: 9, Command: "/bin/x"},
+	} {
+		if err := w.runtime.Launch(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.reconcile()
+	w.eventually("only the wanted instance is left", func() bool {
+		list := w.on("")
+		return len(list) == 1 && list[0].ID == fleet.InstanceID(running, 1, 0)
+	})
+	w.expect(running, agent.Running)
+}
+
+func TestOperationsAreLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	id := w.create(spec("Worker"))
+	w.must(id, agent.Provision, agent.Deploy)
+	r, _ := w.reconcile()
+	release := w.runtime.Block("Prepare")
+	op, err := w.fleet.Act(t.Context(), id, agent.Start, fleet.ActOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.runtime.Launch(t.Context(), fleet.Launch{AgentID: id, InstanceID: fleet.InstanceID(id, 1, 7), Revision: 1, Index: 7, Command: "/bin/x"}); err != nil {
+		t.Fatal(err)
+	}
+	r.Poke(id)
+	w.eventually("the instance is seen", func() bool { return len(w.stored(id)) == 1 })
+	if slices.Contains(w.runtime.Calls(), "Stop "+fleet.InstanceID(id, 1, 7)) && w.get(id).ActiveOperation != "" {
+		t.Log("ended by the operation itself")
+	}
+	release()
+	w.wait(op.ID)
+	w.eventually("the wanted instance alone runs", func() bool { list := w.on(id); return len(list) == 1 && list[0].Index == 0 })
+}
+
+func TestSuspendedStaysSuspended(t *testing.T) {
+	w := newWorld(t)
+	id := w.running(spec("Worker"))
+	w.must(id, agent.Suspend)
+	w.reconcile()
+	in := fleet.InstanceID(id, 1, 0)
+	if err := w.runtime.Resume(t.Context(), id, in); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("it is frozen again", func() bool { return w.on(id)[0].State == fleet.InstanceSuspended })
+	w.expect(id, agent.Suspended)
+	w.runtime.Lose(id, in)
+	if f := w.comes(id, agent.Errored).Failure; f.Code != "suspend_lost" {
+		t.Fatalf("failure %+v", f)
+	}
+	w.must(id, agent.Start)
+}
+
+func TestErroredAgentThatRecovers(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	id := w.running(spec("Worker"))
+	w.runtime.Fail("Stop", refusal("the engine hangs"))
+	if op := w.act(id, agent.Stop); op.State != operation.Failed {
+		t.Fatalf("%s", op.State)
+	}
+	if a := w.get(id); a.State != agent.Errored {
+		t.Fatalf("%s", a.State)
+	}
+	w.runtime.Fail("Stop", nil)
+	a := w.comes(id, agent.Running)
+	if a.Failure != nil || a.Health != agent.HealthHealthy {
+		t.Fatalf("%+v", a)
+	}
+	if h := w.history(id)[0]; h.PreviousState != agent.Errored || h.TriggeredBy != "system" {
+		t.Fatalf("%+v", h)
+	}
+}
+
+func TestProgramThatEndsByItself(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	sp := spec("Worker")
+	sp.Restart.Policy = "never"
+	id := w.running(sp)
+	w.runtime.Crash(id, fleet.InstanceID(id, 1, 0), 0)
+	a := w.comes(id, agent.Errored)
+	if a.Failure.Code != "exited" || a.Failure.ExitCode == nil || *a.Failure.ExitCode != 0 {
+		t.Fatalf("failure %+v", a.Failure)
+	}
+}
+
+func TestAdoptionChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	r, c := w.reconcile()
+	const n = 20
+	var all []string
+	for i := range n {
+		all = append(all, w.running(spec(fmt.Sprintf("Worker%02d", i))))
+	}
+	w.eventually("all are stored as running", func() bool {
+		for _, id := range all {
+			list := w.stored(id)
+			if len(list) != 1 || list[0].PID == 0 || w.get(id).Health != agent.HealthHealthy {
+				return false
+			}
+		}
+		return true
+	})
+	for _, s := range []lifecycle.Service{r, c} {
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, before, err := w.store.Events().Bounds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := len(w.runtime.Calls())
+	w.crash()
+	rt := &counted{Runtime: w.fleet.Runtimes["process"]}
+	w.fleet.Runtimes["process"] = rt
+	w.reconcile()
+	w.eventually("all were looked at twice", func() bool { return rt.sweeps() >= 5 })
+	if _, after, err := w.store.Events().Bounds(t.Context()); err != nil || after != before {
+		t.Fatalf("adoption made %d events (%v)", after-before, err)
+	}
+	for _, call := range w.runtime.Calls()[calls:] {
+		if !strings.HasPrefix(call, "Observe") {
+			t.Fatalf("adoption called %s", call)
+		}
+	}
+	if single := rt.single(); single > 2*n {
+		t.Fatalf("%d agents were looked at %d times one by one", n, single)
+	}
+}
+
+// counted counts looks.
+type counted struct {
+	fleet.Runtime
+	mu       sync.Mutex
+	all, one int
+}
+
+func (c *counted) Observe(ctx context.Context, agentID string) ([]fleet.Instance, error) {
+	c.mu.Lock()
+	if agentID == "" {
+		c.all++
+	} else {
+		c.one++
+	}
+	c.mu.Unlock()
+	return c.Runtime.Observe(ctx, agentID)
+}
+
+func (c *counted) sweeps() int { c.mu.Lock(); defer c.mu.Unlock(); return c.all }
+func (c *counted) single() int { c.mu.Lock(); defer c.mu.Unlock(); return c.one }
+
+func TestCrashedInstancesAreAdoptedAsTheyAre(t *testing.T) {
+	w := newWorld(t)
+	sp := spec("Worker")
+	sp.Replicas = 2
+	id := w.running(sp)
+	w.runtime.Lose(id, fleet.InstanceID(id, 1, 1))
+	pid := w.on(id)[0].PID
+	w.crash()
+	w.reconcile()
+	w.eventually("the lost one is back", func() bool {
+		list := w.on(id)
+		return len(list) == 2 && list[1].State == fleet.InstanceRunning
+	})
+	if now := w.on(id)[0].PID; now != pid {
+		t.Fatalf("the other one was restarted: pid %d became %d", pid, now)
+	}
+}
+
+func TestDeadOperationReleasesItsAgent(t *testing.T) {
+	w := newWorld(t)
+	id := w.running(spec("Worker"))
+	a := w.get(id)
+	a.ActiveOperation = "of-another-life"
+	if err := w.store.Agents().Save(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	w.reconcile()
+	w.eventually("it is released", func() bool { return w.get(id).ActiveOperation == "" })
+	w.comes(id, agent.Running) // its instance runs and is ready
+}
+
+func TestHungInstanceIsRestarted(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile()
+	var mu sync.Mutex
+	hung := 0
+	w.runtime.OnExec(func(context.Context, string, []string) (int, string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if hung == w.on("")[0].PID {
+			return 1, "deadlock", nil
+		}
+		return 0, "", nil
+	})
+	sp := spec("Worker")
+	sp.Probes.Liveness = &agent.Probe{Exec: &agent.ExecProbe{Command: []string{"check"}}, Interval: agent.Duration(100 * time.Millisecond), FailureThreshold: 2}
+	id := w.running(sp)
+	w.eventually("it is known to live", func() bool { l := w.stored(id); return len(l) == 1 && l[0].Live != nil && *l[0].Live })
+	pid := w.on(id)[0].PID
+	mu.Lock()
+	hung = pid
+	mu.Unlock()
+	w.eventually("it is restarted in its place", func() bool {
+		list := w.stored(id)
+		return len(list) == 1 && list[0].PID != pid && list[0].PID != 0 && list[0].Restarts == 1 && list[0].Live != nil && *list[0].Live
+	})
+	w.eventually("it is healthy again", func() bool { return w.get(id).Health == agent.HealthHealthy })
+	w.expect(id, agent.Running)
+	w.eventually("the audit log has it", func() bool {
+		list := w.audited("agent.remedy_restart", "agent/"+id)
+		return len(list) == 1 && strings.Contains(list[0].Reason, "deadlock") && list[0].Actor == "system"
+	})
+}
+
+func TestInstanceThatAlwaysHangs(t *testing.T) {
+	w := newWorld(t)
+	w.reconcile(func(_ *fleet.Reconciler, c *health.Checker) { c.RestartLimit = 1; c.CoolDown = 50 * time.Millisecond })
+	w.prober.says(func(string) string { return "" })
+	w.runtime.OnExec(func(context.Context, string, []string) (int, string, error) { return 1, "", nil })
+	sp := spec("Worker")
+	sp.Probes.Liveness = &agent.Probe{Exec: &agent.ExecProbe{Command: []string{"check"}}, Interval: agent.Duration(100 * time.Millisecond), FailureThreshold: 1}
+	id := w.running(sp)
+	a := w.comes(id, agent.Errored)
+	if a.Failure.Code != "liveness" {
+		t.Fatalf("failure %+v", a.Failure)
+	}
+	w.eventually("nothing runs", func() bool { return len(w.on(id)) == 0 })
+}
+
+func TestRemedyLeavesWorkedOnAgentsAlone(t *testing.T) {
+	w := newWorld(t)
+	r, _ := w.reconcile()
+	id := w.running(spec("Worker"))
+	in := fleet.InstanceID(id, 1, 0)
+	w.fleet.Runtimes["process"] = mute{w.runtime}
+	pid := w.on(id)[0].PID
+	if err := r.Restart(t.Context(), id, in, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if now := w.on(id)[0].PID; now == pid {
+		t.Fatal("a runtime that can't restart in place was not helped")
+	}
+	w.must(id, agent.Stop)
+	if err := r.Restart(t.Context(), id, in, "test"); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("restart of a stopped agent: %v", err)
+	}
+	if err := r.GiveUp(t.Context(), id, in, "test"); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("giving up a stopped agent: %v", err)
+	}
+	w.expect(id, agent.Stopped)
+}
+
+func TestReconcilerKeepsTheServiceContract(t *testing.T) {
+	w := newWorld(t)
+	lifecycletest.Run(t, func(t *testing.T) lifecycle.Service {
+		return &fleet.Reconciler{Service: w.fleet}
+	})
+}
