@@ -179,7 +179,7 @@ func (d *decoder) value(path string, in any, v reflect.Value) {
 		}
 		d.wrongType(path, "a whole number", in)
 	case reflect.Float64:
-		if f, ok := real(in); ok {
+		if f, ok := decimal(in); ok {
 			v.SetFloat(f)
 			return
 		}
@@ -317,7 +317,7 @@ func whole(v any) (int64, bool) {
 	return 0, false
 }
 
-func real(v any) (float64, bool) {
+func decimal(v any) (float64, bool) {
 	switch n := v.(type) {
 	case int64:
 		return float64(n), true

@@ -17,10 +17,10 @@ type FieldChange struct {
 // Diff gives every field in which the specs differ, ordered by path. Lists of
 // plain values are compared as a whole, everything else part by part. Values of
 // env are shown; secrets are references.
-func Diff(old, new Spec) []FieldChange {
+func Diff(old, changed Spec) []FieldChange {
 	before, after := map[string]any{}, map[string]any{}
 	flatten("", old.Tree(), before)
-	flatten("", new.Tree(), after)
+	flatten("", changed.Tree(), after)
 	paths := slices.Collect(maps.Keys(before))
 	for p := range after {
 		if _, both := before[p]; !both {

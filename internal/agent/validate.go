@@ -143,7 +143,7 @@ func (c *checker) description() {
 			c.wrong(at, "%s is not a pattern such as memory.* or *.memory.store", quote(v))
 		}
 	}
-	if !(s.ResourceBudget >= 0 && s.ResourceBudget <= maxBudget) {
+	if !within(s.ResourceBudget, 0, maxBudget) {
 		c.wrong("resource_budget", "must be 0 to %d USD per month", int(maxBudget))
 	}
 }
@@ -171,7 +171,7 @@ func (c *checker) dependencies() {
 
 func (c *checker) resources() {
 	r := c.spec.Resources
-	if r.CPU != 0 && !(r.CPU >= 0.1 && r.CPU <= 64) {
+	if r.CPU != 0 && !within(r.CPU, 0.1, 64) {
 		c.wrong("resources.cpu", "must be 0.1 to 64 cores, not %v", r.CPU)
 	}
 	c.size("resources.memory", r.Memory, 4<<20)
@@ -279,6 +279,9 @@ func (c *checker) size(path string, q, least Quantity) {
 		c.wrong(path, "must be %s to %s, not %s", least, most, q)
 	}
 }
+
+// within is false for what is not a number, too.
+func within(v, from, to float64) bool { return v >= from && v <= to }
 
 // index is the path of an item.
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
