@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -78,6 +79,7 @@ type Checker struct {
 	loop     lifecycle.Loop
 	restarts sync.WaitGroup
 	slots    chan struct{}
+	outage   atomic.Bool
 }
 
 // Name is "health".

@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,20 +67,29 @@ func (c *Checker) write(ctx context.Context) {
 			continue
 		}
 		err := c.store(ctx, w)
+		c.tellOutage(err)
+		if err != nil {
+			t := time.NewTimer(time.Second)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		c.stored(w, err)
-		if err == nil {
-			continue
-		}
-		c.log().Error("can't store an agent's health; trying again", "agent", w.s.AgentID, "error", err)
-		t := time.NewTimer(time.Second)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+	}
+}
+
+// tellOutage logs the begin and the end of a time in which the store refuses.
+func (c *Checker) tellOutage(err error) {
+	switch {
+	case err == nil && c.outage.CompareAndSwap(true, false):
+		c.log().Info("the store takes the health of agents again")
+	case err != nil && !errors.Is(err, context.Canceled) && c.outage.CompareAndSwap(false, true):
+		c.log().Error("can't store the health of agents; trying again", "error", err)
 	}
 }
 
