@@ -39,6 +39,7 @@ type agentRow struct {
 	Failure          string
 	CreatedAt        int64
 	UpdatedAt        int64
+	Words            string
 }
 
 type specRow struct {
@@ -46,13 +47,6 @@ type specRow struct {
 
 	AgentID string `bun:"agent_id,pk"`
 	Spec    string
-}
-
-type searchRow struct {
-	bun.BaseModel `bun:"table:agent_search"`
-
-	AgentID string `bun:"agent_id,pk"`
-	Words   string
 }
 
 type labelRow struct {
@@ -77,13 +71,14 @@ func fold(s string) string { return strings.ToLower(clean(s)) }
 
 func rowOf(a *agent.Agent) (agentRow, error) {
 	failure, err := encodeOptional(a.Failure)
+	words := strings.Join([]string{a.ID, a.Spec.Name, a.Spec.DisplayName, a.Spec.Description}, "\n")
 	return agentRow{
 		ID: a.ID, IDKey: fold(a.ID), Name: a.Spec.Name, NameKey: fold(a.Spec.Name),
 		Tier: a.Spec.Tier, Domain: a.Spec.Domain, Runtime: a.Spec.Runtime, Template: a.Spec.Template,
 		CustomerID: a.Spec.CustomerID, Revision: a.Revision, DeployedRevision: a.DeployedRevision,
 		State: string(a.State), Health: string(a.Health), HealthReason: a.HealthReason,
 		LockVersion: a.LockVersion, ActiveOperation: a.ActiveOperation, Failure: failure,
-		CreatedAt: micros(a.CreatedAt), UpdatedAt: micros(a.UpdatedAt),
+		CreatedAt: micros(a.CreatedAt), UpdatedAt: micros(a.UpdatedAt), Words: fold(words),
 	}, err
 }
 
@@ -166,16 +161,12 @@ func whichTaken(ctx context.Context, db bun.IDB, row agentRow) error {
 	return agentTaken("name", row.Name)
 }
 
-// putIndex stores what is found through a spec: words, labels, dependencies.
+// putIndex stores the labels and dependencies of a spec.
 func putIndex(ctx context.Context, db bun.IDB, a *agent.Agent) error {
-	for _, old := range []any{(*searchRow)(nil), (*labelRow)(nil), (*dependencyRow)(nil)} {
+	for _, old := range []any{(*labelRow)(nil), (*dependencyRow)(nil)} {
 		if _, err := db.NewDelete().Model(old).Where("agent_id = ?", a.ID).Exec(ctx); err != nil {
 			return err
 		}
-	}
-	words := strings.Join([]string{a.ID, a.Spec.Name, a.Spec.DisplayName, a.Spec.Description}, "\n")
-	if _, err := db.NewInsert().Model(&searchRow{AgentID: a.ID, Words: fold(words)}).Exec(ctx); err != nil {
-		return err
 	}
 	labels := make([]labelRow, 0, len(a.Spec.Labels))
 	for name, value := range a.Spec.Labels {

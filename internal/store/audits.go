@@ -130,10 +130,14 @@ func (st auditLog) filter(sel *bun.SelectQuery, q audit.Query) {
 		sel.Where("at < ?", micros(q.Until))
 	}
 	if q.Search != "" {
-		find, words := st.s.backend.find(), fold(q.Search)
+		find, words, asWritten := st.s.backend.find(), fold(q.Search), clean(q.Search)
 		sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
 			for _, column := range []string{"action", "target", "reason", "before", "after"} {
 				g.WhereOr("?(lower(?), ?) > 0", find, bun.Ident(column), words)
+				if asWritten != words {
+					// SQLite's lower knows the letters of ASCII alone.
+					g.WhereOr("?(?, ?) > 0", find, bun.Ident(column), asWritten)
+				}
 			}
 			return g
 		})

@@ -232,15 +232,18 @@ func TestTheReadPoolCannotWrite(t *testing.T) {
 func TestUnforeseenErrorsTellNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, cfg store.Config) {
 		s := storetest.Open(t, cfg)
-		if _, err := store.Raw(s).ExecContext(t.Context(), "DROP TABLE agent_search"); err != nil {
+		if _, err := store.Raw(s).ExecContext(t.Context(), "DROP TABLE agent_labels"); err != nil {
 			t.Fatal(err)
 		}
 		for _, err := range []error{
 			storetest.Seed(t.Context(), s, 0, 1),
-			func() error { _, err := s.Agents().Find(t.Context(), agent.Query{Search: "x"}); return err }(),
+			func() error {
+				_, err := s.Agents().Find(t.Context(), agent.Query{Selector: agent.Selector{{Key: "x", Op: "exists"}}})
+				return err
+			}(),
 		} {
 			f := fault.As(err)
-			if f == nil || f.Kind != fault.Internal || strings.Contains(f.Error(), "agent_search") || f.Err == nil {
+			if f == nil || f.Kind != fault.Internal || strings.Contains(f.Error(), "agent_labels") || f.Err == nil {
 				t.Fatalf("got %v", err)
 			}
 		}

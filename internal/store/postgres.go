@@ -61,7 +61,11 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 		config.RuntimeParams[name] = value
 	}
 	s.backend = postgresBackend{s, config}
-	s.write = bun.NewDB(pool(config, 1), postgresText{pgdialect.New()})
+	write := pool(config, 1, stdlib.OptionAfterConnect(s.claim))
+	// A connection that is given up and made anew would let go of the lock of Lock.
+	write.SetConnMaxLifetime(0)
+	write.SetConnMaxIdleTime(0)
+	s.write = bun.NewDB(write, postgresText{pgdialect.New()})
 	s.read = bun.NewDB(pool(readOnly(config), pgReaders), postgresText{pgdialect.New()})
 	if err := s.write.PingContext(ctx); err != nil {
 		return errors.Join(s.unreachable(ctx, config, err), s.closePools())
@@ -81,8 +85,8 @@ func readOnly(config *pgx.ConnConfig) *pgx.ConnConfig {
 	return config
 }
 
-func pool(config *pgx.ConnConfig, connections int) *sql.DB {
-	db := stdlib.OpenDB(*config)
+func pool(config *pgx.ConnConfig, connections int, options ...stdlib.OptionOpenDB) *sql.DB {
+	db := stdlib.OpenDB(*config, options...)
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	db.SetConnMaxLifetime(30 * time.Minute)
@@ -176,31 +180,42 @@ func (b postgresBackend) listenOnce(ctx context.Context, heard func()) error {
 }
 
 // Lock makes this the only portal on a PostgreSQL database, until Close; it
-// returns a Conflict fault if another one holds it. On SQLite, where the data
+// returns a Conflict fault if another one is. On SQLite, where the data
 // directory itself is locked, it does nothing.
+//
+// The connection that writes holds the lock. If it breaks and another portal
+// takes the database meanwhile, every write of this one fails with the same
+// fault.
 func (s *Store) Lock(ctx context.Context) error {
-	if !s.backend.remote() {
+	if !s.backend.remote() || s.exclusive.Swap(true) {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lock != nil || s.closed {
+	err := func() error {
+		conn, err := s.write.DB.Conn(ctx)
+		if err != nil {
+			return s.explain(ctx, err)
+		}
+		return errors.Join(conn.Raw(func(raw any) error { return s.claim(ctx, raw.(*stdlib.Conn).Conn()) }), conn.Close())
+	}()
+	if err != nil {
+		s.exclusive.Store(false)
+	}
+	return err
+}
+
+// claim takes the lock of Lock for a connection, if this portal has called Lock.
+func (s *Store) claim(ctx context.Context, conn *pgx.Conn) error {
+	if !s.exclusive.Load() {
 		return nil
 	}
-	conn, err := s.read.DB.Conn(ctx)
+	var got bool
+	err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1::int, $2::int)", lockSpace, lockPortal).Scan(&got)
 	if err != nil {
 		return s.explain(ctx, err)
 	}
-	var got bool
-	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock("+strconv.Itoa(lockSpace)+", "+strconv.Itoa(lockPortal)+")").Scan(&got)
-	if err != nil {
-		return errors.Join(s.explain(ctx, err), conn.Close())
-	}
 	if !got {
-		taken := fault.New(fault.Conflict, "store.locked", "Another portal uses this database").
+		return fault.New(fault.Conflict, "store.locked", "Another portal uses this database").
 			Do("Stop the other one first, or give this one a database of its own.")
-		return errors.Join(taken, conn.Close())
 	}
-	s.lock = conn
 	return nil
 }

@@ -135,16 +135,16 @@ func checkFile(ctx context.Context, path string) error {
 	var verdict string
 	err = db.QueryRowContext(limited, "PRAGMA quick_check(1)").Scan(&verdict)
 	switch {
-	case limited.Err() != nil:
-		return ctx.Err()
-	case err != nil && classify(err) == damaged:
-		return corrupt(path).Because("its pages do not fit together").Wrap(err)
-	case err != nil:
-		return unusable(path, err)
-	case verdict != "ok":
+	case err == nil && verdict == "ok":
+		return nil
+	case err == nil:
 		return corrupt(path).Because("its pages do not fit together: %s", verdict)
+	case classify(err) == damaged:
+		return corrupt(path).Because("its pages do not fit together").Wrap(err)
+	case limited.Err() != nil:
+		return ctx.Err() // nil: what there was time for is in order
 	}
-	return nil
+	return unusable(path, err)
 }
 
 func header(path string) (size int64, head []byte, err error) {

@@ -12,10 +12,9 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -54,9 +53,8 @@ type Store struct {
 	closing chan struct{} // closed by Close
 	watch   *watch
 
-	mu     sync.Mutex
-	closed bool
-	lock   *sql.Conn // holds the advisory lock of Lock
+	exclusive atomic.Bool // Lock was called
+	closed    atomic.Bool
 }
 
 // Open opens the database, makes it if it is new and brings it up to this
@@ -92,23 +90,13 @@ func connect(ctx context.Context, cfg Config) (*Store, error) {
 // Close waits for the transaction in progress and closes the database. A
 // second Close returns nil.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if s.closed.Swap(true) {
 		return nil
 	}
-	s.closed = true
 	close(s.closing)
-	lock := s.lock
-	s.lock = nil
-	s.mu.Unlock()
 	s.watch.close()
-	var err error
-	if lock != nil {
-		err = lock.Close()
-	}
 	s.writing <- struct{}{} // never taken back: nothing is written after this
-	return errors.Join(err, s.closePools())
+	return s.closePools()
 }
 
 func (s *Store) closePools() error { return errors.Join(s.read.Close(), s.write.Close()) }

@@ -34,10 +34,9 @@ func onBoth(t *testing.T, test func(t *testing.T, cfg store.Config)) {
 // in the tables that it brought.
 var old = []string{
 	`INSERT INTO agents (id, id_key, name, name_key, tier, domain, runtime, template, customer_id, revision, deployed_revision,
-		state, health, health_reason, lock_version, active_operation, failure, created_at, updated_at)
-		VALUES ('one', 'one', 'One', 'one', 4, 'scale', 'process', '', '', 1, 0, 'DRAFT', 'unknown', '', 3, '', '', 1700000000000001, 1700000000000002);
+		state, health, health_reason, lock_version, active_operation, failure, created_at, updated_at, words)
+		VALUES ('one', 'one', 'One', 'one', 4, 'scale', 'process', '', '', 1, 0, 'DRAFT', 'unknown', '', 3, '', '', 1700000000000001, 1700000000000002, 'one');
 	 INSERT INTO agent_specs VALUES ('one', '{"id":"one","name":"One","tier":4,"labels":{"a":"b"}}');
-	 INSERT INTO agent_search VALUES ('one', 'one');
 	 INSERT INTO agent_labels VALUES ('one', 'a', 'b');
 	 INSERT INTO agent_revisions VALUES ('one', 1, '{"name":"One"}', 'system', '', 1700000000000001);
 	 INSERT INTO agent_states VALUES ('01900000-0000-7000-8000-000000000001', 'one', 'DRAFT', '', '{"a":1}', 'system', 1700000000000001)`,
@@ -251,6 +250,7 @@ func TestCommitUnknown(t *testing.T) {
 func TestLock(t *testing.T) {
 	cfg := store.Config{URL: postgres.New(t)}
 	ctx, one, two := t.Context(), storetest.Open(t, cfg), storetest.Open(t, cfg)
+	write := func(s *store.Store) error { return s.Events().Append(ctx, event.Event{Type: event.AgentUpdated}) }
 	for range 2 { // it may be taken again by the one that has it
 		if err := one.Lock(ctx); err != nil {
 			t.Fatal(err)
@@ -259,10 +259,23 @@ func TestLock(t *testing.T) {
 	if err := two.Lock(ctx); !fault.Is(err, fault.Conflict) {
 		t.Fatalf("got %v", err)
 	}
-	if err := one.Close(); err != nil {
+	if err := write(two); err != nil { // as the command line does beside a running portal
 		t.Fatal(err)
 	}
-	eventually(t, func() error { return two.Lock(ctx) }) // the server learns of the end a moment later
+	postgres.Disconnect(t, cfg.URL)
+	eventually(t, func() error { return two.Lock(ctx) })
+	// The first one has lost the database without having been told; it may no
+	// longer write.
+	eventually(t, func() error {
+		if err := write(one); !fault.Is(err, fault.Conflict) {
+			return fmt.Errorf("want a conflict, got %v", err)
+		}
+		return nil
+	})
+	if err := two.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return write(one) }) // it has it again
 
 	sqlite := storetest.New(t)
 	if err := errors.Join(sqlite.Lock(ctx), sqlite.Lock(ctx)); err != nil {

@@ -4,7 +4,8 @@
 
 -- +goose Up
 -- What lists filter and sort by. The spec is kept apart so that scans of the
--- whole fleet read little.
+-- whole fleet read little. words is what a search looks in: id, name, display
+-- name and description in lower case.
 CREATE TABLE agents (
     id                {{key}} NOT NULL PRIMARY KEY,
     id_key            {{key}} NOT NULL UNIQUE,
@@ -24,19 +25,15 @@ CREATE TABLE agents (
     active_operation  {{key}} NOT NULL,
     failure           TEXT NOT NULL,
     created_at        BIGINT NOT NULL,
-    updated_at        BIGINT NOT NULL
+    updated_at        BIGINT NOT NULL,
+    words             TEXT NOT NULL
 );
-CREATE INDEX agents_by_state ON agents (state, health, id);
+CREATE INDEX agents_by_state ON agents (state, id);
+CREATE INDEX agents_by_health ON agents (health, id);
+CREATE INDEX agents_by_tier ON agents (tier, id);
 CREATE INDEX agents_by_customer ON agents (customer_id, id);
 CREATE INDEX agents_by_updated ON agents (updated_at, id);
 CREATE INDEX agents_by_created ON agents (created_at, id);
-
--- words is what a search looks in: id, name, display name and description in
--- lower case.
-CREATE TABLE agent_search (
-    agent_id {{key}} NOT NULL PRIMARY KEY REFERENCES agents (id) ON DELETE CASCADE,
-    words    TEXT NOT NULL
-);
 
 CREATE TABLE agent_specs (
     agent_id {{key}} NOT NULL PRIMARY KEY REFERENCES agents (id) ON DELETE CASCADE,
@@ -85,5 +82,4 @@ DROP TABLE agent_revisions;
 DROP TABLE agent_dependencies;
 DROP TABLE agent_labels;
 DROP TABLE agent_specs;
-DROP TABLE agent_search;
 DROP TABLE agents;

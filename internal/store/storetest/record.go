@@ -283,7 +283,7 @@ func findEntries(t *testing.T, s *store.Store) {
 		must(t, a.Append(ctx, audit.Entry{
 			At: *after(time.Duration(i) * time.Second), Actor: []string{"ann", "bob"}[i%2], Action: []string{"agent.start", "agent.stop", "token.create"}[i%3],
 			Target: fmt.Sprintf("agent/a%d", i%4), Outcome: []audit.Outcome{audit.Done, audit.Refused}[i%2],
-			Reason: "Because " + string(rune('A'+i)), After: fmt.Appendf(nil, `{"replicas":%d}`, i),
+			Reason: "Because Ä" + string(rune('A'+i)), After: fmt.Appendf(nil, `{"replicas":%d}`, i),
 		}))
 	}
 	for _, c := range []struct {
@@ -301,7 +301,8 @@ func findEntries(t *testing.T, s *store.Store) {
 		{audit.Query{Targets: []string{"agent/a1", "agent/a3"}, Target: "agent/*", Actor: "bob", Action: "agent.*"}, []int64{7, 3, 1}},
 		{audit.Query{Outcome: audit.Refused}, []int64{7, 5, 3, 1}},
 		{audit.Query{Since: *after(3 * time.Second), Until: *after(5 * time.Second)}, []int64{4, 3}},
-		{audit.Query{Search: "because c"}, []int64{2}},
+		{audit.Query{Search: "Because ÄC"}, []int64{2}},
+		{audit.Query{Search: "ause"}, []int64{8, 7, 6, 5, 4, 3, 2, 1}},
 		{audit.Query{Search: `REPLICAS":7`}, []int64{7}},
 		{audit.Query{Search: "token.c"}, []int64{8, 5, 2}},
 		{audit.Query{Search: "%"}, []int64{}},
