@@ -3,7 +3,11 @@
 # command reference. Tests hold both equal to what they are made from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-go run ./scripts/openapi >internal/cli/client/openapi.json
-(cd tools && go tool oapi-codegen -config ../internal/cli/client/oapi-codegen.yaml ../internal/cli/client/openapi.json)
-gofmt -w internal/cli/client/client.gen.go
+
+client=internal/cli/client
+go run ./scripts/openapi >"$client/openapi.json.new"
+mv "$client/openapi.json.new" "$client/openapi.json"
+(cd tools && go tool oapi-codegen -config "../$client/oapi-codegen.yaml" "../$client/openapi.json")
+gofmt -w "$client/client.gen.go"
+(cd "$client" && sha256sum openapi.json oapi-codegen.yaml client.gen.go >SHA256SUMS)
 go test ./internal/cli -run TestCommandReference -update

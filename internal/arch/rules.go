@@ -59,6 +59,7 @@ var folders = []Folder{
 	{Path: "e2e/crash", Storey: Tool, Purpose: "the portal killed at random moments"},
 	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
 	{Path: "internal/arch", Storey: Tool, Purpose: "these rules"},
+	{Path: "scripts/openapi", Storey: Tool, Purpose: "prints the OpenAPI document for the client generator"},
 	{Path: "scripts/testreport", Storey: Tool, Purpose: "summary of a test run"},
 }
 
@@ -82,7 +83,7 @@ var libraries = []Library{
 	{"github.com/spf13/cobra", []string{"internal/cli"}},
 	{"github.com/spf13/pflag", []string{"internal/cli"}},
 	{"github.com/uptrace/bun", []string{"internal/store"}},
-	{"go.yaml.in/yaml/v3", []string{"internal/manifest", "internal/cli"}},
+	{"go.yaml.in/yaml/v3", []string{"internal/manifest"}},
 	{"golang.org/x/sync", []string{"internal", "agentkit", "agents"}},
 	{"golang.org/x/sys", []string{"internal/fleet/process", "internal/portal"}},
 	{"golang.org/x/term", []string{"internal/cli"}},

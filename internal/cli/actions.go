@@ -114,13 +114,13 @@ func (a *app) showOperation(raw json.RawMessage, op *operation.Operation) error 
 
 // bulkRequest is the body of a bulk operation.
 type bulkRequest struct {
-	Actions     []string       `json:"actions"`
-	AgentIDs    []string       `json:"agent_ids,omitempty"`
-	Selector    string         `json:"selector,omitempty"`
-	Filter      map[string]any `json:"filter,omitempty"`
-	MaxParallel int            `json:"max_parallel,omitempty"`
-	OnFailure   string         `json:"on_failure,omitempty"`
-	Reason      string         `json:"reason,omitempty"`
+	Actions     []string `json:"actions"`
+	AgentIDs    []string `json:"agent_ids,omitempty"`
+	Selector    string   `json:"selector,omitempty"`
+	Filter      any      `json:"filter,omitempty"` // as in the list of agents; an empty one means all
+	MaxParallel int      `json:"max_parallel,omitempty"`
+	OnFailure   string   `json:"on_failure,omitempty"`
+	Reason      string   `json:"reason,omitempty"`
 }
 
 func (a *app) startBulk(cmd *cobra.Command, c *conn, req bulkRequest, f actionFlags) error {
@@ -221,10 +221,10 @@ func bulkTarget(args []string, selector string, filter map[string]any, all bool)
 		return req, usagef("say which agents in one way: ids, -l, filters such as --state, or --all")
 	}
 	if len(filter) > 0 || all {
-		req.Filter, req.Selector = filter, ""
 		if selector != "" {
-			req.Filter["selector"] = selector
+			filter["selector"] = selector
 		}
+		req.Filter, req.Selector = filter, ""
 	}
 	return req, nil
 }

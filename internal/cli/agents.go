@@ -206,7 +206,11 @@ func (a *app) describe(s shownAgent) string {
 	line("Created", stamp(s.CreatedAt))
 	line("Changed", stamp(s.UpdatedAt))
 	for _, i := range s.Instances {
-		line("Instance", fmt.Sprintf("%s %s pid %d port %d restarts %d %s", i.ID, i.State, i.PID, i.Port, i.Restarts, i.Reason))
+		text := fmt.Sprintf("%s %s", i.ID, i.State)
+		if i.PID > 0 {
+			text += fmt.Sprintf(" pid %d port %d", i.PID, i.Port)
+		}
+		line("Instance", strings.TrimSpace(fmt.Sprintf("%s restarts %d %s", text, i.Restarts, i.Reason)))
 	}
 	for _, w := range s.Warnings {
 		line("Warning", w)

@@ -165,11 +165,7 @@ func (a *app) editAgent(ctx context.Context, c *conn, id, reason string) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(before)
-	if err != nil {
-		return err
-	}
-	text, err := toYAML(body)
+	text, err := toYAML(before)
 	if err != nil {
 		return err
 	}

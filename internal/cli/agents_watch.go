@@ -195,11 +195,12 @@ func (a *app) waitAgent(ctx context.Context, c *conn, id string, want []conditio
 	var s shownAgent
 	var raw json.RawMessage
 	err := poll(ctx, func() (bool, error) {
-		s = shownAgent{}
-		var err error
-		if raw, err = c.agent(ctx, id, &s); err != nil {
+		var now shownAgent
+		answer, err := c.agent(ctx, id, &now)
+		if err != nil {
 			return false, err
 		}
+		s, raw = now, answer
 		for _, w := range want {
 			if !w.met(s) {
 				return false, hopeless(s, w)

@@ -83,6 +83,9 @@ func Main(d Deps) int {
 func Run(ctx context.Context, d Deps, o IO, args []string) int {
 	a := &app{deps: d, io: o}
 	root := newRoot(a)
+	if args == nil {
+		args = []string{} // nil would mean those of the process
+	}
 	root.SetArgs(args)
 	root.SetIn(o.In)
 	root.SetOut(o.Out)

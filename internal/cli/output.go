@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/waooaw/platform-portal/internal/manifest"
 )
 
 // view is one answer in all forms: raw for scripts, the rest for people.
@@ -140,11 +140,7 @@ func escapeJSON(s string) string {
 
 // printYAML writes the JSON form of v as YAML, in its order of fields.
 func printYAML(w io.Writer, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	text, err := toYAML(data)
+	text, err := toYAML(v)
 	if err != nil {
 		return err
 	}
@@ -152,35 +148,14 @@ func printYAML(w io.Writer, v any) error {
 	return err
 }
 
-func toYAML(data []byte) (string, error) {
-	var node yaml.Node
-	if err := yaml.Unmarshal(data, &node); err != nil { // JSON is YAML
+// toYAML relies on the encoder putting every text with unusual characters into
+// double quotes, where escapes mean the same.
+func toYAML(v any) (string, error) {
+	text, err := manifest.Encode(v, "yaml")
+	if err != nil {
 		return "", err
 	}
-	blockStyle(&node)
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := enc.Encode(&node); err != nil {
-		return "", err
-	}
-	return escapeYAML(out.String()), nil
-}
-
-// blockStyle turns JSON's brackets and quotes into what people write. Strings
-// with characters that have to be escaped stay in quotes.
-func blockStyle(n *yaml.Node) {
-	if n.Kind != yaml.ScalarNode {
-		n.Style = 0
-		if len(n.Content) == 0 {
-			n.Style = yaml.FlowStyle
-		}
-	} else if n.Tag == "!!str" && !strings.ContainsFunc(strings.ReplaceAll(n.Value, "\n", ""), unsafe) {
-		n.Style = 0 // the encoder quotes what would read as another type
-	}
-	for _, child := range n.Content {
-		blockStyle(child)
-	}
+	return escapeYAML(string(text)), nil
 }
 
 func escapeYAML(s string) string {

@@ -1379,6 +1379,9 @@ type ImportAgentsParams struct {
 	// Unknown What to do with unknown fields; default keep for create and refuse for apply
 	Unknown *ImportAgentsParamsUnknown `form:"unknown,omitempty" json:"unknown,omitempty"`
 
+	// Reason For the record
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
 	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
@@ -1403,6 +1406,12 @@ type GetAgentParams struct {
 	// IfNoneMatch Tags that the client has; 304 if one is still right
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
+
+// PatchAgentJSONBody defines parameters for PatchAgent.
+type PatchAgentJSONBody map[string]interface{}
+
+// PatchAgentApplicationMergePatchPlusJSONBody defines parameters for PatchAgent.
+type PatchAgentApplicationMergePatchPlusJSONBody map[string]interface{}
 
 // PatchAgentParams defines parameters for PatchAgent.
 type PatchAgentParams struct {
@@ -1819,10 +1828,10 @@ type CreateAgentJSONRequestBody = AgentSpec
 type ImportAgentsJSONRequestBody = AgentSpec
 
 // PatchAgentJSONRequestBody defines body for PatchAgent for application/json ContentType.
-type PatchAgentJSONRequestBody = AgentSpec
+type PatchAgentJSONRequestBody PatchAgentJSONBody
 
 // PatchAgentApplicationMergePatchPlusJSONRequestBody defines body for PatchAgent for application/merge-patch+json ContentType.
-type PatchAgentApplicationMergePatchPlusJSONRequestBody = AgentSpec
+type PatchAgentApplicationMergePatchPlusJSONRequestBody PatchAgentApplicationMergePatchPlusJSONBody
 
 // DeployAgentJSONRequestBody defines body for DeployAgent for application/json ContentType.
 type DeployAgentJSONRequestBody = Reason
@@ -4115,6 +4124,18 @@ func NewImportAgentsRequestWithBody(server string, params *ImportAgentsParams, c
 		if params.Unknown != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "unknown", *params.Unknown, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -8297,6 +8318,11 @@ func (r PatchAgentResponse) ContentType() string {
 	return ""
 }
 
+// DeployAgentResponse200Headers the declared response headers of an HTTP 200 response for DeployAgent
+type DeployAgentResponse200Headers struct {
+	Location *string
+}
+
 // DeployAgentResponse202Headers the declared response headers of an HTTP 202 response for DeployAgent
 type DeployAgentResponse202Headers struct {
 	Location *string
@@ -8305,12 +8331,21 @@ type DeployAgentResponse202Headers struct {
 type DeployAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *DeployAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *DeployAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DeployAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8592,6 +8627,11 @@ func (r AgentLogsResponse) ContentType() string {
 	return ""
 }
 
+// ProvisionAgentResponse200Headers the declared response headers of an HTTP 200 response for ProvisionAgent
+type ProvisionAgentResponse200Headers struct {
+	Location *string
+}
+
 // ProvisionAgentResponse202Headers the declared response headers of an HTTP 202 response for ProvisionAgent
 type ProvisionAgentResponse202Headers struct {
 	Location *string
@@ -8600,12 +8640,21 @@ type ProvisionAgentResponse202Headers struct {
 type ProvisionAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ProvisionAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *ProvisionAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ProvisionAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8647,6 +8696,11 @@ func (r ProvisionAgentResponse) ContentType() string {
 	return ""
 }
 
+// RestartAgentResponse200Headers the declared response headers of an HTTP 200 response for RestartAgent
+type RestartAgentResponse200Headers struct {
+	Location *string
+}
+
 // RestartAgentResponse202Headers the declared response headers of an HTTP 202 response for RestartAgent
 type RestartAgentResponse202Headers struct {
 	Location *string
@@ -8655,12 +8709,21 @@ type RestartAgentResponse202Headers struct {
 type RestartAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RestartAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *RestartAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestartAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8702,6 +8765,11 @@ func (r RestartAgentResponse) ContentType() string {
 	return ""
 }
 
+// ResumeAgentResponse200Headers the declared response headers of an HTTP 200 response for ResumeAgent
+type ResumeAgentResponse200Headers struct {
+	Location *string
+}
+
 // ResumeAgentResponse202Headers the declared response headers of an HTTP 202 response for ResumeAgent
 type ResumeAgentResponse202Headers struct {
 	Location *string
@@ -8710,12 +8778,21 @@ type ResumeAgentResponse202Headers struct {
 type ResumeAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ResumeAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *ResumeAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResumeAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8757,6 +8834,11 @@ func (r ResumeAgentResponse) ContentType() string {
 	return ""
 }
 
+// RevokeAgentResponse200Headers the declared response headers of an HTTP 200 response for RevokeAgent
+type RevokeAgentResponse200Headers struct {
+	Location *string
+}
+
 // RevokeAgentResponse202Headers the declared response headers of an HTTP 202 response for RevokeAgent
 type RevokeAgentResponse202Headers struct {
 	Location *string
@@ -8765,12 +8847,21 @@ type RevokeAgentResponse202Headers struct {
 type RevokeAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RevokeAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *RevokeAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevokeAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8812,6 +8903,11 @@ func (r RevokeAgentResponse) ContentType() string {
 	return ""
 }
 
+// StartAgentResponse200Headers the declared response headers of an HTTP 200 response for StartAgent
+type StartAgentResponse200Headers struct {
+	Location *string
+}
+
 // StartAgentResponse202Headers the declared response headers of an HTTP 202 response for StartAgent
 type StartAgentResponse202Headers struct {
 	Location *string
@@ -8820,12 +8916,21 @@ type StartAgentResponse202Headers struct {
 type StartAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *StartAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *StartAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r StartAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8867,6 +8972,11 @@ func (r StartAgentResponse) ContentType() string {
 	return ""
 }
 
+// StopAgentResponse200Headers the declared response headers of an HTTP 200 response for StopAgent
+type StopAgentResponse200Headers struct {
+	Location *string
+}
+
 // StopAgentResponse202Headers the declared response headers of an HTTP 202 response for StopAgent
 type StopAgentResponse202Headers struct {
 	Location *string
@@ -8875,12 +8985,21 @@ type StopAgentResponse202Headers struct {
 type StopAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *StopAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *StopAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r StopAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -8922,6 +9041,11 @@ func (r StopAgentResponse) ContentType() string {
 	return ""
 }
 
+// SuspendAgentResponse200Headers the declared response headers of an HTTP 200 response for SuspendAgent
+type SuspendAgentResponse200Headers struct {
+	Location *string
+}
+
 // SuspendAgentResponse202Headers the declared response headers of an HTTP 202 response for SuspendAgent
 type SuspendAgentResponse202Headers struct {
 	Location *string
@@ -8930,12 +9054,21 @@ type SuspendAgentResponse202Headers struct {
 type SuspendAgentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SuspendAgentResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *SuspendAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SuspendAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -9258,6 +9391,11 @@ func (r ListBulkResponse) ContentType() string {
 	return ""
 }
 
+// StartBulkResponse200Headers the declared response headers of an HTTP 200 response for StartBulk
+type StartBulkResponse200Headers struct {
+	Location *string
+}
+
 // StartBulkResponse202Headers the declared response headers of an HTTP 202 response for StartBulk
 type StartBulkResponse202Headers struct {
 	Location *string
@@ -9266,12 +9404,21 @@ type StartBulkResponse202Headers struct {
 type StartBulkResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BulkView
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *BulkView
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *StartBulkResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *StartBulkResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r StartBulkResponse) GetJSON200() *BulkView {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -9361,6 +9508,11 @@ func (r GetBulkResponse) ContentType() string {
 	return ""
 }
 
+// CancelBulkResponse200Headers the declared response headers of an HTTP 200 response for CancelBulk
+type CancelBulkResponse200Headers struct {
+	Location *string
+}
+
 // CancelBulkResponse202Headers the declared response headers of an HTTP 202 response for CancelBulk
 type CancelBulkResponse202Headers struct {
 	Location *string
@@ -9369,12 +9521,21 @@ type CancelBulkResponse202Headers struct {
 type CancelBulkResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BulkView
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *BulkView
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CancelBulkResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *CancelBulkResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelBulkResponse) GetJSON200() *BulkView {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -9472,6 +9633,11 @@ func (r BulkReportResponse) ContentType() string {
 	return ""
 }
 
+// RollbackBulkResponse200Headers the declared response headers of an HTTP 200 response for RollbackBulk
+type RollbackBulkResponse200Headers struct {
+	Location *string
+}
+
 // RollbackBulkResponse202Headers the declared response headers of an HTTP 202 response for RollbackBulk
 type RollbackBulkResponse202Headers struct {
 	Location *string
@@ -9480,12 +9646,21 @@ type RollbackBulkResponse202Headers struct {
 type RollbackBulkResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BulkView
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *BulkView
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RollbackBulkResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *RollbackBulkResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RollbackBulkResponse) GetJSON200() *BulkView {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -9767,6 +9942,11 @@ func (r OperationAttemptsResponse) ContentType() string {
 	return ""
 }
 
+// CancelOperationResponse200Headers the declared response headers of an HTTP 200 response for CancelOperation
+type CancelOperationResponse200Headers struct {
+	Location *string
+}
+
 // CancelOperationResponse202Headers the declared response headers of an HTTP 202 response for CancelOperation
 type CancelOperationResponse202Headers struct {
 	Location *string
@@ -9775,12 +9955,21 @@ type CancelOperationResponse202Headers struct {
 type CancelOperationResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CancelOperationResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *CancelOperationResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelOperationResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -9932,6 +10121,11 @@ func (r ResumeOperationResponse) ContentType() string {
 	return ""
 }
 
+// UndoOperationResponse200Headers the declared response headers of an HTTP 200 response for UndoOperation
+type UndoOperationResponse200Headers struct {
+	Location *string
+}
+
 // UndoOperationResponse202Headers the declared response headers of an HTTP 202 response for UndoOperation
 type UndoOperationResponse202Headers struct {
 	Location *string
@@ -9940,12 +10134,21 @@ type UndoOperationResponse202Headers struct {
 type UndoOperationResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
 	// JSON202 the response for an HTTP 202 `application/json` response
 	JSON202 *OperationAnswer
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UndoOperationResponse200Headers
 	// Headers202 the parsed response headers for an HTTP 202 response
 	Headers202 *UndoOperationResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UndoOperationResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
@@ -11401,6 +11604,13 @@ func ParseDeployAgentResponse(rsp *http.Response) (*DeployAgentResponse, error) 
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11418,6 +11628,16 @@ func ParseDeployAgentResponse(rsp *http.Response) (*DeployAgentResponse, error) 
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers DeployAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers DeployAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11615,6 +11835,13 @@ func ParseProvisionAgentResponse(rsp *http.Response) (*ProvisionAgentResponse, e
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11632,6 +11859,16 @@ func ParseProvisionAgentResponse(rsp *http.Response) (*ProvisionAgentResponse, e
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers ProvisionAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers ProvisionAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11661,6 +11898,13 @@ func ParseRestartAgentResponse(rsp *http.Response) (*RestartAgentResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11678,6 +11922,16 @@ func ParseRestartAgentResponse(rsp *http.Response) (*RestartAgentResponse, error
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers RestartAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers RestartAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11707,6 +11961,13 @@ func ParseResumeAgentResponse(rsp *http.Response) (*ResumeAgentResponse, error) 
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11724,6 +11985,16 @@ func ParseResumeAgentResponse(rsp *http.Response) (*ResumeAgentResponse, error) 
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers ResumeAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers ResumeAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11753,6 +12024,13 @@ func ParseRevokeAgentResponse(rsp *http.Response) (*RevokeAgentResponse, error) 
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11770,6 +12048,16 @@ func ParseRevokeAgentResponse(rsp *http.Response) (*RevokeAgentResponse, error) 
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers RevokeAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers RevokeAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11799,6 +12087,13 @@ func ParseStartAgentResponse(rsp *http.Response) (*StartAgentResponse, error) {
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11816,6 +12111,16 @@ func ParseStartAgentResponse(rsp *http.Response) (*StartAgentResponse, error) {
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers StartAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers StartAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11845,6 +12150,13 @@ func ParseStopAgentResponse(rsp *http.Response) (*StopAgentResponse, error) {
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11862,6 +12174,16 @@ func ParseStopAgentResponse(rsp *http.Response) (*StopAgentResponse, error) {
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers StopAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers StopAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -11891,6 +12213,13 @@ func ParseSuspendAgentResponse(rsp *http.Response) (*SuspendAgentResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -11908,6 +12237,16 @@ func ParseSuspendAgentResponse(rsp *http.Response) (*SuspendAgentResponse, error
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers SuspendAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers SuspendAgentResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -12128,6 +12467,13 @@ func ParseStartBulkResponse(rsp *http.Response) (*StartBulkResponse, error) {
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BulkView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest BulkView
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12145,6 +12491,16 @@ func ParseStartBulkResponse(rsp *http.Response) (*StartBulkResponse, error) {
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers StartBulkResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers StartBulkResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -12207,6 +12563,13 @@ func ParseCancelBulkResponse(rsp *http.Response) (*CancelBulkResponse, error) {
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BulkView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest BulkView
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12224,6 +12587,16 @@ func ParseCancelBulkResponse(rsp *http.Response) (*CancelBulkResponse, error) {
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers CancelBulkResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers CancelBulkResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -12309,6 +12682,13 @@ func ParseRollbackBulkResponse(rsp *http.Response) (*RollbackBulkResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BulkView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest BulkView
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12326,6 +12706,16 @@ func ParseRollbackBulkResponse(rsp *http.Response) (*RollbackBulkResponse, error
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers RollbackBulkResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers RollbackBulkResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -12520,6 +12910,13 @@ func ParseCancelOperationResponse(rsp *http.Response) (*CancelOperationResponse,
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12537,6 +12934,16 @@ func ParseCancelOperationResponse(rsp *http.Response) (*CancelOperationResponse,
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers CancelOperationResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers CancelOperationResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
@@ -12658,6 +13065,13 @@ func ParseUndoOperationResponse(rsp *http.Response) (*UndoOperationResponse, err
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
 		var dest OperationAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12675,6 +13089,16 @@ func ParseUndoOperationResponse(rsp *http.Response) (*UndoOperationResponse, err
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers UndoOperationResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 202:
 		var headers UndoOperationResponse202Headers
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
