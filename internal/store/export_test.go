@@ -41,3 +41,6 @@ func Raw(s *Store) *bun.DB { return s.write }
 
 // RawRead gives the connections that read.
 func RawRead(s *Store) *bun.DB { return s.read }
+
+// Explain gives the fault for an error of a database.
+func Explain(ctx context.Context, s *Store, err error) error { return s.explain(ctx, err) }

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -176,24 +179,66 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("%d agents, %v", page.Total, err)
 	}
 	limit(1 << 30)
-	fill2 := storetest.Seed(ctx, s, 50, 200)
-	if fill2 != nil {
-		t.Fatal(fill2)
+	if err := storetest.Seed(ctx, s, 50, 200); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// TestBusyFile holds the file against the store from outside.
-func TestBusyFile(t *testing.T) {
-	cfg := store.Config{Path: filepath.Join(t.TempDir(), "portal.db")}
-	holder, s := storetest.Open(t, cfg), storetest.Open(t, cfg)
-	err := holder.Do(t.Context(), func(context.Context) error {
-		return s.Audit().Append(t.Context(), audit.Entry{Action: "a"})
-	})
-	if f := fault.As(err); f == nil || f.Code != "store.busy" || f.Kind != fault.Unavailable {
-		t.Fatalf("got %v", err)
+// set changes how the connection that writes behaves.
+func set(t *testing.T, s *store.Store, cfg store.Config, sqlite, postgres string) {
+	t.Helper()
+	statement := sqlite
+	if cfg.URL != "" {
+		statement = postgres
 	}
-	if err := s.Audit().Append(t.Context(), audit.Entry{Action: "a"}); err != nil {
+	if _, err := store.Raw(s).ExecContext(t.Context(), statement); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestBusy holds the database against the store from outside.
+func TestBusy(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		holder, s := storetest.Open(t, cfg), storetest.Open(t, cfg)
+		set(t, s, cfg, "PRAGMA busy_timeout = 20", "SET lock_timeout = 20")
+		err := holder.Do(t.Context(), func(context.Context) error {
+			return s.Audit().Append(t.Context(), audit.Entry{Action: "a"})
+		})
+		if f := fault.As(err); f == nil || f.Code != "store.busy" || f.Kind != fault.Unavailable {
+			t.Fatalf("got %v", err)
+		}
+		if err := s.Audit().Append(t.Context(), audit.Entry{Action: "a"}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestNoPermissionToWrite has a database that may only be read.
+func TestNoPermissionToWrite(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		s := storetest.Open(t, cfg)
+		set(t, s, cfg, "PRAGMA query_only = 1", "SET default_transaction_read_only = on")
+		err := s.Audit().Append(t.Context(), audit.Entry{Action: "a"})
+		if f := fault.As(err); f == nil || f.Code != "store.read_only" || f.Remedy == "" {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+// TestWhatPostgreSQLSays holds each trouble that a server can tell of to the
+// answer that a user gets.
+func TestWhatPostgreSQLSays(t *testing.T) {
+	s := storetest.New(t)
+	for state, code := range map[string]string{
+		"23505": "store.taken", "23503": "store.orphan", "40P01": "store.busy", "57014": "store.busy", "53300": "store.busy",
+		"53100": "store.disk_full", "08006": "store.unreachable", "57P01": "store.unreachable", "42501": "store.read_only",
+		"XX001": "store.corrupt", "42P01": "store.failed",
+	} {
+		cause := &pgconn.PgError{Code: state, Message: "INSERT INTO secrets"}
+		f := fault.As(store.Explain(t.Context(), s, fmt.Errorf("run: %w", cause)))
+		if f == nil || f.Code != code || strings.Contains(f.Error(), "INSERT") || !errors.Is(f, cause) {
+			t.Errorf("%s: got %v, want %s", state, f, code)
+		}
 	}
 }
 

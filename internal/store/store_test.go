@@ -22,6 +22,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) *store.Store { return storetest.New(t) })
+}
+
+func TestPostgreSQL(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) *store.Store { return storetest.Open(t, store.Config{URL: postgres.New(t)}) })
+}
+
 // onBoth runs a test with the configuration of a fresh database of each kind.
 func onBoth(t *testing.T, test func(t *testing.T, cfg store.Config)) {
 	t.Run("SQLite", func(t *testing.T) {
@@ -97,6 +105,38 @@ func migrateFrom(t *testing.T, cfg store.Config, version int) {
 	if err != nil || len(list) != want || list[want-1].Seq != int64(want) {
 		t.Errorf("events %+v, %v", list, err)
 	}
+}
+
+// TestFailedMigration meets a schema that a migration does not fit: the
+// database stays at the version before, with what is in it.
+func TestFailedMigration(t *testing.T) {
+	onBoth(t, func(t *testing.T, cfg store.Config) {
+		ctx := t.Context()
+		_, err := store.At(ctx, cfg, 1, func(db *bun.DB) error {
+			_, err := db.ExecContext(ctx, old[0]+"; CREATE TABLE bulks (mine TEXT)")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = store.Open(ctx, cfg)
+		if f := fault.As(err); f == nil || f.Code != "store.migration_failed" || strings.Contains(f.Error(), "TABLE") {
+			t.Fatalf("got %v", err)
+		}
+		_, err = store.At(ctx, cfg, 1, func(db *bun.DB) error {
+			var agents int
+			if err := db.NewRaw("SELECT count(*) FROM agents").Scan(ctx, &agents); err != nil || agents != 1 {
+				t.Errorf("%d agents, %v", agents, err)
+			}
+			if _, err := db.ExecContext(ctx, "SELECT * FROM operations"); err == nil {
+				t.Error("half of the migration is left")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // TestMigrateDown takes the schema back, so that the way down is known to work.
