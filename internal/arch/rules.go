@@ -52,7 +52,8 @@ var folders = []Folder{
 	{Path: "internal/operation/operationtest", Storey: Suite, Purpose: "an engine in memory, and what every engine does"},
 	{Path: "internal/queue/queuetest", Storey: Suite, Purpose: "a broker in memory, and what every broker does"},
 	{Path: "internal/fleet/fleettest", Storey: Suite, Purpose: "a runtime in memory, and what every runtime does"},
-	{Path: "internal/store/storetest", Storey: Suite, Purpose: "a fresh store for a test"},
+	{Path: "internal/store/storetest", Storey: Suite, Purpose: "a fresh store for a test, and what every database must keep"},
+	{Path: "internal/store/storetest/postgres", Storey: Suite, Purpose: "a PostgreSQL server for the tests of one binary"},
 
 	{Path: "bench", Storey: Tool, Purpose: "the figures of the targets"},
 	{Path: "e2e", Storey: Tool, Purpose: "black-box scripts against the program"},
