@@ -193,6 +193,20 @@ func (s *Service) launchOne(ctx context.Context, rt Runtime, o *outfit, seen []I
 			return unreachable(rt, err)
 		}
 	}
+	for try := 1; ; try++ {
+		err := s.launchOn(ctx, rt, o, index, held)
+		if f := fault.As(err); try == portTries || f == nil || f.Code != "port.taken" {
+			return err
+		}
+	}
+}
+
+// portTries is how often an instance is given a port, where somebody else took
+// it between the look and the launch.
+const portTries = 4
+
+// launchOn runs one instance on the port that is reserved for it.
+func (s *Service) launchOn(ctx context.Context, rt Runtime, o *outfit, index int, held bool) error {
 	port, err := s.port(ctx, o.a, index, held)
 	if err != nil || held {
 		return err
