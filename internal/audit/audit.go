@@ -38,7 +38,7 @@ type Entry struct {
 
 // Query selects entries. Zero fields do not restrict.
 type Query struct {
-	Actor, Action, Target string // exact; Action and Target may end in "*"
+	Actor, Action, Target string   // exact; Action and Target may end in "*"
 	Targets               []string // any of these, each as Target
 	Outcome               Outcome
 	Search                string // in action, target, reason, before and after

@@ -37,10 +37,10 @@ func Verify(ctx context.Context, s Store, anchors ...Anchor) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	c := &checker{prev: Origin, known: map[int64]string{}, wants: map[int64]string{}}
+	c := &checker{prev: Origin, known: map[int64]string{}, wants: map[int64][]string{}}
 	for _, a := range append(anchors, head) {
 		if a.Seq > 0 {
-			c.wants[a.Seq] = a.Hash
+			c.wants[a.Seq] = append(c.wants[a.Seq], a.Hash)
 		}
 	}
 	if err := s.Walk(ctx, 1, c.entry); err != nil && !errors.Is(err, errBad) {
@@ -75,8 +75,8 @@ type checker struct {
 	prev  string
 	bad   int64
 	why   string
-	known map[int64]string // hashes of the latest entries, to compare with a later head
-	wants map[int64]string // number to the hash that it must have
+	known map[int64]string   // hashes of the latest entries, to compare with a later head
+	wants map[int64][]string // number to the hashes that it must have
 }
 
 // recent is how many hashes are remembered while entries may be appended.
@@ -96,8 +96,10 @@ func (c *checker) entry(e Entry) error {
 	case !same(e.Prev, c.prev):
 		return c.fail(want, "entry %d does not follow entry %d: entries were changed, moved or removed", want, c.seq)
 	}
-	if hash, ok := c.wants[e.Seq]; ok && !same(hash, e.Hash) {
-		return c.fail(want, "entry %d is not the one that was noted: the chain was written anew", want)
+	for _, hash := range c.wants[e.Seq] {
+		if !same(hash, e.Hash) {
+			return c.fail(want, "entry %d is not the one that was noted: the chain was written anew", want)
+		}
 	}
 	c.seq, c.prev = e.Seq, e.Hash
 	c.known[e.Seq] = e.Hash

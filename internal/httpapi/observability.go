@@ -207,11 +207,11 @@ func (s *server) components(ctx context.Context) ([]ComponentHealth, bool) {
 	return out, ready
 }
 
-// errNotReady is the answer of /readyz while something needed is not well.
-func errNotReady(parts []ComponentHealth) error {
+// notReady is the answer of /readyz while something needed is not well.
+func (s *server) notReady(parts []ComponentHealth) error {
 	f := fault.New(fault.Unavailable, "portal.not_ready", "The portal is not ready").Do("Wait a moment; the portal's log says more if it stays so.")
-	for _, c := range parts {
-		if c.Status != "healthy" {
+	for i, c := range parts {
+		if s.cfg.Components[i].Needed && c.Status != "healthy" {
 			f.At(fault.Field{Path: c.Name, Message: c.Reason})
 		}
 	}
@@ -221,7 +221,7 @@ func errNotReady(parts []ComponentHealth) error {
 func (s *server) ready(w http.ResponseWriter, r *http.Request) error {
 	parts, ready := s.components(r.Context())
 	if !ready {
-		return errNotReady(parts)
+		return s.notReady(parts)
 	}
 	return plain(w, "ready\n")
 }

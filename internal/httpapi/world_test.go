@@ -97,6 +97,11 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 			return w.fleet.Act(ctx, id, a, fleet.ActOptions{Reason: o.Reason, ParentID: o.ParentID, OperationID: o.OperationID})
 		})}
 	bulks.Register()
+	reconciler := &fleet.Reconciler{Service: w.fleet, Interval: 20 * time.Millisecond}
+	if err := reconciler.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reconciler.Stop(context.Background()) })
 	w.hub = live.New(live.Config{Log: st.Events(), Logger: log})
 	if err := w.hub.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -255,6 +260,9 @@ func (w *world) running(name string, more ...any) {
 	for _, action := range []string{"provision", "deploy", "start"} {
 		w.act(name, action)
 	}
+	w.poll("its instances are seen", func() bool {
+		return len(w.do("GET", api+"/agents/"+name, nil).JSON(w.t)["instances"].([]any)) > 0
+	})
 }
 
 // poll asks until it is true.
@@ -292,3 +300,8 @@ func errorPaths(t testing.TB, r reply) []string {
 	}
 	return out
 }
+
+type (
+	agentState  = agent.State
+	agentHealth = agent.Health
+)
