@@ -33,6 +33,7 @@ var behaviours = map[string]string{
 	"text":     "text TEXT: prints it with Go escapes resolved and no line feed, and exits",
 	"hog":      "hog BYTES: takes so much memory, then waits",
 	"bomb":     "makes processes that make processes, as fast as they can",
+	"spin":     "uses a processor as much as it may",
 	"fill":     "fill PATH BYTES: writes a file of that size, then waits",
 }
 
@@ -133,6 +134,10 @@ func (p program) extreme(behaviour string) int {
 	case "bomb":
 		for {
 			p.start(false, "bomb")
+		}
+	case "spin":
+		for {
+			tick++
 		}
 	case "fill":
 		n, _ := strconv.Atoi(p.args[1])

@@ -16,7 +16,7 @@ import (
 
 // stopSlack is how long a shim may take beyond the grace before it is taken to
 // hang: its own bound for ending a tree, and some.
-const stopSlack = 25 * time.Second
+var stopSlack = 25 * time.Second
 
 // Stop implements fleet.Runtime. A second Stop with a shorter grace hurries the
 // first. The instance goes on ending if the context ends.

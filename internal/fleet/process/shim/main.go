@@ -40,15 +40,12 @@ func Main() int {
 	}
 	defer lock.Close()
 	s, err := begin(cfg)
-	answer(report, Response{Fault: toWire(err)})
 	if err != nil {
-		if s != nil {
-			s.abandon()
-		} else if dir, derr := os.Getwd(); derr == nil {
-			_ = os.RemoveAll(dir)
-		}
+		s.abandon() // first, so that nothing is left when the portal learns it
+		answer(report, Response{Fault: toWire(err)})
 		return 1
 	}
+	answer(report, Response{})
 	s.loop()
 	return 0
 }
@@ -87,28 +84,26 @@ func answer(report *os.File, r Response) {
 }
 
 // begin builds the supervisor and starts the program. With an error it gives
-// the supervisor too, if that has something to clean up.
+// what of the supervisor there is, to be abandoned.
 func begin(cfg Config) (*supervisor, error) {
 	limitSelf(cfg)
 	if err := cfg.Group.Escape(); err != nil {
 		note("stays in the portal's control group: %v", err)
 	}
-	logs, err := segment.Open(cfg.LogDir, cfg.SegmentSize, cfg.Segments)
-	if err != nil {
-		return nil, fault.New(fault.Unavailable, "logs.open", "%s could not be started", cfg.Launch.InstanceID).
+	s := &supervisor{cfg: cfg, events: make(chan func()), left: make(chan struct{})}
+	var err error
+	if s.logs, err = segment.Open(cfg.LogDir, cfg.SegmentSize, cfg.Segments); err != nil {
+		return s, fault.New(fault.Unavailable, "logs.open", "%s could not be started", cfg.Launch.InstanceID).
 			Because("its log cannot be written").Do("Check space and permissions of the data directory.").Wrap(err)
 	}
-	kids, err := newChildren(cfg.Group)
-	if err != nil {
-		return nil, err
+	if s.kids, err = newChildren(cfg.Group); err != nil {
+		return s, err
 	}
-	s := &supervisor{cfg: cfg, kids: kids, logs: logs, events: make(chan func()), left: make(chan struct{})}
 	if err := s.group(); err != nil {
-		logs.Note("not all limits are enforced: %v", err)
+		s.logs.Note("not all limits are enforced: %v", err)
 	}
 	if s.listener, err = net.Listen("unix", SocketFile); err != nil {
-		s.removeGroup()
-		return nil, err
+		return s, err
 	}
 	_ = os.Chmod(SocketFile, 0o600)
 	l := cfg.Launch
@@ -159,9 +154,7 @@ func (s *supervisor) endOnSignal() {
 
 // abandon cleans up after a program that never ran.
 func (s *supervisor) abandon() {
-	s.logs.Note("could not be started")
 	s.removeGroup()
-	s.closeSocket()
 	if dir, err := os.Getwd(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
