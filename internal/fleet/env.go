@@ -17,8 +17,6 @@ type DataDirer interface {
 	DataDir(agentID string) string
 }
 
-const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // outfit is what all instances of a revision have in common.
 type outfit struct {
 	a        *agent.Agent
@@ -31,12 +29,7 @@ type outfit struct {
 // outfit resolves the secrets and the credential. Faults: NotFound and Invalid
 // for secrets, with every one that is wrong.
 func (s *Service) outfit(ctx context.Context, a *agent.Agent, spec agent.Spec, revision int) (*outfit, error) {
-	vars := map[string]string{
-		"PATH": s.Path, "LANG": "C.UTF-8", "LOG_LEVEL": "info",
-	}
-	if s.Path == "" {
-		vars["PATH"] = usualPath
-	}
+	vars := map[string]string{"LANG": "C.UTF-8", "LOG_LEVEL": "info"}
 	if err := s.resolve(ctx, spec, vars); err != nil {
 		return nil, err
 	}

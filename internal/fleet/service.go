@@ -100,8 +100,6 @@ type Service struct {
 	// built-in agents; Templates are their names.
 	SelfCommand []string
 	Templates   []string
-	// Path is the PATH of the agents' environment; "" means a usual one.
-	Path string
 	// Changed is called after an action on the agent has ended; it must not block. May be nil.
 	Changed func(agentID string)
 
