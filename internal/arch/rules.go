@@ -20,9 +20,9 @@ var folders = []Folder{
 	{Path: "internal/operation", Storey: Domain, Purpose: "durable work in steps", Sees: []string{"internal/audit", "internal/auth"}},
 	{Path: "internal/queue", Storey: Domain, Purpose: "what the portal needs of a message queue"},
 	{Path: "internal/fleet", Storey: Domain, Purpose: "actions on agents and the reconciler",
-		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/operation", "internal/queue"}},
+		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/health", "internal/operation", "internal/queue"}},
 	{Path: "internal/health", Storey: Domain, Purpose: "probes, their history, and restarts of what hangs",
-		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"},
+		Sees: []string{"internal/agent", "internal/audit"},
 		Std:  []string{"net/http"}}, // an HTTP probe is an HTTP request
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
