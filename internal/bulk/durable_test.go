@@ -160,7 +160,7 @@ func TestStopDuringCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(hold)
-	w.boot()
+	w.boot(inMemory)
 	b := w.wait(id, id)
 	if b.State != operation.Cancelled || b.Completed != 2 {
 		t.Errorf("bulk %+v", b)

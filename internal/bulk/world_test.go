@@ -27,14 +27,14 @@ const patience = 30 * time.Second
 // world is a fleet of agents whose actions only change their state, and the
 // portal that acts on them. The store outlives the portal.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	mem   *operationtest.Memory
 	ids   atomic.Int64
 
 	ops    *operation.Service
 	svc    *bulk.Service
-	engine *operationtest.Engine
+	engine operationtest.Host
 
 	// fails and holds are by "agent action": the action fails, or tells on begun
 	// and waits for a value from the channel.
@@ -48,17 +48,27 @@ type world struct {
 	most    int      // that ever ran at once
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{
-		t: t, store: storetest.New(t), mem: &operationtest.Memory{}, fails: map[string]error{},
-		holds: map[string]chan struct{}{}, refuses: map[string]error{}, begun: make(chan string, 1000),
-	}
-	w.boot()
+	w := emptyWorld(t)
+	w.boot(inMemory)
 	return w
 }
 
-func (w *world) boot() {
+func inMemory(exec operation.Executor, mem *operationtest.Memory) operationtest.Host {
+	return operationtest.Open(exec, mem)
+}
+
+func emptyWorld(t testing.TB) *world {
+	t.Helper()
+	return &world{
+		t: t, store: storetest.New(t), mem: &operationtest.Memory{}, fails: map[string]error{},
+		holds: map[string]chan struct{}{}, refuses: map[string]error{}, begun: make(chan string, 1000),
+	}
+}
+
+// boot starts a portal on an engine that open gives.
+func (w *world) boot(open func(operation.Executor, *operationtest.Memory) operationtest.Host) {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	recorder := &audit.Recorder{Store: w.store.Audit(), Now: time.Now}
@@ -73,7 +83,7 @@ func (w *world) boot() {
 	}
 	w.svc.Register()
 	w.ops.Register(operation.Definition{Kind: "act", Steps: w.steps, Finish: w.finish})
-	engine := operationtest.Open(w.ops, w.mem)
+	engine := open(w.ops, w.mem)
 	w.engine, w.ops.Engine = engine, engine
 	if err := engine.Start(w.t.Context()); err != nil {
 		w.t.Fatal(err)
@@ -81,7 +91,7 @@ func (w *world) boot() {
 	w.t.Cleanup(func() { stop(w.t, engine) })
 }
 
-func stop(t *testing.T, e *operationtest.Engine) {
+func stop(t testing.TB, e operationtest.Host) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := e.Stop(ctx); err != nil {
@@ -89,7 +99,7 @@ func stop(t *testing.T, e *operationtest.Engine) {
 	}
 }
 
-func (w *world) restart() { w.t.Helper(); stop(w.t, w.engine); w.boot() }
+func (w *world) restart() { w.t.Helper(); stop(w.t, w.engine); w.boot(inMemory) }
 
 // act is what the fleet does: refuse, or create the operation.
 func (w *world) act(ctx context.Context, id string, action agent.Action, o bulk.ActOptions) (*operation.Operation, error) {

@@ -14,10 +14,7 @@ import (
 // recorded and does not hold up the rest, nor hide why the operation ended.
 func (x *execution) undo(ctx context.Context, i int) error {
 	def := x.plan[i]
-	op, err := x.s.load(ctx, x.id)
-	if err != nil {
-		return err
-	}
+	op := x.last
 	switch op.Steps[i].State {
 	case StepDone, StepFailed, StepCancelled:
 	default:
@@ -89,10 +86,7 @@ func (x *execution) finish(ctx context.Context, outcome State, problem *Problem)
 	if !finishRefused(ctx, err) {
 		return err
 	}
-	op, e := x.s.load(ctx, x.id)
-	if e != nil {
-		return e
-	}
+	op := x.last
 	if problem == nil {
 		problem = x.s.problemOf(op, "finish", err)
 	}

@@ -25,6 +25,9 @@ type execution struct {
 	def  Definition
 	plan []StepDef
 	do   func(name string, fn func(ctx context.Context) error) error
+	// last is the operation as this run stored or read it last. Its steps are
+	// what they are, as nobody else changes them; its state may be old.
+	last *Operation
 	wake chan struct{} // receives when a request may have been made
 	// cancelled is closed once a cancel was asked for.
 	cancelled chan struct{}
@@ -45,7 +48,7 @@ func (s *Service) Execute(ctx context.Context, opID string, do func(name string,
 	}
 	ctx = auth.With(ctx, actorOf(op))
 	x := &execution{
-		s: s, id: opID, do: inherit(ctx, do),
+		s: s, id: opID, do: inherit(ctx, do), last: op,
 		wake: make(chan struct{}, 1), cancelled: make(chan struct{}),
 	}
 	if err := x.prepare(op); err != nil {
@@ -140,11 +143,7 @@ func (x *execution) step(ctx context.Context, i int, name string) (Step, error) 
 		if err != nil {
 			return Step{}, err
 		}
-		op, err := x.s.load(ctx, x.id)
-		if err != nil {
-			return Step{}, err
-		}
-		if st := op.Steps[i]; st.State != StepPending && st.State != StepRunning {
+		if st := x.last.Steps[i]; st.State != StepPending && st.State != StepRunning {
 			return st, nil
 		}
 	}
@@ -164,12 +163,8 @@ func (x *execution) takeBack(ctx context.Context, last int) error {
 			return ctx.Err()
 		}
 	}
-	op, err := x.s.load(ctx, x.id)
-	if err != nil {
-		return err
-	}
-	if last >= 0 && op.Steps[last].State == StepFailed {
-		return x.finish(ctx, Failed, op.Steps[last].Problem)
+	if last >= 0 && x.last.Steps[last].State == StepFailed {
+		return x.finish(ctx, Failed, x.last.Steps[last].Problem)
 	}
 	return x.finish(ctx, Cancelled, nil)
 }
@@ -212,7 +207,10 @@ func (s *Service) load(ctx context.Context, id string) (*Operation, error) {
 // the middle, and it insists.
 func (x *execution) record(ctx context.Context, fn func(ctx context.Context, op *Operation) ([]event.Event, error)) error {
 	return x.s.insist(ctx, func(ctx context.Context) error {
-		_, err := x.s.change(ctx, x.id, fn)
+		op, err := x.s.change(ctx, x.id, fn)
+		if err == nil {
+			x.last = op
+		}
 		return err
 	})
 }

@@ -52,18 +52,15 @@ func (x *execution) perform(ctx context.Context, i int) error {
 // begin gives how often the step has failed before, or -1 if it has ended
 // already. An attempt that the end of the portal cut off is written down.
 func (x *execution) begin(ctx context.Context, i int) (failures int, err error) {
-	op, err := x.s.load(ctx, x.id)
-	if err != nil {
-		return 0, err
-	}
-	switch op.Steps[i].State {
+	st := x.last.Steps[i]
+	switch st.State {
 	case StepPending:
 		return 0, nil
 	case StepRunning:
 	default:
 		return -1, nil
 	}
-	past, err := x.attempts(ctx, op.Steps[i].Name, false)
+	past, err := x.attempts(ctx, st.Name, false)
 	if err != nil {
 		return 0, err
 	}
@@ -76,7 +73,7 @@ func (x *execution) begin(ctx context.Context, i int) (failures int, err error) 
 			failures++
 		}
 	}
-	if recorded >= op.Steps[i].Attempts {
+	if recorded >= st.Attempts {
 		return failures, nil
 	}
 	tooOften := cut+1 >= interruptions
@@ -109,20 +106,15 @@ func (x *execution) begin(ctx context.Context, i int) (failures int, err error) 
 // nil), and otherwise marks it as running.
 func (x *execution) enter(ctx context.Context, i int) (*Operation, error) {
 	for {
-		op, err := x.s.load(ctx, x.id)
-		if err != nil {
-			return nil, err
-		}
-		if op.State != Paused {
-			entered, err := x.cross(ctx, i)
-			if err != nil {
+		if x.last.State != Paused {
+			if err := x.cross(ctx, i); err != nil {
 				return nil, err
 			}
-			if entered.State == Cancelling {
+			switch x.last.State {
+			case Cancelling:
 				return nil, nil
-			}
-			if entered.State == Running {
-				return entered, nil
+			case Running:
+				return x.last, nil
 			}
 		}
 		select {
@@ -131,16 +123,18 @@ func (x *execution) enter(ctx context.Context, i int) (*Operation, error) {
 		case <-x.cancelled:
 		case <-x.wake:
 		}
+		op, err := x.s.load(ctx, x.id)
+		if err != nil {
+			return nil, err
+		}
+		x.last = op
 	}
 }
 
-// cross decides at the gate by the state that the operation has right now, and
-// gives the operation as it then is: CANCELLING, PAUSED, or RUNNING with the
-// step running.
-func (x *execution) cross(ctx context.Context, i int) (*Operation, error) {
-	var out *Operation
-	err := x.record(ctx, func(ctx context.Context, op *Operation) ([]event.Event, error) {
-		out = op
+// cross decides at the gate by the state that the operation has right now. It
+// then is CANCELLING, PAUSED, or RUNNING with the step running.
+func (x *execution) cross(ctx context.Context, i int) error {
+	return x.record(ctx, func(ctx context.Context, op *Operation) ([]event.Event, error) {
 		st, now := &op.Steps[i], x.s.Now().UTC()
 		if op.StartedAt == nil && op.State != Cancelling {
 			op.StartedAt = &now
@@ -168,7 +162,6 @@ func (x *execution) cross(ctx context.Context, i int) (*Operation, error) {
 		}
 		return ended, x.s.Store.SaveStep(ctx, x.id, i, *st)
 	})
-	return out, err
 }
 
 // gate is enter for the middle of a step: it lets through unless the operation
@@ -180,11 +173,15 @@ func (x *execution) gate(ctx context.Context) error {
 			return err
 		}
 		if op.State != Paused {
-			err := x.record(ctx, func(_ context.Context, op *Operation) ([]event.Event, error) {
-				if op.State == Running && op.Request == requestPause {
-					op.State, op.Request = Paused, ""
-				}
-				return nil, nil
+			// Not record: a step may have several goroutines.
+			err := x.s.insist(ctx, func(ctx context.Context) error {
+				_, err := x.s.change(ctx, x.id, func(_ context.Context, op *Operation) ([]event.Event, error) {
+					if op.State == Running && op.Request == requestPause {
+						op.State, op.Request = Paused, ""
+					}
+					return nil, nil
+				})
+				return err
 			})
 			if err != nil {
 				return err
