@@ -130,7 +130,7 @@ func (c *conn) deleteAgent(ctx context.Context, id string) error {
 }
 
 // importAgents sends the documents as one YAML stream of JSON documents.
-func (c *conn) importAgents(ctx context.Context, docs []source, mode string, dryRun bool, answer *agent.ImportResult) (json.RawMessage, error) {
+func (c *conn) importAgents(ctx context.Context, docs []source, o importOptions, answer *agent.ImportResult) (json.RawMessage, error) {
 	var body bytes.Buffer
 	for _, d := range docs {
 		data, err := json.Marshal(d.tree)
@@ -141,7 +141,7 @@ func (c *conn) importAgents(ctx context.Context, docs []source, mode string, dry
 		body.Write(data)
 		body.WriteByte('\n')
 	}
-	p := client.ImportAgentsParams{Mode: param(client.ImportAgentsParamsMode(mode)), DryRun: param(dryRun)}
+	p := client.ImportAgentsParams{Mode: param(client.ImportAgentsParamsMode(o.mode)), DryRun: param(o.dryRun), Unknown: param(client.ImportAgentsParamsUnknown(o.unknown))}
 	return c.once(ctx, answer, func(ctx context.Context) (*http.Response, error) {
 		return c.api.ImportAgentsWithBody(ctx, &p, yamlType, &body)
 	})

@@ -180,7 +180,7 @@ func (c *conn) problem(r *http.Response, body []byte) error {
 	if f.What == "" {
 		f.What, f.Why = p.Title, p.Detail
 	}
-	if kind == fault.Unauthenticated && f.Remedy == "" {
+	if kind == fault.Unauthenticated { // what the server says is meant for those who write requests
 		f.Remedy = "Set PORTAL_TOKEN; on the portal's machine \"portal token create\" makes one."
 	}
 	return f

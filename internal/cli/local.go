@@ -12,8 +12,12 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
+// place are the settings that say where the portal's data is.
+var place = []string{"data", "config", "database-url"}
+
 // settingFlags adds the flags of the configuration; the returned function
-// gives those that were set.
+// gives those that were set. Commands other than serve take all of them, too,
+// but show only those that say where the data is.
 func (a *app) settingFlags(c *cobra.Command) func() ServeOptions {
 	flags := slices.Clone(a.deps.ServeFlags)
 	for _, base := range BaseFlags() {
@@ -31,6 +35,7 @@ func (a *app) settingFlags(c *cobra.Command) func() ServeOptions {
 		} else {
 			c.Flags().String(f.Name, "", usage)
 		}
+		c.Flags().Lookup(f.Name).Hidden = c.Name() != "serve" && !slices.Contains(place, f.Name)
 	}
 	return func() ServeOptions { return given(c, flags) }
 }
@@ -98,9 +103,10 @@ func (a *app) outputFlag(c *cobra.Command) {
 
 func doctorCommand(a *app) *cobra.Command {
 	var options func() ServeOptions
+	var strict bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Look at what this machine can do and what is wrong", Args: cobra.NoArgs,
-		Long: "Checks this machine and the data directory, and says what to do about what it finds. Exit code 1 if a\ncheck failed.",
+		Long: "Checks this machine and the data directory, and says what to do about what it finds. Not everything\nmatters to every fleet: the exit code tells only with --strict.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.checkOutput(); err != nil {
 				return err
@@ -125,12 +131,13 @@ func doctorCommand(a *app) *cobra.Command {
 			if err := a.show(v); err != nil {
 				return err
 			}
-			if failed {
+			if failed && strict {
 				return codeError(exitFailed)
 			}
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&strict, "strict", false, "exit code 1 if any check is not ok")
 	options = a.settingFlags(c)
 	a.outputFlag(c)
 	return c

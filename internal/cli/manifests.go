@@ -126,21 +126,24 @@ func manifestFiles(name string) ([]string, error) {
 
 func importCommand(a *app) *cobra.Command {
 	var dryRun bool
+	var unknown string
 	c := &cobra.Command{
 		Use: "import FILE|DIR…", Short: "Make agents from files that others wrote", Args: cobra.MinimumNArgs(1),
 		Long: "Makes agents from YAML or JSON files; of a directory, all that are in it. Fields that are not part of\n" +
 			"the specification are kept. Agents that exist already are a conflict. All of it happens, or nothing.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.sendManifests(cmd, args, "create", dryRun)
+			return a.sendManifests(cmd, args, importOptions{"create", unknown, dryRun})
 		},
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be made")
+	c.Flags().StringVar(&unknown, "unknown", "keep", "fields that are not part of the specification: keep or refuse")
 	return a.remote(c)
 }
 
 func applyCommand(a *app) *cobra.Command {
 	var files []string
 	var dryRun bool
+	var unknown string
 	c := &cobra.Command{
 		Use: "apply -f FILE|DIR|-", Short: "Make agents what files say", Args: cobra.NoArgs,
 		Long: "Creates the agents of the files that do not exist, changes those that differ, and leaves the others\n" +
@@ -151,15 +154,26 @@ func applyCommand(a *app) *cobra.Command {
 			if len(files) == 0 {
 				return usagef("name the files with -f")
 			}
-			return a.sendManifests(cmd, files, "apply", dryRun)
+			return a.sendManifests(cmd, files, importOptions{"apply", unknown, dryRun})
 		},
 	}
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, directory, or - for standard input; may be given several times")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only show the difference")
+	c.Flags().StringVar(&unknown, "unknown", "refuse", "fields that are not part of the specification, as mistyped ones: refuse or keep")
 	return a.remote(c)
 }
 
-func (a *app) sendManifests(cmd *cobra.Command, files []string, mode string, dryRun bool) error {
+// importOptions say how manifests are taken.
+type importOptions struct {
+	mode    string // create or apply
+	unknown string // keep or refuse
+	dryRun  bool
+}
+
+func (a *app) sendManifests(cmd *cobra.Command, files []string, o importOptions) error {
+	if o.unknown != "keep" && o.unknown != "refuse" {
+		return usagef("--unknown %q is neither keep nor refuse", o.unknown)
+	}
 	docs, err := a.readManifests(files)
 	if err != nil {
 		return err
@@ -169,11 +183,14 @@ func (a *app) sendManifests(cmd *cobra.Command, files []string, mode string, dry
 		return err
 	}
 	var answer agent.ImportResult
-	raw, err := c.importAgents(cmd.Context(), docs, mode, dryRun, &answer)
+	raw, err := c.importAgents(cmd.Context(), docs, o, &answer)
 	if err != nil {
+		if f := fault.As(err); f != nil && f.Kind == fault.Conflict && f.Remedy == "" && o.mode == "create" {
+			f.Remedy = "Use portal apply -f to change agents that exist."
+		}
 		return placed(err, docs)
 	}
-	v := view{raw: raw, text: importText(answer, dryRun)}
+	v := view{raw: raw, text: importText(answer, o.dryRun)}
 	changed := false
 	for _, it := range answer.Items {
 		v.names = append(v.names, it.ID)
@@ -188,7 +205,7 @@ func (a *app) sendManifests(cmd *cobra.Command, files []string, mode string, dry
 		}
 	}
 	a.warn(answer.Warnings...)
-	if dryRun && changed && mode == "apply" {
+	if o.dryRun && changed && o.mode == "apply" {
 		return codeError(exitUsage)
 	}
 	return nil

@@ -30,13 +30,13 @@ func TestManifestsAreSentAsTheyAre(t *testing.T) {
 	r.want(t, 2, "Warning: b: old field", "Warning: The dependency Z is not in the fleet.")
 	golden(t, "apply.table", r.out)
 	got := f.requests("POST", "/import")[0]
-	if got.body != "---\n{\"name\":\"A\"}\n---\n{\"name\":\"B\",\"tier\":3}\n---\n{\"name\":\"C\"}\n" || got.query != "mode=apply&dry_run=true" {
+	if got.body != "---\n{\"name\":\"A\"}\n---\n{\"name\":\"B\",\"tier\":3}\n---\n{\"name\":\"C\"}\n" || got.query != "mode=apply&dry_run=true&unknown=refuse" {
 		t.Errorf("sent %s %s", got.query, got.body)
 	}
 	at(t, f).run("apply", "-f", dir).want(t, 0)
 	at(t, f).run("import", dir, "--dry-run").want(t, 0)
 	at(t, f).run("import", filepath.Join(dir, "1.yaml"), "-o", "name").want(t, 0, "a\nb\nc\n")
-	if q := f.requests("POST", "/import")[3].query; q != "mode=create" {
+	if q := f.requests("POST", "/import")[3].query; q != "mode=create&unknown=keep" {
 		t.Errorf("query: %s", q)
 	}
 	f.on("POST /agents/import", 200, `{"items":[{"id":"c","name":"C","change":"unchanged"}]}`)
@@ -58,6 +58,7 @@ func TestMistakesInManifestsNameTheFile(t *testing.T) {
 	}
 	at(t, f).run("apply", "-f", file).want(t, 2, file+": ")
 	at(t, f).run("apply").want(t, 2, "-f")
+	at(t, f).run("apply", "-f", file, "--unknown", "eat").want(t, 2, "neither keep nor refuse")
 	at(t, f).run("apply", "-f", "/does/not/exist").want(t, 2, "can't be read")
 	at(t, f).run("import", t.TempDir()).want(t, 2, "There is no agent in")
 	c := at(t, f)
@@ -183,7 +184,7 @@ func TestLocalCommands(t *testing.T) {
 	c.deps.Doctor = func(context.Context, cli.ServeOptions) ([]fleet.Check, error) { return checks, nil }
 	c.run("doctor").want(t, 0, "memory_limit  ok  cgroup v2")
 	checks = append(checks, fleet.Check{Name: "disk", Why: "full", Remedy: "Free some"})
-	c.run("doctor").want(t, 1, "disk          no  full       Free some")
+	c.run("doctor", "--strict").want(t, 1, "disk          no  full       Free some")
 	c.run("doctor", "-o", "xml").want(t, 2, "is not a format")
 	c.deps.Templates = []string{"blank", "memory"}
 	c.deps.AgentRun = func(_ context.Context, name string) error { return errors.New("ran " + name) }
@@ -206,7 +207,11 @@ func TestExitCodesTellWhatToDoNext(t *testing.T) {
 		f.handle("GET /agents", func(w http.ResponseWriter, _ *http.Request) {
 			problem(w, status, fmt.Sprintf(`{"status":%d,"what":"It is %d","why":"so","remedy":"Do that","errors":[{"path":"p","message":"m"}]}`, status, status))
 		})
-		at(t, f).run("agents", "ls").want(t, code, fmt.Sprintf("Error: It is %d\n  Why: so\n  p: m\n  Do: Do that\n", status))
+		remedy := "Do that"
+		if status == 401 {
+			remedy = "Set PORTAL_TOKEN"
+		}
+		at(t, f).run("agents", "ls").want(t, code, fmt.Sprintf("Error: It is %d\n  Why: so\n  p: m\n  Do: %s", status, remedy))
 	}
 	f.handle("GET /agents", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, 401, `{"status":401,"title":"Unauthorized","detail":"No token."}`)

@@ -14,12 +14,17 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/cli"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/portal"
 )
 
 // TestCommandReference holds docs/cli.md equal to the commands.
 func TestCommandReference(t *testing.T) {
 	var b strings.Builder
-	root := cli.New(cli.Deps{})
+	var settings []cli.Flag
+	for _, s := range portal.Settings {
+		settings = append(settings, cli.Flag{Name: s.Flag(), Usage: s.Doc, Default: s.Default})
+	}
+	root := cli.New(cli.Deps{ServeFlags: settings})
 	b.WriteString("# Command line\n\nGenerated from the commands by `make generate`.\n\n")
 	b.WriteString(strings.TrimSpace(root.Long) + "\n\n## Environment\n\n")
 	b.WriteString("| variable | meaning |\n|---|---|\n" +
