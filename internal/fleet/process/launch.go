@@ -140,19 +140,43 @@ func (r *Runtime) startShim(dir string, cfg shim.Config) (*os.File, error) {
 	cmd.Dir = dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, logFile, logFile
 	cmd.ExtraFiles = []*os.File{outW}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	pidfd := -1
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	// Small and quiet: there is one for each instance.
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=50", "GOMEMLIMIT=12MiB", "GOTRACEBACK=single", shim.MarkVariable + "=" + dir}
 	if err := cmd.Start(); err != nil {
 		outR.Close()
 		return nil, err
 	}
-	go func() { _ = cmd.Wait() }() // reaps it if it ends before the portal does
+	go reap(cmd, pidfd)
 	inR.Close()
 	if err := json.NewEncoder(inW).Encode(cfg); err != nil {
 		r.cfg.Log.Warn("a shim did not take its configuration", "instance", cfg.Launch.InstanceID, "error", err)
 	}
 	return outR, nil
+}
+
+// reap takes the shim in if it ends before the portal does. It waits by the
+// poller: a thread for each of a thousand shims would be dear.
+func reap(cmd *exec.Cmd, pidfd int) {
+	if pidfd < 0 || unix.SetNonblock(pidfd, true) != nil {
+		_ = cmd.Wait()
+		return
+	}
+	pid := cmd.Process.Pid
+	_ = cmd.Process.Release()
+	f := os.NewFile(uintptr(pidfd), "pidfd")
+	defer f.Close()
+	conn, err := f.SyscallConn()
+	if err == nil {
+		err = conn.Read(func(uintptr) bool {
+			n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			return n == pid || err != nil && !errors.Is(err, unix.EINTR)
+		})
+	}
+	if err != nil { // it cannot be polled on this kernel
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+	}
 }
 
 func (r *Runtime) config(l fleet.Launch) shim.Config {

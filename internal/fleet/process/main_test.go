@@ -3,6 +3,7 @@ package process_test
 import (
 	"os"
 	"path/filepath"
+	"runtime/coverage"
 	"strings"
 	"testing"
 
@@ -19,7 +20,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "test-shim":
-			os.Exit(process.ShimMain())
+			code := process.ShimMain()
+			if dir := os.Args[len(os.Args)-1]; len(os.Args) > 2 && dir != "" {
+				_ = coverage.WriteMetaDir(dir)
+				_ = coverage.WriteCountersDir(dir)
+			}
+			os.Exit(code)
 		case "test-program":
 			os.Exit(fleettest.Program(os.Args[2:]))
 		case "test-portal":
@@ -43,7 +49,9 @@ func program(l *fleet.Launch, behaviour ...string) {
 
 func config(dir string) process.Config {
 	return process.Config{
-		Dir: filepath.Join(dir, "agents"), RunDir: filepath.Join(dir, "run"), Shim: []string{self(), "test-shim"},
+		Dir: filepath.Join(dir, "agents"), RunDir: filepath.Join(dir, "run"),
+		// Shims write their coverage to the directory, if one is given.
+		Shim: []string{self(), "test-shim", os.Getenv("SHIM_COVERAGE")},
 	}
 }
 

@@ -1,0 +1,31 @@
+package procfs
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestNamesCannotForgeAStat(t *testing.T) {
+	line := "42 (a) R 1 2) (x)) S 7 42 41 0 -1 0 0 0 0 0 10 20 3 4 20 0 1 0 98765 1000 250 0 0"
+	s, err := parse([]byte(line))
+	want := Stat{ID: ID{42, 98765}, State: 'S', PPID: 7, Group: 42, Session: 41, Ticks: 37, RSS: 250}
+	if err != nil || s != want {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	for _, bad := range []string{"", "42", "42 (x", ") (", "x (a) S 1", strings.Repeat("(", 9), "42 (a) S 1 2 3"} {
+		if _, err := parse([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// Without the kernel's lists of children the tree is the same.
+func TestBothWaysToTheTreeAgree(t *testing.T) {
+	if len(scan(os.Getpid())) != len(below(os.Getpid())) {
+		t.Errorf("%v and %v", scan(os.Getpid()), below(os.Getpid()))
+	}
+	if len(scan(1)) == 0 {
+		t.Error("init has no descendants")
+	}
+}

@@ -1,0 +1,86 @@
+package procfs_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
+)
+
+// run starts a shell that is ended with the test.
+func run(t *testing.T, env, script string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command("/bin/sh", "-c", script)
+	c.Env = append(os.Environ(), env)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		_ = c.Wait()
+	})
+	if _, err := out.Read(make([]byte, 16)); err != nil { // it said that it is ready
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestATreeIsSeen(t *testing.T) {
+	c := run(t, "PROCFS_TEST=here", "sleep 1000 & sh -c 'sleep 1001 & echo ready; wait' & wait")
+	var tree []procfs.Stat
+	for deadline := time.Now().Add(10 * time.Second); len(tree) < 3 && time.Now().Before(deadline); {
+		tree = procfs.Descendants(c.Process.Pid)
+	}
+	if len(tree) != 3 {
+		t.Fatalf("descendants %+v", tree)
+	}
+	for _, s := range tree {
+		if s.Group != c.Process.Pid || s.Start == 0 || s.Session <= 0 || !s.Alive() {
+			t.Errorf("stat %+v", s)
+		}
+	}
+	found := procfs.WithEnviron("PROCFS_TEST=here")
+	if len(found) != 4 || !slices.Contains(found, procfs.Of(c.Process.Pid)) {
+		t.Errorf("by environment %+v", found)
+	}
+	if procfs.HasEnviron(c.Process.Pid, "PROCFS_TEST=he") || procfs.HasEnviron(c.Process.Pid, "PROCFS_TEST=here", "NO=NO") {
+		t.Error("a part of an entry is taken for the entry")
+	}
+}
+
+func TestOnlyTheVeryProcessIsSignalled(t *testing.T) {
+	c := run(t, "A=B", "echo ready; sleep 1000")
+	id := procfs.Of(c.Process.Pid)
+	other := procfs.ID{PID: id.PID, Start: id.Start + 1}
+	if other.Alive() || other.Signal(syscall.SIGKILL) || !other.Wait(t.Context()) {
+		t.Error("another process is taken for it")
+	}
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if id.Wait(short) {
+		t.Error("it did not end")
+	}
+	if !id.Signal(syscall.SIGKILL) || !id.Wait(t.Context()) {
+		t.Error("it was not ended")
+	}
+	if id.Alive() { // it is a zombie until it is waited for
+		t.Error("a zombie is taken for alive")
+	}
+	_ = c.Wait()
+	if id.Signal(syscall.SIGKILL) || (procfs.ID{}).Alive() || (procfs.ID{PID: 1}).Signal(0) {
+		t.Error("what is gone was signalled")
+	}
+	if procfs.BootID() == "" {
+		t.Error("no boot id")
+	}
+}
