@@ -146,23 +146,63 @@ func TestActionIsCancelledAlone(t *testing.T) {
 	}
 }
 
-// The portal can be stopped while a bulk that is cancelled waits for an action
-// that does not listen.
-func TestStopDuringCancel(t *testing.T) {
+// A cancel that the portal took but did not carry out before it was stopped
+// reaches the running actions after the start.
+func TestCancelWhileStopped(t *testing.T) {
 	w := newWorld(t)
 	w.agent("A", agent.Stopped)
 	w.agent("B", agent.Stopped, "A")
-	hold := w.hold("a start")
-	id := w.start(bulk.Request{Actions: actions(agent.Start), AgentIDs: []string{"a", "b"}}).ID
-	w.begins("a start")
+	w.agent("C", agent.Stopped)
+	w.hold("a start") // for ever
+	once := w.hold("c start")
+	id := w.start(bulk.Request{Actions: actions(agent.Start), AgentIDs: []string{"a", "b", "c"}}).ID
+	<-w.begun
+	<-w.begun
 	stop(t, w.engine)
 	if _, err := w.svc.Cancel(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	close(hold)
 	w.boot(inMemory)
 	b := w.wait(id, id)
-	if b.State != operation.Cancelled || b.Completed != 2 {
+	close(once)
+	wantItems(t, b, map[string]bulk.ItemState{"a": bulk.ItemCancelled, "b": bulk.ItemCancelled, "c": bulk.ItemCancelled})
+	if b.State != operation.Cancelled || b.Completed != 3 {
+		t.Errorf("bulk %+v", b)
+	}
+	for _, id := range []string{"a", "c"} {
+		child, err := w.ops.Get(t.Context(), item(t, b, id).Operations[0])
+		if err != nil || child.State != operation.Cancelled {
+			t.Errorf("the action on %s is %+v, %v", id, child, err)
+		}
+	}
+}
+
+// The portal can be stopped while a cancelled bulk waits for an action that
+// does not listen.
+func TestStopDuringCancel(t *testing.T) {
+	w := newWorld(t)
+	w.agent("A", agent.Stopped)
+	hold := w.hold("a start")
+	w.deaf = true
+	id := w.start(bulk.Request{Actions: actions(agent.Start), AgentIDs: []string{"a"}}).ID
+	w.begins("a start")
+	if _, err := w.svc.Cancel(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	child := item(t, w.get(id), "a").Operations[0]
+	for deadline := time.Now().Add(patience); ; <-time.After(5 * time.Millisecond) {
+		op, err := w.ops.Get(t.Context(), child)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the cancel does not reach the action: %v", err)
+		}
+		if op.State == operation.Cancelling {
+			break
+		}
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(hold) })
+	w.restart()
+	b := w.wait(id, id)
+	if b.State != operation.Cancelled || item(t, b, "a").State != bulk.ItemCancelled {
 		t.Errorf("bulk %+v", b)
 	}
 }

@@ -71,14 +71,14 @@ func (s *Service) Register() {
 	s.Operations.Register(operation.Definition{
 		Kind: Kind,
 		Steps: func(*operation.Operation) []operation.StepDef {
-			return []operation.StepDef{{Name: "run", Do: s.run, Retry: retry, Timeout: limit}}
+			return []operation.StepDef{{Name: "run", Do: s.run, Undo: s.settle, Retry: retry, Timeout: limit}}
 		},
 		Finish: s.finish,
 	})
 	s.Operations.Register(operation.Definition{
 		Kind: KindRollback,
 		Steps: func(*operation.Operation) []operation.StepDef {
-			return []operation.StepDef{{Name: "roll back", Do: s.runRollBack, Retry: retry, Timeout: limit}}
+			return []operation.StepDef{{Name: "roll back", Do: s.runRollBack, Undo: s.settle, Retry: retry, Timeout: limit}}
 		},
 		Finish: s.finishRollBack,
 	})

@@ -43,6 +43,7 @@ type world struct {
 	holds   map[string]chan struct{}
 	refuses map[string]error // Act itself
 	begun   chan string
+	deaf    bool     // held actions do not listen to their context
 	log     []string // "+x start", "-x start": begin and end of actions
 	now     int      // actions that run
 	most    int      // that ever ran at once
@@ -138,7 +139,9 @@ func (w *world) steps(op *operation.Operation) []operation.StepDef {
 			w.now--
 			w.log = append(w.log, "-"+key)
 		}()
-		if hold != nil {
+		if hold != nil && w.deaf {
+			<-hold
+		} else if hold != nil {
 			select {
 			case <-hold:
 			case <-ctx.Done():

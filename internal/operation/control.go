@@ -128,11 +128,12 @@ func snapshot(op *Operation) map[string]any {
 }
 
 // Undo takes a finished operation back by a new one, which it gives. Conflict
-// if undoing is not offered, no longer offered, or was already done.
+// if undoing is not offered, no longer offered, was already done, or is being
+// done. Where it was tried and failed it may be tried again.
 func (s *Service) Undo(ctx context.Context, id string) (*Operation, error) {
 	var by *Operation
 	_, err := s.change(ctx, id, func(ctx context.Context, op *Operation) ([]event.Event, error) {
-		fn, err := s.undoable(op)
+		fn, err := s.undoable(ctx, op)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +154,7 @@ func (s *Service) Undo(ctx context.Context, id string) (*Operation, error) {
 }
 
 // undoable gives the function that takes op back, or why there is none.
-func (s *Service) undoable(op *Operation) (UndoFunc, error) {
+func (s *Service) undoable(ctx context.Context, op *Operation) (UndoFunc, error) {
 	s.mu.Lock()
 	fn := s.undos[op.Kind]
 	s.mu.Unlock()
@@ -163,11 +164,18 @@ func (s *Service) undoable(op *Operation) (UndoFunc, error) {
 		return nil, f.Because("it is still %s", op.State).Do("Cancel it, or wait for its end.")
 	case op.Undo == nil || fn == nil:
 		return nil, f.Because("operations of this kind and outcome have no undo")
-	case op.Undo.UsedBy != "":
-		return nil, f.Because("it was already undone").With("operation", op.Undo.UsedBy).
-			Do("See operation %s.", op.Undo.UsedBy)
 	case !s.Now().Before(op.Undo.Until):
 		return nil, f.Because("the offer ended at %s", op.Undo.Until.UTC().Format("2006-01-02 15:04:05 UTC"))
+	case op.Undo.UsedBy == "":
+		return fn, nil
 	}
-	return fn, nil
+	by, err := s.Store.Get(ctx, op.Undo.UsedBy)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	if err == nil && (by.State == Failed || by.State == Cancelled) {
+		return fn, nil
+	}
+	return nil, f.Because("it was already undone").With("operation", op.Undo.UsedBy).
+		Do("See operation %s.", op.Undo.UsedBy)
 }

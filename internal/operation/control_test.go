@@ -238,6 +238,23 @@ func TestCancelWhileStopped(t *testing.T) {
 	w.wantSeen("do a", "do b", "undo b", "undo a", "finish CANCELLED")
 }
 
+// An operation may be cancelled before it has begun.
+func TestCancelPending(t *testing.T) {
+	w := newWorld(t)
+	w.boot(w.definition(w.step("a", nil)))
+	w.svc.Engine = refusing{}
+	id := w.create("work").ID
+	w.svc.Engine = w.engine
+	if _, err := w.svc.Cancel(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.svc.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, w.wait(id), operation.Cancelled)
+	w.wantSeen("finish CANCELLED")
+}
+
 // A cancel need not wait for the pause before the next try.
 func TestCancelDuringBackoff(t *testing.T) {
 	w := newWorld(t)

@@ -141,6 +141,10 @@ func (s *Service) submit(ctx context.Context, id string, tried int) {
 	if err == nil {
 		return
 	}
+	if fault.Is(err, fault.Unavailable) { // it is being stopped: Recover hands over at the next start
+		s.log().Debug("the engine takes no operations now", "operation", id)
+		return
+	}
 	s.log().Error("the engine did not take an operation", "operation", id, "tries", tried+1, "error", err)
 	if tried+1 < submitTries {
 		time.AfterFunc(time.Second<<tried, func() { s.submit(ctx, id, tried+1) })

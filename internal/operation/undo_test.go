@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/operation"
 )
 
@@ -59,4 +60,36 @@ func TestNoUndoWhileRunning(t *testing.T) {
 	wantConflict(t, err, "undoing what runs")
 	close(h.release)
 	w.wait(id)
+}
+
+// An undo that failed did not use up the offer.
+func TestUndoAgainAfterFailure(t *testing.T) {
+	w := newWorld(t)
+	broken := true
+	def := w.definition(w.step("a", func(_ context.Context, run operation.Run) error {
+		if broken && run.Operation().UndoOf != "" {
+			return fault.New(fault.Conflict, "test.broken", "It broke")
+		}
+		return nil
+	}))
+	def.Finish = func(_ context.Context, op *operation.Operation) error {
+		if op.UndoOf == "" {
+			op.Undo = &operation.Undo{Action: "reverse", Until: w.now().Add(time.Minute)}
+		}
+		return nil
+	}
+	w.boot(def)
+	w.svc.OnUndo("work", func(ctx context.Context, op *operation.Operation) (*operation.Operation, error) {
+		by := &operation.Operation{Kind: "work"}
+		return by, w.svc.Create(ctx, by)
+	})
+	id := w.wait(w.create("work").ID).ID
+	for _, want := range []operation.State{operation.Failed, operation.Succeeded} {
+		by, err := w.svc.Undo(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantState(t, w.wait(by.ID), want)
+		broken = false
+	}
 }
