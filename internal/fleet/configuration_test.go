@@ -28,7 +28,7 @@ func TestSecretsAreResolvedOrNamed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(w.secrets, "api-key"), []byte("s3cret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PORTAL_SECRET_OTHER_THING", "other")
+	w.env["PORTAL_SECRET_OTHER_THING"] = "other"
 	w.must(id, agent.Deploy, agent.Start)
 	l, ok := w.runtime.Launched(id, fleet.InstanceID(id, 1, 0))
 	if !ok {

@@ -328,7 +328,7 @@ func TestDeadOperationReleasesItsAgent(t *testing.T) {
 }
 
 func TestReconcilerKeepsTheServiceContract(t *testing.T) {
-	w := newWorld(t)
+	w := newLoneWorld(t)
 	lifecycletest.Run(t, func(t *testing.T) lifecycle.Service {
 		return &fleet.Reconciler{Service: w.fleet}
 	})

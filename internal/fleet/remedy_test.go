@@ -63,10 +63,11 @@ func TestInstanceThatAlwaysHangs(t *testing.T) {
 
 func TestRemedyLeavesWorkedOnAgentsAlone(t *testing.T) {
 	w := newWorld(t)
+	w.stopEngine()
+	w.boot(mute{w.runtime})
 	r, _ := w.reconcile()
 	id := w.running(spec("Worker"))
 	in := fleet.InstanceID(id, 1, 0)
-	w.fleet.Runtimes["process"] = mute{w.runtime}
 	pid := w.on(id)[0].PID
 	if err := r.Restart(t.Context(), id, in, "test"); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,8 @@ type world struct {
 	memory  *operationtest.Memory
 	prober  *prober
 	secrets string
+	env     map[string]string
+	from    int // of the ports
 	*portal
 }
 
@@ -48,7 +50,7 @@ type portal struct {
 	audit  *audit.Recorder
 }
 
-var ids atomic.Int64
+var ids, worlds atomic.Int64
 
 func newID() string { return fmt.Sprintf("id-%08d", ids.Add(1)) }
 
@@ -68,11 +70,20 @@ func (p *prober) Probe(ctx context.Context, agentID, instanceID string, q agent.
 
 func (p *prober) says(fn func(instanceID string) string) { p.answer.Store(&fn) }
 
+// newWorld makes a world for a test that runs beside others.
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	return newLoneWorld(t)
+}
+
+// newLoneWorld makes a world for a test that runs alone.
+func newLoneWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t: t, store: storetest.New(t), runtime: fleettest.NewFake(), broker: queuetest.NewFake(),
 		memory: &operationtest.Memory{}, prober: &prober{}, secrets: t.TempDir(),
+		env: map[string]string{}, from: 20000 + int(worlds.Add(1)%250)*40,
 	}
 	w.boot(w.runtime)
 	t.Cleanup(func() { w.stopEngine() })
@@ -92,9 +103,9 @@ func (w *world) boot(rt fleet.Runtime) {
 	p.fleet = &fleet.Service{
 		Agents: w.store.Agents(), History: w.store.History(), AgentSvc: p.agents, Ops: p.ops,
 		Runtimes: map[string]fleet.Runtime{rt.Name(): rt}, Observed: w.store.Instances(), Broker: w.broker,
-		Keys: p.keys, Secrets: fleet.SecretDir{Dir: w.secrets}, Prober: w.prober, Tx: w.store, Audit: p.audit,
+		Keys: p.keys, Secrets: fleet.SecretDir{Dir: w.secrets, Getenv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok }}, Prober: w.prober, Tx: w.store, Audit: p.audit,
 		Events: w.store.Events(), Now: time.Now, NewID: newID, Log: log,
-		PortalURL: "http://127.0.0.1:8080", PortFrom: 21000, PortTo: 24000,
+		PortalURL: "http://127.0.0.1:8080", PortFrom: w.from, PortTo: w.from + 39,
 		SelfCommand: []string{"/opt/portal"}, Templates: []string{"blank", "memory"}, StartTimeout: 5 * time.Second,
 	}
 	p.fleet.Register()

@@ -94,8 +94,11 @@ func (c *Checker) schedule(ctx context.Context, jobs chan<- job) {
 
 // job is one probe to be sent.
 type job struct {
-	check   *check
-	started time.Time
+	check      *check
+	started    time.Time
+	agentID    string
+	instanceID string
+	exec       Execer
 }
 
 // next takes the first due check, or says how long there is none. A check of an
@@ -117,7 +120,9 @@ func (c *Checker) next() (job, time.Duration) {
 	} else {
 		heap.Pop(&c.agenda)
 	}
-	return job{check: ch, started: now}, 0
+	return job{
+		check: ch, started: now, agentID: ch.subject.AgentID, instanceID: ch.target.InstanceID, exec: ch.subject.Exec,
+	}, 0
 }
 
 // work sends probes until jobs is closed.
@@ -127,8 +132,7 @@ func (c *Checker) work(ctx context.Context, jobs <-chan job) {
 		case <-ctx.Done():
 			return
 		case j := <-jobs:
-			ch := j.check
-			a := c.Probe(ctx, ch.subject.AgentID, ch.target.InstanceID, ch.probe, ch.subject.Exec)
+			a := c.Probe(ctx, j.agentID, j.instanceID, j.check.probe, j.exec)
 			if ctx.Err() == nil {
 				c.take(j, a)
 			}

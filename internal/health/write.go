@@ -96,6 +96,7 @@ func (c *Checker) tellOutage(err error) {
 // writing is what is to be stored about one agent.
 type writing struct {
 	s       *subject
+	agentID string
 	results []Result
 	health  agent.Health
 	reason  string
@@ -121,7 +122,7 @@ func (c *Checker) pick() *writing {
 			c.touchDependants(s)
 		}
 		s.own, s.ownReason = own, reason
-		w := &writing{s: s, results: s.results, meter: s.Meter}
+		w := &writing{s: s, agentID: s.AgentID, results: s.results, meter: s.Meter}
 		w.health, w.reason = c.withDependencies(s, own, reason)
 		w.changed = w.health != s.Health || w.reason != s.Reason
 		if !w.changed && len(w.results) == 0 {
@@ -165,7 +166,7 @@ func metricsOf(s *subject) map[string]any {
 func (c *Checker) store(ctx context.Context, w *writing) error {
 	if w.changed && w.meter != nil {
 		for _, id := range w.targets {
-			use, err := w.meter.Measure(ctx, w.s.AgentID, id)
+			use, err := w.meter.Measure(ctx, w.agentID, id)
 			if err != nil {
 				continue // measuring is a courtesy; the health counts
 			}
@@ -185,17 +186,17 @@ func (c *Checker) store(ctx context.Context, w *writing) error {
 		if !w.changed {
 			return nil
 		}
-		a, err := c.Agents.Get(ctx, w.s.AgentID)
+		a, err := c.Agents.Get(ctx, w.agentID)
 		if err != nil || a.State != agent.Running && a.State != agent.Suspended {
 			return err // it was stopped meanwhile: what was probed no longer counts
 		}
-		if err := c.Agents.SaveHealth(ctx, w.s.AgentID, w.health, w.reason, now); err != nil {
+		if err := c.Agents.SaveHealth(ctx, w.agentID, w.health, w.reason, now); err != nil {
 			return err
 		}
-		return c.Events.Append(ctx, event.New(event.AgentHealthUpdate, w.s.AgentID, "system", now,
-			event.HealthUpdate{AgentID: w.s.AgentID, Health: string(w.health), Reason: w.reason,
+		return c.Events.Append(ctx, event.New(event.AgentHealthUpdate, w.agentID, "system", now,
+			event.HealthUpdate{AgentID: w.agentID, Health: string(w.health), Reason: w.reason,
 				Metrics: w.metrics, Timestamp: now},
-			event.RoomAgents, event.RoomAgent(w.s.AgentID)))
+			event.RoomAgents, event.RoomAgent(w.agentID)))
 	})
 	if fault.Is(err, fault.NotFound) {
 		return nil // the agent was deleted meanwhile
