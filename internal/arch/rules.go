@@ -30,6 +30,9 @@ var folders = []Folder{
 	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim"},
 
 	{Path: "internal/fleet/process/cgroup", Storey: Nested, Purpose: "limits by control groups, version 1 and 2"},
+	{Path: "internal/fleet/process/segment", Storey: Nested, Purpose: "output of an instance, kept in files that rotate"},
+	{Path: "internal/fleet/process/shim", Storey: Nested, Purpose: "the supervisor of one instance",
+		Sees: []string{"internal/fleet/process/cgroup", "internal/fleet/process/procfs", "internal/fleet/process/segment"}},
 	{Path: "internal/fleet/process/procfs", Storey: Nested, Purpose: "what Linux says of processes"},
 
 	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL"},
@@ -45,6 +48,7 @@ var folders = []Folder{
 	{Path: "cmd/portal", Storey: Main, Purpose: "the program"},
 
 	{Path: "agentkit", Storey: Kit, Purpose: "public kit to write an agent that meets the contract"},
+	{Path: "agents", Storey: Agents, Purpose: "the names of the built-in agents"},
 	{Path: "agents/blank", Storey: Agents, Purpose: "the smallest agent"},
 	{Path: "agents/memory", Storey: Agents, Purpose: "an agent that remembers"},
 

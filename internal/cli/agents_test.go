@@ -128,33 +128,38 @@ func TestRemovingAsks(t *testing.T) {
 	}
 }
 
+// editing gives a portal with one agent, and a console whose editor makes the
+// changes in turn and notes what it was shown.
+func editing(t *testing.T, edits ...func(text string) string) (*fakePortal, *console, *[]string) {
+	f := newFake(t)
+	f.on("GET /agents/wow-memory", 200, memory)
+	c := at(t, f)
+	var seen []string
+	c.edit = func(path string) error {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		change := edits[min(len(seen), len(edits)-1)]
+		seen = append(seen, string(data))
+		return os.WriteFile(path, []byte(change(string(data))), 0o600)
+	}
+	return f, c, &seen
+}
+
+// tier changes the tier in the text of a spec.
+func tier(to string) func(string) string {
+	return func(s string) string {
+		s = strings.Replace(s, "tier: 4", "tier: "+to, 1)
+		return strings.Replace(s, "tier: 9", "tier: "+to, 1)
+	}
+}
+
 func TestEditing(t *testing.T) {
 	stale := `{"title":"Precondition Failed","status":412,"code":"agent.stale","what":"Somebody else changed the agent first","remedy":"Look at it again"}`
 	invalid := `{"title":"Bad Request","status":400,"code":"agent.invalid","what":"The spec is not valid","errors":[{"path":"tier","message":"must be 1 to 6"}]}`
-	setup := func(t *testing.T, edits ...func(text string) string) (*fakePortal, *console, *[]string) {
-		f := newFake(t)
-		f.on("GET /agents/wow-memory", 200, memory)
-		c := at(t, f)
-		var seen []string
-		c.edit = func(path string) error {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			change := edits[min(len(seen), len(edits)-1)]
-			seen = append(seen, string(data))
-			return os.WriteFile(path, []byte(change(string(data))), 0o600)
-		}
-		return f, c, &seen
-	}
-	tier := func(to string) func(string) string {
-		return func(s string) string {
-			s = strings.Replace(s, "tier: 4", "tier: "+to, 1)
-			return strings.Replace(s, "tier: 9", "tier: "+to, 1)
-		}
-	}
 	t.Run("what changed is sent, with the version that was seen", func(t *testing.T) {
-		f, c, seen := setup(t, func(s string) string {
+		f, c, seen := editing(t, func(s string) string {
 			return strings.Replace(tier("5")(s), "  env: prod\n", "", 1) + "description: new\n"
 		})
 		f.on("PATCH /agents/wow-memory", 200, strings.Replace(memory, `"revision":2`, `"revision":3`, 1))
@@ -167,14 +172,14 @@ func TestEditing(t *testing.T) {
 		golden(t, "edit-text.yaml", (*seen)[0])
 	})
 	t.Run("no change", func(t *testing.T) {
-		f, c, _ := setup(t, func(s string) string { return s })
+		f, c, _ := editing(t, func(s string) string { return s })
 		c.run("agents", "edit", "wow-memory").want(t, 0, "nothing changed")
 		if len(f.requests("PATCH", "")) != 0 {
 			t.Error("something was sent")
 		}
 	})
 	t.Run("mistakes are shown in the editor", func(t *testing.T) {
-		f, c, seen := setup(t, tier("9"), tier("6"))
+		f, c, seen := editing(t, tier("9"), tier("6"))
 		n := 0
 		f.handle("PATCH /agents/wow-memory", func(w http.ResponseWriter, _ *http.Request) {
 			if n++; n == 1 {
@@ -189,14 +194,14 @@ func TestEditing(t *testing.T) {
 		}
 	})
 	t.Run("broken YAML is shown in the editor, and can be given up", func(t *testing.T) {
-		f, c, seen := setup(t, func(string) string { return "name: [\n" }, func(s string) string { return s })
+		f, c, seen := editing(t, func(string) string { return "name: [\n" }, func(s string) string { return s })
 		c.run("agents", "edit", "wow-memory").want(t, 0, "nothing changed")
 		if len(*seen) != 2 || len(f.requests("PATCH", "")) != 0 {
 			t.Errorf("texts: %v", *seen)
 		}
 	})
 	t.Run("nothing is overwritten", func(t *testing.T) {
-		f, c, _ := setup(t, tier("5"))
+		f, c, _ := editing(t, tier("5"))
 		f.handle("PATCH /agents/wow-memory", func(w http.ResponseWriter, _ *http.Request) { problem(w, 412, stale) })
 		r := c.run("agents", "edit", "wow-memory")
 		r.want(t, 5, "Somebody else changed the agent first", "Your text is in ")
@@ -207,7 +212,7 @@ func TestEditing(t *testing.T) {
 		_ = os.Remove(path)
 	})
 	t.Run("the editor fails", func(t *testing.T) {
-		_, c, _ := setup(t, nil)
+		_, c, _ := editing(t, nil)
 		c.edit = func(string) error { return fmt.Errorf("exit status 1") }
 		c.run("agents", "edit", "wow-memory").want(t, 1, "The editor failed", "exit status 1")
 	})

@@ -57,8 +57,11 @@ func (c *conn) collect(ctx context.Context, limit int, fetch func(ctx context.Co
 			Next  string            `json:"next_cursor"`
 		}
 		bounded, cancel := plain(ctx)
-		_, err := c.get(&page)(fetch(bounded, &size, param(cursor)))
+		body, err := c.read(fetch(bounded, &size, param(cursor)))
 		cancel()
+		if err == nil {
+			err = c.decode(body, &page)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -73,10 +76,11 @@ func (c *conn) collect(ctx context.Context, limit int, fetch func(ctx context.Co
 func (c *conn) once(ctx context.Context, v any, call func(ctx context.Context) (*http.Response, error)) (json.RawMessage, error) {
 	ctx, cancel := plain(ctx)
 	defer cancel()
-	if v == nil {
-		return c.read(call(ctx))
+	body, err := c.read(call(ctx))
+	if err != nil || v == nil {
+		return body, err
 	}
-	return c.get(v)(call(ctx))
+	return body, c.decode(body, v)
 }
 
 const (
@@ -296,5 +300,9 @@ func (c *conn) verifyAudit(ctx context.Context, anchors []audit.Anchor, report *
 	if len(anchors) > 0 {
 		p.Seq, p.Hash = &anchors[0].Seq, &anchors[0].Hash
 	}
-	return c.get(report)(c.api.VerifyAudit(ctx, &p))
+	body, err := c.read(c.api.VerifyAudit(ctx, &p))
+	if err != nil {
+		return nil, err
+	}
+	return body, c.decode(body, report)
 }

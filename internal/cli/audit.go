@@ -137,7 +137,7 @@ func (a *app) export(ctx context.Context, c *conn, f auditFilter, format, file s
 		if err != nil {
 			return fault.New(fault.Invalid, "cli.file", "%s can't be written", file).Because("%v", err)
 		}
-		defer os.Remove(part.Name())
+		defer func() { _ = os.Remove(part.Name()) }() // gone already if all went well
 		defer part.Close()
 		out, done = part, func() error {
 			if err := part.Close(); err != nil {

@@ -115,17 +115,7 @@ func (c *conn) read(r *http.Response, err error) (json.RawMessage, error) {
 	return body, nil
 }
 
-// get reads a successful answer into v and gives it as it came, too.
-func (c *conn) get(v any) func(r *http.Response, err error) (json.RawMessage, error) {
-	return func(r *http.Response, err error) (json.RawMessage, error) {
-		body, err := c.read(r, err)
-		if err != nil {
-			return nil, err
-		}
-		return body, c.decode(body, v)
-	}
-}
-
+// decode reads the body of a successful answer into v.
 func (c *conn) decode(body []byte, v any) error {
 	if err := json.Unmarshal(body, v); err != nil {
 		return fault.New(fault.Unavailable, "cli.answer", "The answer of %s is not that of a portal", c.server).

@@ -190,6 +190,7 @@ func (a *app) showMessage(m message) {
 
 // stream reads one connection until it ends.
 func (c *conn) stream(ctx context.Context, f *follower, connected func(), show func(message)) error {
+	user := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watchdog := time.AfterFunc(silence, cancel)
@@ -208,6 +209,9 @@ func (c *conn) stream(ctx context.Context, f *follower, connected func(), show f
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
+		if user.Err() == nil && ctx.Err() != nil {
+			err = context.DeadlineExceeded // the watchdog's doing, not the user's
+		}
 		return c.unreachable(err)
 	}
 	defer answer.Body.Close()
@@ -216,18 +220,17 @@ func (c *conn) stream(ctx context.Context, f *follower, connected func(), show f
 		return c.problem(answer, body)
 	}
 	connected()
-	return readStream(answer.Body, func() { watchdog.Reset(silence) }, func(id, data string) error {
+	return readStream(answer.Body, func() { watchdog.Reset(silence) }, func(id, data string) {
 		if id != "" {
 			f.last = id
 		}
 		var m message
 		if data == "" || json.Unmarshal([]byte(data), &m) != nil || m.Event == "heartbeat" {
-			return nil
+			return // nothing that a person or a script could use
 		}
 		if len(f.types) == 0 || slices.Contains(f.types, m.Event) {
 			show(m)
 		}
-		return nil
 	})
 }
 
@@ -236,7 +239,7 @@ const maxMessage = 4 << 20
 
 // readStream reads server-sent events. alive is called for each line, also of
 // comments; each for every event that carries an id or data.
-func readStream(in io.Reader, alive func(), each func(id, data string) error) error {
+func readStream(in io.Reader, alive func(), each func(id, data string)) error {
 	sc := bufio.NewScanner(in)
 	sc.Buffer(make([]byte, 64<<10), maxMessage)
 	var id string
@@ -246,9 +249,7 @@ func readStream(in io.Reader, alive func(), each func(id, data string) error) er
 		line := sc.Text()
 		if line == "" {
 			if id != "" || len(data) > 0 {
-				if err := each(id, strings.Join(data, "\n")); err != nil {
-					return err
-				}
+				each(id, strings.Join(data, "\n"))
 			}
 			id, data = "", nil
 			continue
