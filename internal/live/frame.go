@@ -43,10 +43,10 @@ func encode(e event.Event) (*frame, error) {
 }
 
 // notice makes the frame of a message that is not an event of the log. seq is
-// the place of the stream it stands for, 0 for none.
+// the place of the stream it stands for, -1 for none.
 func notice(seq int64, name string, data any) *frame {
 	m := message{Event: name}
-	if seq > 0 {
+	if seq >= 0 {
 		m.ID = strconv.FormatInt(seq, 10)
 	}
 	if data != nil {

@@ -19,7 +19,8 @@ const burst = 64
 type wire interface {
 	// send writes the frames.
 	send(ctx context.Context, frames []*frame) error
-	// beat shows that the connection lives; seq is where the stream is.
+	// beat shows that the connection lives; seq is where the stream is, -1 if
+	// that is not to be said.
 	beat(ctx context.Context, seq int64) error
 }
 
@@ -119,7 +120,7 @@ func (h *Hub) rest(ctx context.Context, c *client, w wire) error {
 	seq := h.position()
 	c.mu.Lock()
 	if len(c.queue) > 0 {
-		seq = 0
+		seq = -1
 	}
 	c.mu.Unlock()
 	return w.beat(ctx, seq)
@@ -129,7 +130,7 @@ func (h *Hub) rest(ctx context.Context, c *client, w wire) error {
 func unsent(frames []*frame, sent *int64) []*frame {
 	out := frames[:0]
 	for _, f := range frames {
-		if f.seq == 0 || f.seq > *sent || f.rooms == nil {
+		if f.seq > *sent || f.rooms == nil {
 			out = append(out, f)
 			*sent = max(*sent, f.seq)
 		}

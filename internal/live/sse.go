@@ -58,7 +58,7 @@ func (s *stream) send(_ context.Context, frames []*frame) error {
 // go on from here.
 func (s *stream) beat(_ context.Context, seq int64) error {
 	out := []byte(": heartbeat\n")
-	if seq > 0 {
+	if seq >= 0 {
 		out = append(strconv.AppendInt(append(out, "id: "...), seq, 10), '\n')
 	}
 	return s.put(append(out, '\n'))

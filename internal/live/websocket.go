@@ -161,7 +161,7 @@ func parseOrder(data []byte) (order, error) {
 
 func complaint(err error) *frame {
 	f := fault.As(err)
-	return notice(0, eventError, map[string]string{"code": f.Code, "message": f.Error()})
+	return notice(-1, eventError, map[string]string{"code": f.Code, "message": f.Error()})
 }
 
 // checkUpgrade makes sure that the hand-shake will succeed, so that a wrong
