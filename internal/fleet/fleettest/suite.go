@@ -345,7 +345,7 @@ func testExec(t *testing.T, b *bench) {
 	if d := time.Since(begun); d > 10*time.Second {
 		t.Errorf("the deadline took %s", d)
 	}
-	ctx, cancel = context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel = context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	if _, out, _ := run(ctx, "print", "10000"); len(out) > 4096 {
 		t.Errorf("%d bytes of output", len(out))

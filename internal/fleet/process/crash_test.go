@@ -132,8 +132,12 @@ func (r *room) killShim(l fleet.Launch) shim.Record {
 }
 
 func TestALostInstanceIsSeenAndCleanedUp(t *testing.T) {
-	for _, noCgroups := range []bool{false, true} {
-		r := newRoom(t, func(c *process.Config) { c.NoCgroups = noCgroups })
+	for _, set := range []func(*process.Config){
+		func(*process.Config) {},
+		func(c *process.Config) { c.CgroupVersion = 1 },
+		func(c *process.Config) { c.NoCgroups = true },
+	} {
+		r := newRoom(t, set)
 		l := launch("victim", "family")
 		l.Restart.Policy = "always"
 		r.run(l)

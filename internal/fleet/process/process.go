@@ -34,11 +34,12 @@ type Config struct {
 	Shim   []string // program and arguments that end in ShimMain
 	Log    *slog.Logger
 
-	NoCgroups   bool          // leave control groups alone even where they work
-	SegmentSize int64         // bytes of a log segment; default 8 MiB
-	Segments    int           // segments kept for an instance; default 4
-	QuotaEvery  time.Duration // how often disk limits are checked; default 10s
-	OpenFiles   uint64        // limit of open files; default 65536, or the hard limit if lower
+	NoCgroups     bool          // leave control groups alone even where they work
+	CgroupVersion int           // use only control groups of version 1 or 2; 0: what there is
+	SegmentSize   int64         // bytes of a log segment; default 8 MiB
+	Segments      int           // segments kept for an instance; default 4
+	QuotaEvery    time.Duration // how often disk limits are checked; default 10s
+	OpenFiles     uint64        // limit of open files; default 65536, or the hard limit if lower
 }
 
 // Runtime runs instances as processes. Make it by New.
@@ -103,7 +104,7 @@ func New(cfg Config) (*Runtime, error) {
 		host: &cgroup.Host{Why: map[string]string{}},
 	}
 	if !cfg.NoCgroups {
-		r.host = cgroup.Detect(cfg.Dir)
+		r.host = cgroup.Detect(cfg.Dir, cfg.CgroupVersion)
 	}
 	r.sweepGroups()
 	return r, nil

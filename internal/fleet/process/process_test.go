@@ -61,6 +61,14 @@ func TestRuntimeKeepsThePromises(t *testing.T) {
 	fleettest.Run(t, harness(func(*process.Config) {}))
 }
 
+func TestRuntimeOnVersion1KeepsThePromises(t *testing.T) {
+	rt := newRoom(t, func(c *process.Config) { c.CgroupVersion = 1 })
+	if !rt.can("pids_limit") {
+		t.Skip("no control groups of version 1 here")
+	}
+	fleettest.Run(t, harness(func(c *process.Config) { c.CgroupVersion = 1 }))
+}
+
 func TestRuntimeWithoutControlGroupsKeepsThePromises(t *testing.T) {
 	fleettest.Run(t, harness(func(c *process.Config) { c.NoCgroups = true }))
 }

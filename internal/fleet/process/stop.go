@@ -149,15 +149,12 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 	if err := checkIDs(agentID); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(r.instancesDir(agentID))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	instances, err := names(r.instancesDir(agentID))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotDir) {
 		return err
 	}
-	for _, e := range entries {
-		if checkIDs(e.Name()) != nil {
-			continue
-		}
-		if err := r.Stop(ctx, agentID, e.Name(), 0); err != nil {
+	for _, name := range instances {
+		if err := r.Stop(ctx, agentID, name, 0); err != nil {
 			return err
 		}
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 // host detects what this machine offers to the test alone.
-func host(t *testing.T) *Host {
+func host(t *testing.T, version int) *Host {
 	t.Helper()
-	h := Detect(t.TempDir())
+	h := Detect(t.TempDir(), version)
 	t.Cleanup(h.Close)
 	return h
 }
@@ -53,21 +53,26 @@ func itoa(n int) string {
 }
 
 func TestEachControllerWorksOrSaysWhyNot(t *testing.T) {
-	h := host(t)
+	h := host(t, 0)
 	for c := range probes {
 		if h.Version(c) == 0 && h.Why[c] == "" {
 			t.Errorf("%s does not work, without a reason", c)
 		}
 	}
-	if other := host(t); other.V2 != "" && other.V2 == h.V2 {
+	if other := host(t, 0); other.V2 != "" && other.V2 == h.V2 {
 		t.Error("two directories share a group")
 	}
 }
 
 func TestAGroupLivesAndDies(t *testing.T) {
-	h := host(t)
-	if h.Version(PIDs) == 0 || h.Version(Kill) == 0 {
-		t.Skip("no control groups here")
+	for _, version := range []int{0, 1, 2} {
+		t.Run(itoa(version), func(t *testing.T) { testGroup(t, host(t, version)) })
+	}
+}
+
+func testGroup(t *testing.T, h *Host) {
+	if h.Version(PIDs) == 0 || h.Version(Freezer) == 0 {
+		t.Skip("no such control groups here")
 	}
 	g := h.Group("test-r1-0")
 	if err := g.Create(Limits{Memory: 64 << 20, CPU: 0.5, PIDs: 10}); err != nil {

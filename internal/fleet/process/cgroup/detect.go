@@ -54,21 +54,22 @@ type mount struct {
 }
 
 // Detect finds what works, by making a group named after the data directory in
-// each hierarchy. Two directories never share a group.
-func Detect(dataDir string) *Host {
+// each hierarchy. Two directories never share a group. If version is not 0,
+// only hierarchies of that version are used.
+func Detect(dataDir string, version int) *Host {
 	sum := sha256.Sum256([]byte(dataDir))
 	name := "portal-" + hex.EncodeToString(sum[:6])
 	h := &Host{V1: map[string]string{}, Why: map[string]string{}}
 	mounts := readMounts("/proc/self/mountinfo")
 	own := ownGroups("/proc/self/cgroup")
 	for _, m := range mounts {
-		if m.controllers == nil {
+		if m.controllers == nil && version != 1 {
 			h.tryV2(m, own[""], name)
 		}
 	}
 	for _, m := range mounts {
 		for _, c := range m.controllers {
-			if _, known := probes[c]; known && c != Kill && !slices.Contains(h.V2Has, c) {
+			if _, known := probes[c]; known && c != Kill && version != 2 && !slices.Contains(h.V2Has, c) {
 				h.tryV1(m, own[c], name, c)
 			}
 		}

@@ -27,6 +27,7 @@ type Stat struct {
 	Session int
 	Ticks   uint64 // user and system time in clock ticks, with that of reaped children
 	RSS     int64  // pages
+	Threads int
 }
 
 // TicksPerSecond is the kernel's USER_HZ, which is fixed on Linux.
@@ -71,6 +72,7 @@ func parse(line []byte) (Stat, error) {
 		n, _ := strconv.ParseUint(f, 10, 64)
 		s.Ticks += n
 	}
+	s.Threads, _ = strconv.Atoi(fields[17])
 	s.RSS, _ = strconv.ParseInt(fields[21], 10, 64)
 	s.Start, err = strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {
@@ -88,8 +90,9 @@ func (id ID) Alive() bool {
 	return err == nil && s.Start == id.Start && !s.Dead()
 }
 
-// Dead tells whether the process has ended and only waits to be reaped.
-func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
+// Dead tells whether the process has ended and only waits to be reaped. One
+// whose first thread has ended lives on in its others.
+func (s Stat) Dead() bool { return (s.State == 'Z' || s.State == 'X') && s.Threads <= 1 }
 
 // Of gives the identity of a process; the zero ID if there is none.
 func Of(pid int) ID {
