@@ -53,8 +53,7 @@ func (r *Reconciler) reconcile(ctx context.Context, id string) (again time.Durat
 	}
 	if v.a != nil && v.a.ActiveOperation != "" {
 		r.unsettled(id)
-		r.probe(v)
-		return 0, r.freeOfDead(ctx, v.a)
+		return 0, r.during(ctx, v)
 	}
 	changed, again, err := r.act(ctx, v)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/operation"
 )
 
 const (
@@ -154,17 +155,31 @@ func (r *Reconciler) giveUp(ctx context.Context, id string, f *agent.Failure) er
 	})
 }
 
-// freeOfDead releases an agent from an operation that has ended without saying
-// so, as after the database was restored from a copy.
-func (r *Reconciler) freeOfDead(ctx context.Context, a *agent.Agent) error {
-	s := r.Service
-	op, err := s.Ops.Get(ctx, a.ActiveOperation)
-	if err == nil && !op.State.Final() {
-		return nil
-	}
-	if err != nil && !fault.Is(err, fault.NotFound) {
+// during looks at an agent that an operation works on. While it is brought to
+// rest its probes say nothing about its health.
+func (r *Reconciler) during(ctx context.Context, v *view) error {
+	op, err := r.Service.Ops.Get(ctx, v.a.ActiveOperation)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return r.release(ctx, v.a, nil)
+	case err != nil:
 		return err
+	case op.State.Final():
+		return r.release(ctx, v.a, op.Problem)
 	}
+	switch op.Kind {
+	case kindOf(agent.Stop), kindOf(agent.Suspend), kindOf(agent.Revoke):
+		r.unprobe(v.id)
+	default:
+		r.probe(v)
+	}
+	return nil
+}
+
+// release frees an agent from an operation that has ended without saying so, as
+// after the database was restored from a copy.
+func (r *Reconciler) release(ctx context.Context, a *agent.Agent, p *operation.Problem) error {
+	s := r.Service
 	return s.Tx.Do(ctx, func(ctx context.Context) error {
 		now, err := s.Agents.Get(ctx, a.ID)
 		if err != nil || now.ActiveOperation != a.ActiveOperation {
@@ -174,8 +189,8 @@ func (r *Reconciler) freeOfDead(ctx context.Context, a *agent.Agent) error {
 		s.log().Warn("releasing an agent from an operation that is over", "agent", a.ID, "operation", a.ActiveOperation)
 		f := failureOf("operation_lost", "The operation that worked on the agent ended without a result",
 			"Restart, stop or revoke the agent.", nil)
-		if op != nil && op.Problem != nil {
-			f.Reason += ": " + op.Problem.What
+		if p != nil {
+			f.Reason += ": " + p.What
 		}
 		if now.State == agent.Revoked {
 			return s.Agents.Save(ctx, now)
@@ -191,13 +206,7 @@ func (r *Reconciler) probe(v *view) {
 		return
 	}
 	if v.a == nil || v.rt == nil || v.a.State != agent.Running && v.a.State != agent.Suspended {
-		r.mu.Lock()
-		was := r.probed[v.id]
-		delete(r.probed, v.id)
-		r.mu.Unlock()
-		if was {
-			m.Remove(v.id)
-		}
+		r.unprobe(v.id)
 		return
 	}
 	sub := health.Subject{
@@ -225,6 +234,17 @@ func (r *Reconciler) probe(v *view) {
 	r.probed[v.id] = true
 	r.mu.Unlock()
 	m.Set(sub)
+}
+
+// unprobe tells the Monitor that there is nothing to watch any more.
+func (r *Reconciler) unprobe(id string) {
+	r.mu.Lock()
+	was := r.probed[id]
+	delete(r.probed, id)
+	r.mu.Unlock()
+	if was && r.Service.Monitor != nil {
+		r.Service.Monitor.Remove(id)
+	}
 }
 
 // Restart implements health.Remedy: it kills an instance that hangs and starts

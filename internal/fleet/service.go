@@ -100,7 +100,8 @@ type Service struct {
 	// built-in agents; Templates are their names.
 	SelfCommand []string
 	Templates   []string
-	// Changed is called after an action on the agent has ended; it must not block. May be nil.
+	// Changed is called after an action on the agent has begun and has ended; it
+	// must not block. May be nil.
 	Changed func(agentID string)
 
 	ends  sync.Map // operation id to the Instance that made it fail
@@ -205,6 +206,9 @@ func (s *Service) begin(ctx context.Context, agentID string, w want) (*operation
 	if err := s.Audit.Record(ctx, "operation.create", "operation/"+op.ID, audit.Done, w.Reason,
 		nil, map[string]any{"kind": op.Kind, "agent": a.ID, "from": a.State, "to": to}); err != nil {
 		return nil, err
+	}
+	if s.Changed != nil {
+		txn.AfterCommit(ctx, func() { s.Changed(a.ID) })
 	}
 	return op, s.Ops.Create(ctx, op)
 }
@@ -314,11 +318,15 @@ func (s *Service) spec(ctx context.Context, a *agent.Agent, revision int) (agent
 	if spec, ok := s.specs.get(a.ID, revision, a.CreatedAt); ok {
 		return spec, nil
 	}
-	r, err := s.History.Revision(ctx, a.ID, revision)
-	if err != nil {
-		return agent.Spec{}, err
+	spec := a.Spec
+	if revision != a.Revision {
+		r, err := s.History.Revision(ctx, a.ID, revision)
+		if err != nil {
+			return agent.Spec{}, err
+		}
+		spec = r.Spec
 	}
-	spec := r.Spec.WithDefaults()
+	spec = spec.WithDefaults()
 	s.specs.put(a.ID, revision, a.CreatedAt, spec)
 	return spec, nil
 }

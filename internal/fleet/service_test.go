@@ -256,6 +256,27 @@ func TestFailureLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+func TestFailureAfterAFailedProvisionTakesAllBack(t *testing.T) {
+	w := newWorld(t)
+	id := w.create(spec("Worker"))
+	w.broker.SetFail(refusal("no queue"))
+	if op := w.act(id, agent.Provision); op.State != operation.Failed {
+		t.Fatalf("provision: %s", op.State)
+	}
+	w.broker.SetFail(nil)
+	for method, action := range map[string]agent.Action{"Prepare": agent.Deploy, "Launch": agent.Start} {
+		w.runtime.Fail(method, refusal("no "+method))
+		if op := w.act(id, action); op.State != operation.Failed {
+			t.Fatalf("%s: %s", action, op.State)
+		}
+		w.runtime.Fail(method, nil)
+		if w.hasKey(id) || len(w.ports(id)) > 0 || w.broker.Provisioned(id) || len(w.on(id)) > 0 {
+			t.Fatalf("a failed %s left what it had made", action)
+		}
+	}
+	w.must(id, agent.Deploy, agent.Start)
+}
+
 func TestCommandThatExitsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	sp := spec("Worker")
