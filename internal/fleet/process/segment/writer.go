@@ -115,7 +115,7 @@ func (w *Writer) Copy(r io.Reader, stream string) {
 	buf, have := make([]byte, 4096), 0
 	for {
 		n, err := r.Read(buf[have:])
-		have = w.take(buf[:have+n], stream)
+		have = w.take(buf[:have+n], have, stream)
 		if err != nil {
 			if have > 0 {
 				w.lines(stream, 'F', buf[:have]) // the end of a line that was never ended
@@ -129,9 +129,11 @@ func (w *Writer) Copy(r io.Reader, stream string) {
 	}
 }
 
-// take writes all whole lines of b, moves the rest to the front and gives its length.
-func (w *Writer) take(b []byte, stream string) int {
-	if end := bytes.LastIndexByte(b, '\n'); end >= 0 {
+// take writes all whole lines of b, moves the rest to the front and gives its
+// length. The first old bytes are known to hold no end of a line.
+func (w *Writer) take(b []byte, old int, stream string) int {
+	if end := bytes.LastIndexByte(b[old:], '\n'); end >= 0 {
+		end += old
 		w.lines(stream, 'F', b[:end])
 		return copy(b, b[end+1:])
 	}
