@@ -102,26 +102,26 @@ type taskAnswer struct {
 	}
 }
 
-// sendTask puts a command into the queue. The message that the agent gets is
-// {"id": …, "payload": …}.
+// sendTask puts a command into the queue. The agent gets the payload as it is;
+// the id travels beside it.
 func (s *server) sendTask(ctx context.Context, in *taskInput) (*taskAnswer, error) {
 	a, err := s.cfg.AgentStore.Get(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	id := in.Body.ID
+	id, message := in.Body.ID, in.Body.Payload
 	if id == "" {
 		id = s.newID()
 	}
-	message, err := json.Marshal(map[string]any{"id": id, "payload": in.Body.Payload})
+	// Record and task go together: what can't be sent is not on record as sent.
+	err = s.cfg.Tx.Do(ctx, func(ctx context.Context) error {
+		after := map[string]any{"task": id, "bytes": len(message)}
+		if err := s.cfg.Recorder.Record(ctx, "agent.task", "agent/"+a.ID, audit.Done, "", nil, after); err != nil {
+			return err
+		}
+		return s.cfg.Queues.Publish(ctx, a.ID, id, message)
+	})
 	if err != nil {
-		return nil, err
-	}
-	// The record first: a task that nobody can account for must not run.
-	if err := s.cfg.Recorder.Record(ctx, "agent.task", "agent/"+a.ID, audit.Done, "", nil, map[string]any{"task": id, "bytes": len(message)}); err != nil {
-		return nil, err
-	}
-	if err := s.cfg.Queues.Publish(ctx, a.ID, id, message); err != nil {
 		return nil, err
 	}
 	out := &taskAnswer{}

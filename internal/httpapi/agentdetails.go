@@ -106,6 +106,9 @@ type logsInput struct {
 
 type logsAnswer struct{ Body func(huma.Context) }
 
+// maxFollowers is how many clients may follow logs at once.
+const maxFollowers = 256
+
 // linesAtOnce is how many lines are given where the client does not say.
 const linesAtOnce = 200
 
@@ -128,7 +131,15 @@ func (s *server) agentLogs(ctx context.Context, in *logsInput) (*logsAnswer, err
 		if err := s.cfg.Fleet.Logs(ctx, probe, func(fleet.LogLine) error { return nil }); err != nil {
 			return nil, err
 		}
-		return &logsAnswer{Body: func(c huma.Context) { s.followLogs(c, q) }}, nil
+		select {
+		case s.followers <- struct{}{}:
+		default:
+			return nil, fault.New(fault.RateLimited, "logs.too_many", "Too many clients follow logs").Do("Close some, or read pages.")
+		}
+		return &logsAnswer{Body: func(c huma.Context) {
+			defer func() { <-s.followers }()
+			s.followLogs(c, q)
+		}}, nil
 	}
 	if q.Limit == 0 {
 		q.Limit = linesAtOnce

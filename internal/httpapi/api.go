@@ -188,6 +188,7 @@ type server struct {
 	crossOrigin *http.CrossOriginProtection
 	failures    *perAddress // wrong credentials
 	refusals    *perAddress // audit entries about strangers
+	followers   chan struct{}
 	mux         *http.ServeMux
 	api         huma.API
 	routes      map[string]*Route // by pattern
@@ -200,7 +201,7 @@ func New(cfg Config) http.Handler { return newServer(cfg) }
 
 func newServer(cfg Config) *server {
 	s := &server{cfg: cfg, log: cfg.Log, now: cfg.Now, newID: cfg.NewID, hosts: map[string]bool{},
-		crossOrigin: http.NewCrossOriginProtection(), mux: http.NewServeMux(), routes: map[string]*Route{}}
+		crossOrigin: http.NewCrossOriginProtection(), mux: http.NewServeMux(), routes: map[string]*Route{}, followers: make(chan struct{}, maxFollowers)}
 	if s.log == nil {
 		s.log = slog.Default()
 	}

@@ -52,7 +52,7 @@ func (t *tracker) WriteHeader(status int) {
 		t.status = status
 	}
 	if status == statusGone {
-		return // the client is gone; nothing can be said to it
+		status = http.StatusServiceUnavailable // for the log it is one thing, for whoever still listens another
 	}
 	t.ResponseWriter.WriteHeader(status)
 }
@@ -60,9 +60,6 @@ func (t *tracker) WriteHeader(status int) {
 func (t *tracker) Write(b []byte) (int, error) {
 	if t.status == 0 {
 		t.status = http.StatusOK
-	}
-	if t.status == statusGone {
-		return len(b), nil
 	}
 	n, err := t.ResponseWriter.Write(b)
 	t.bytes += int64(n)

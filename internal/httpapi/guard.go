@@ -64,6 +64,9 @@ func deadlines(w http.ResponseWriter, route *Route) {
 
 // admit finds out who asks and whether the route is for them.
 func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (context.Context, error) {
+	if ex.route.Stream && r.Method == http.MethodHead {
+		return ctx, newProblem(http.StatusMethodNotAllowed, fault.New(fault.Invalid, "request.method", "HEAD does not go with an answer without end"))
+	}
 	if ex.route.Public {
 		if ex.route.Mutation() {
 			return ctx, s.sameSite(r)

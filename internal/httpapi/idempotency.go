@@ -94,9 +94,14 @@ func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*r
 	case errors.Is(err, errRefused):
 		// What the services recorded about the refusal was rolled back as well.
 		audit.Forget(r.Context())
+		// It may have been refused because the same request came in at another
+		// replica and was quicker; then that one's answer is the right one.
+		if earlier, err := s.replay(r.Context(), ask); earlier != nil {
+			exchangeOf(r.Context()).problem = nil
+			return earlier, err
+		}
 		return rec, nil
 	case fault.Is(err, fault.Conflict) && rec != nil:
-		// The same request came in at another replica and was quicker.
 		return s.replay(r.Context(), ask)
 	case err != nil:
 		return nil, err

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/txn"
 )
 
 func spec(name string) map[string]any {
@@ -171,4 +175,53 @@ func TestRefusalsAreOnRecordOnce(t *testing.T) {
 	if report, err := audit.Verify(t.Context(), w.store.Audit()); err != nil || !report.OK {
 		t.Errorf("the chain: %+v %v", report, err)
 	}
+}
+
+// late is a store in which what another replica stores shows a moment too late.
+type late struct {
+	auth.IdempotencyStore
+	blind int
+}
+
+func (l *late) Replay(ctx context.Context, principal, key string) (*auth.Replay, error) {
+	if l.blind > 0 {
+		l.blind--
+		return nil, fault.New(fault.NotFound, "replay", "none")
+	}
+	return l.IdempotencyStore.Replay(ctx, principal, key)
+}
+
+func TestSameKeyAtTwoReplicas(t *testing.T) {
+	l := &late{}
+	w := newWorld(t, func(c *httpapi.Config) { l.IdempotencyStore, c.Idempotency = c.Idempotency, l })
+	first := w.do("POST", api+"/agents", spec("One"), "Idempotency-Key", "k1").want(t, 201)
+	l.blind = 1 // the agent is there already
+	if again := w.do("POST", api+"/agents", spec("One"), "Idempotency-Key", "k1").want(t, 201); again.Body != first.Body {
+		t.Errorf("the answers differ: %s", again.Body)
+	}
+	first = w.do("PATCH", api+"/agents/one", `{"tier":1}`, "Idempotency-Key", "k2").want(t, 200)
+	l.blind = 1 // it could be done twice, but for the key
+	if again := w.do("PATCH", api+"/agents/one", `{"tier":1}`, "Idempotency-Key", "k2").want(t, 200); again.Body != first.Body {
+		t.Errorf("the answers differ: %s", again.Body)
+	}
+	if n := len(w.refusals()); n != 0 {
+		t.Errorf("%d refusals on record", n)
+	}
+}
+
+// panics breaks down in the midst of a transaction.
+type panics struct {
+	httpapi.AgentService
+	tx txn.Runner
+}
+
+func (p panics) Delete(ctx context.Context, id string, _ int64) error {
+	return p.tx.Do(ctx, func(context.Context) error { panic(id) })
+}
+
+func TestPanicWithAKeyHoldsNothingUp(t *testing.T) {
+	w := newWorld(t, func(c *httpapi.Config) { c.Agents = panics{c.Agents, c.Tx} })
+	w.create("One")
+	w.do("DELETE", api+"/agents/one", nil, "Idempotency-Key", "k").want(t, 500).code(t)
+	w.create("Two")
 }

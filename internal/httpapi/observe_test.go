@@ -166,14 +166,17 @@ func TestTasksAndQueues(t *testing.T) {
 	w.create("One")
 	w.do("POST", api+"/agents/one/tasks", `{"payload":{"say":"hi"}}`).want(t, 404) // no queue yet
 	w.act("one", "provision")
-	r := w.do("POST", api+"/agents/One/tasks", `{"payload":{"say":"hi"}}`, w.as(auth.Operator)...).want(t, 202).JSON(t)
-	d, ok := w.queues.Take("one")
-	var message struct {
-		ID      string
-		Payload struct{ Say string }
+	for range 2 { // the id makes it happen once
+		r := w.do("POST", api+"/agents/One/tasks", `{"id":"t-1","payload":{"type":"say", "payload":"hi"}}`, w.as(auth.Operator)...).want(t, 202).JSON(t)
+		if r["id"] != "t-1" || r["queue"] != "agent.one.commands" {
+			t.Errorf("answer %v", r)
+		}
 	}
-	if !ok || json.Unmarshal(d.Payload, &message) != nil || message.Payload.Say != "hi" || message.ID != r["id"] {
-		t.Errorf("message %s, answer %v", d.Payload, r)
+	if d, ok := w.queues.Take("one"); !ok || string(d.Payload) != `{"type":"say", "payload":"hi"}` || d.ID != "t-1" {
+		t.Errorf("message %+v", d)
+	}
+	if d, ok := w.queues.Take("one"); ok {
+		t.Errorf("a second message %+v", d)
 	}
 	q := w.do("GET", api+"/queues/ONE", nil).want(t, 200).JSON(t)
 	if q["agent_id"] != "one" || q["in_flight"] != 1.0 {

@@ -109,6 +109,7 @@ func TestUnknownAddressesAndMethods(t *testing.T) {
 	if r := w.do("HEAD", api+"/agents", nil).want(t, 200); r.Body != "" {
 		t.Errorf("HEAD has a body: %s", r.Body)
 	}
+	w.do("HEAD", api+"/live/sse?rooms=agents", nil).want(t, http.StatusMethodNotAllowed)
 	// Paths are not cleaned into something else that would be served.
 	for _, path := range []string{api + "/agents/..%2f..%2fetc%2fpasswd", api + "/agents/%2e%2e", api + "/agents/a%00b", api + "/agents/" + strings.Repeat("x", 5000)} {
 		if r := w.do("GET", path, nil); r.Status != 404 && r.Status != 400 && r.Status != 301 && r.Status != 307 {
