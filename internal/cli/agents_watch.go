@@ -240,7 +240,7 @@ func taskCommand(a *app) *cobra.Command {
 	var data string
 	c := &cobra.Command{
 		Use: "task ID", Short: "Give an agent a task through its queue", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
-		Example: `  portal agents task wow-memory --data '{"type":"store","input":{"text":"hello"}}'`,
+		Example: `  portal agents task wow-memory --data '{"type":"memory.store","payload":{"text":"hello"}}'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			payload, err := a.argument(data)
 			if err != nil {

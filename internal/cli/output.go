@@ -175,13 +175,15 @@ func (a *app) since(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return span(a.io.Now().Sub(t))
+	return span(a.io.Now().Sub(t).Truncate(time.Second))
 }
 
 func span(d time.Duration) string {
 	switch d = max(d, 0); {
-	case d < time.Second:
+	case d > 0 && d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 10*time.Second && d%time.Second != 0:
+		return fmt.Sprintf("%.1fs", d.Seconds())
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < 2*time.Hour:
