@@ -1,10 +1,17 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/httpapi"
 )
 
 func TestAgentLife(t *testing.T) {
@@ -211,8 +218,14 @@ func FuzzImport(f *testing.F) {
 	f.Add([]byte("a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"))
 	f.Add([]byte{0xff, 0xfe, 0, '{'})
 	w := newWorld(f)
+	w.cfg.Registry = prometheus.NewRegistry()
+	handler := httpapi.New(w.cfg)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r := w.do("POST", api+"/agents/import?dry_run=true&mode=apply", body)
+		req := httptest.NewRequest("POST", "http://localhost"+api+"/agents/import?dry_run=true&mode=apply", bytes.NewReader(body))
+		req.Header.Set("Authorization", "Bearer "+w.secrets[auth.Admin])
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, req)
+		r := reply{Status: rec.Code, Header: rec.Header(), Body: rec.Body.String()}
 		switch {
 		case r.Status == 200:
 			if r.JSON(t)["items"] == nil {
