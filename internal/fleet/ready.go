@@ -63,10 +63,12 @@ func (j *job) await(ctx context.Context, indices []int) error {
 				n++
 			}
 		}
+		if len(watches) > 1 && n > 0 {
+			j.detail(ctx, "%d of %d instances are ready", n, len(watches))
+		}
 		if n == len(watches) {
 			return nil
 		}
-		j.detail(ctx, "%d of %d instances are ready", n, len(watches))
 		look.Reset(pace)
 	}
 }

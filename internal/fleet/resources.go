@@ -92,21 +92,29 @@ func (j *job) issueKey(ctx context.Context) error {
 func (j *job) revokeKey(ctx context.Context) error { return j.Keys.Revoke(ctx, j.a.ID) }
 
 func (j *job) reservePorts(ctx context.Context) error {
+	got, err := j.reserve(ctx)
+	if err == nil {
+		j.detail(ctx, "%s", brief(got, 10))
+	}
+	return err
+}
+
+// reserve gives every instance its port.
+func (j *job) reserve(ctx context.Context) ([]string, error) {
 	seen, err := j.observe(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var got []string
 	for _, i := range j.replicas() {
 		at := find(seen, InstanceID(j.a.ID, j.in.Revision, i))
 		p, err := j.port(ctx, j.a, i, at != nil && alive(at.State))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		got = append(got, fmt.Sprint(p))
 	}
-	j.detail(ctx, "%s", brief(got, 10))
-	return nil
+	return got, nil
 }
 
 func (j *job) releasePorts(ctx context.Context) error {
@@ -144,12 +152,14 @@ func (j *job) forgetProbes(ctx context.Context) error {
 }
 
 func (j *job) ensureResources(ctx context.Context) error {
-	for _, do := range []func(context.Context) error{j.makeQueues, j.issueKey, j.reservePorts} {
-		if err := do(ctx); err != nil {
-			return err
-		}
+	if err := j.makeQueues(ctx); err != nil {
+		return err
 	}
-	return nil
+	if err := j.issueKey(ctx); err != nil {
+		return err
+	}
+	_, err := j.reserve(ctx)
+	return err
 }
 
 func (j *job) dropResources(ctx context.Context) error {

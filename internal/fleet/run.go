@@ -126,10 +126,6 @@ func (j *job) unprepare(ctx context.Context) error {
 // checkDependencies names the agents that this one needs and that do not run.
 // It starts nevertheless: agents have to cope with their peers coming and going.
 func (j *job) checkDependencies(ctx context.Context) error {
-	if len(j.spec.Dependencies) == 0 {
-		j.detail(ctx, "needs no other agent")
-		return nil
-	}
 	var missing []string
 	for _, name := range j.spec.Dependencies {
 		d, err := j.Agents.Get(ctx, name)
@@ -144,9 +140,7 @@ func (j *job) checkDependencies(ctx context.Context) error {
 	}
 	if len(missing) > 0 {
 		j.detail(ctx, "warning: %s", brief(missing, 5))
-		return nil
 	}
-	j.detail(ctx, "all %d run", len(j.spec.Dependencies))
 	return nil
 }
 
@@ -172,7 +166,6 @@ func (j *job) launchAll(ctx context.Context) error {
 			return err
 		}
 	}
-	j.detail(ctx, "%d instances", j.in.Replicas)
 	return each(ctx, j.replicas(), func(ctx context.Context, i int) error {
 		return j.launchOne(ctx, j.rt, o, seen, i)
 	})
@@ -227,7 +220,6 @@ func (j *job) stopAll(ctx context.Context) error {
 	if err != nil || len(seen) == 0 {
 		return err
 	}
-	j.detail(ctx, "%d instances", len(seen))
 	err = each(ctx, seen, func(ctx context.Context, in Instance) error {
 		return unreachable(j.rt, j.rt.Stop(ctx, j.a.ID, in.ID, grace(j.spec)))
 	})

@@ -83,7 +83,7 @@ func TestTenThousandTargets(t *testing.T) {
 			}
 			perSecond := map[int]int{}
 			for id, times := range x.f.asked {
-				if len(times) < 3 || len(times) > 5 {
+				if len(times) < 3 || len(times) > 6 {
 					t.Fatalf("%s was asked %d times in three and a half intervals", id, len(times))
 				}
 				for i, at := range times {
@@ -91,7 +91,7 @@ func TestTenThousandTargets(t *testing.T) {
 					if i == 0 {
 						continue
 					}
-					if d := at.Sub(times[i-1]); d < interval*9/10 || d > interval*12/10 {
+					if d := at.Sub(times[i-1]); d < interval*8/10 || d > interval*11/10 {
 						t.Fatalf("%s was asked after %s", id, d)
 					}
 				}

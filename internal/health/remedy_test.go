@@ -32,7 +32,7 @@ func TestHungInstanceIsRestartedInTime(t *testing.T) {
 				if x.f.restarts["a-0"] != i+1 {
 					t.Fatalf("restarted %d times, want %d", x.f.restarts["a-0"], i+1)
 				}
-				if d := at.Sub(began); d > 11*time.Second+1700*time.Millisecond {
+				if d := at.Sub(began); d > 10*time.Second+1500*time.Millisecond {
 					t.Fatalf("restarted after %s", d)
 				}
 			})

@@ -61,10 +61,10 @@ func (c *Checker) drop(ch *check) {
 	}
 }
 
-// jitter spreads d by a tenth to both sides, so that what began together does
-// not stay together.
+// jitter shortens d by up to a fifth, so that what began together does not stay
+// together and nothing waits longer than was asked for.
 func jitter(d time.Duration) time.Duration {
-	return d - d/10 + rand.N(d/5+1)
+	return d - rand.N(d/5+1)
 }
 
 // schedule hands due checks to the workers. It is one goroutine with one timer

@@ -46,7 +46,7 @@ const (
 	// confirmSlow is how long a probe of an instance that was well may hang
 	// before the next one is sent beside it, and confirmFast how long after a
 	// failed one: a hang is then certain within the timeout and a little.
-	confirmSlow = 250 * time.Millisecond
+	confirmSlow = 150 * time.Millisecond
 	confirmFast = 500 * time.Millisecond
 	// recoverPace is the longest pause between two probes of an instance that is not well.
 	recoverPace = time.Second
