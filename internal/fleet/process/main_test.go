@@ -10,6 +10,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
+	"github.com/waooaw/platform-portal/internal/fleet/process/cgroup"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
 )
@@ -104,8 +105,9 @@ func left(cfg process.Config, rt *process.Runtime, agentID string) []string {
 	for _, e := range entries {
 		found = append(found, "directory "+e.Name())
 	}
-	for _, base := range []string{"/sys/fs/cgroup/*/portal-*/", "/sys/fs/cgroup/portal-*/"} {
-		groups, _ := filepath.Glob(base + agentID + "-r*")
+	real, _ := filepath.EvalSymlinks(cfg.Dir)
+	for _, base := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/"} {
+		groups, _ := filepath.Glob(base + cgroup.Name(real) + "/" + agentID + "-r*")
 		found = append(found, groups...)
 	}
 	return found

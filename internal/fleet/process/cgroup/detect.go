@@ -57,8 +57,7 @@ type mount struct {
 // each hierarchy. Two directories never share a group. If version is not 0,
 // only hierarchies of that version are used.
 func Detect(dataDir string, version int) *Host {
-	sum := sha256.Sum256([]byte(dataDir))
-	name := "portal-" + hex.EncodeToString(sum[:6])
+	name := Name(dataDir)
 	h := &Host{V1: map[string]string{}, Why: map[string]string{}}
 	mounts := readMounts("/proc/self/mountinfo")
 	own := ownGroups("/proc/self/cgroup")
@@ -80,6 +79,12 @@ func Detect(dataDir string, version int) *Host {
 		}
 	}
 	return h
+}
+
+// Name is what the groups of a data directory are called in each hierarchy.
+func Name(dataDir string) string {
+	sum := sha256.Sum256([]byte(dataDir))
+	return "portal-" + hex.EncodeToString(sum[:6])
 }
 
 // Version gives the control group version that offers c, or 0.
