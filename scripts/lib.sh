@@ -21,21 +21,27 @@ tool() {
 	echo "$dir/$name"
 }
 
-# debian COMMAND PACKAGE installs a Debian package if its command is missing.
+# debian WHAT PACKAGE… installs Debian packages if what they bring is missing: a
+# command, or a file where WHAT is a path.
 debian() {
-	local cmd=$1 pkg=$2
-	command -v "$cmd" >/dev/null && return 0
+	local what=$1
+	shift
+	if [[ $what == /* ]]; then
+		[[ -e $what ]] && return 0
+	else
+		command -v "$what" >/dev/null && return 0
+	fi
 	if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
-		echo "missing: $cmd. Install the package $pkg (or what your system calls it)." >&2
+		echo "missing: $what. Install $* (or what your system calls it)." >&2
 		return 1
 	fi
 	if [[ -z ${APT_UPDATED:-} ]]; then
 		apt-get update -qq >&2 || return 1
 		APT_UPDATED=1
 	fi
-	echo "installing $pkg" >&2
+	echo "installing $*" >&2
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		-o Dpkg::Options::=--force-confold "$pkg" >&2
+		-o Dpkg::Options::=--force-confold "$@" >&2
 }
 
 # postgres_bin puts PostgreSQL's server programs on the PATH; Debian keeps them

@@ -264,7 +264,8 @@ func (a *app) editText(ctx context.Context, path, text string) (string, error) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", err
 	}
-	if err := a.io.Edit(ctx, path); err != nil {
+	// Ctrl-C in an editor means something else than in a shell.
+	if err := a.io.Edit(context.WithoutCancel(ctx), path); err != nil {
 		return "", err
 	}
 	data, err := os.ReadFile(path)
