@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,6 +96,14 @@ func New(cfg Config) (*Runtime, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	cfg.Shim = slices.Clone(cfg.Shim)
+	if strings.Contains(cfg.Shim[0], "/") { // shims start in other directories
+		abs, err := filepath.Abs(cfg.Shim[0])
+		if err != nil {
+			return nil, err
+		}
+		cfg.Shim[0] = abs
 	}
 	ch, err := listen(cfg.RunDir, cfg.Log)
 	if err != nil {
