@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -223,7 +224,7 @@ func TestRecorderMakesEntriesSafe(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
 	}
-	if e := list[0]; strings.ContainsAny(e.Target, "\x00\xff") || len(e.Target) > 4096 || e.Actor != "system" || e.Before != nil {
+	if e := list[0]; !utf8.ValidString(e.Target) || strings.Contains(e.Target, "\x00") || len(e.Target) > 4096 || e.Actor != "system" || e.Before != nil {
 		t.Errorf("entry %+v", e)
 	}
 	if trace.Refused() {

@@ -49,7 +49,7 @@ func Verify(ctx context.Context, s Store, anchors ...Anchor) (Report, error) {
 	if c.bad == 0 {
 		for seq := range c.wants {
 			if seq > c.seq {
-				c.fail(c.seq+1, "entries %d to %d are missing at the end", c.seq+1, seq)
+				_ = c.fail(c.seq+1, "entries %d to %d are missing at the end", c.seq+1, seq)
 			}
 		}
 	}
@@ -115,13 +115,14 @@ func (c *checker) tail(ctx context.Context, s Store) error {
 		return err
 	}
 	if c.seq > head.Seq {
-		c.fail(head.Seq+1, "entry %d was added behind the end of the chain", head.Seq+1)
+		_ = c.fail(head.Seq+1, "entry %d was added behind the end of the chain", head.Seq+1)
 	} else if hash, ok := c.known[head.Seq]; ok && !same(hash, head.Hash) {
-		c.fail(head.Seq, "entry %d is not the one that the chain should end with", head.Seq)
+		_ = c.fail(head.Seq, "entry %d is not the one that the chain should end with", head.Seq)
 	}
 	return nil
 }
 
+// fail notes what is wrong, and gives the error that ends the walk.
 func (c *checker) fail(seq int64, why string, args ...any) error {
 	c.bad, c.why = seq, fmt.Sprintf(why, args...)
 	return errBad

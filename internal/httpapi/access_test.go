@@ -58,7 +58,7 @@ func TestWrongCredentials(t *testing.T) {
 		"Bearer ptl_" + strings.Repeat("a", 43), "Bearer ptl_" + strings.Repeat("é", 43), "Bearer " + strings.Repeat("x", 20_000)} {
 		w.do("GET", api+"/agents", nil, "Authorization", head).want(t, 401).code(t)
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", w.server.URL+api+"/agents", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+api+"/agents", nil)
 	req.Header["Authorization"] = []string{"Bearer " + w.secrets[auth.Viewer], "Bearer " + w.secrets[auth.Admin]}
 	w.send(req).want(t, 401)
 	// A token in the address is no token.
@@ -231,7 +231,7 @@ func TestBodies(t *testing.T) {
 	w.do("POST", api+"/agents", spec("A"), "Content-Type", "application/x-www-form-urlencoded").want(t, 201) // what curl -d says
 	// 100 MB without saying so beforehand: it is not read to its end.
 	sent := &counting{left: 100 << 20}
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", w.server.URL+api+"/agents/import", io.NopCloser(sent))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+api+"/agents/import", io.NopCloser(sent))
 	req.Header.Set("Authorization", "Bearer "+w.secrets[auth.Admin])
 	resp, err := http.DefaultClient.Do(req)
 	if err == nil {

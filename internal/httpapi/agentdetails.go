@@ -183,7 +183,7 @@ func (s *server) followLogs(c huma.Context, q fleet.LogQuery) {
 		return control.Flush()
 	})
 	if err != nil && ctx.Err() == nil {
-		s.problemOf(ctx, err) // logged if it is ours; the client sees the stream end
+		_ = s.problemOf(ctx, err) // logged if it is ours; the client sees the stream end
 	}
 }
 

@@ -221,7 +221,7 @@ func FuzzImport(f *testing.F) {
 	w.cfg.Registry = prometheus.NewRegistry()
 	handler := httpapi.New(w.cfg)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req := httptest.NewRequest("POST", "http://localhost"+api+"/agents/import?dry_run=true&mode=apply", bytes.NewReader(body))
+		req := httptest.NewRequest(http.MethodPost, "http://localhost"+api+"/agents/import?dry_run=true&mode=apply", bytes.NewReader(body))
 		req.Header.Set("Authorization", "Bearer "+w.secrets[auth.Admin])
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, req)

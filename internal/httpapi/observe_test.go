@@ -351,7 +351,7 @@ func TestLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", w.server.URL+api+"/agents/one/logs?follow=true&tail=1", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+api+"/agents/one/logs?follow=true&tail=1", nil)
 	req.Header.Set("Authorization", "Bearer "+secret)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -444,7 +444,7 @@ func TestLiveThroughTheAPI(t *testing.T) {
 	}
 	cookie := w.signIn(auth.Viewer)
 	_, resp, err := dial(http.Header{"Cookie": {cookie.Name + "=" + cookie.Value}, "Origin": {"https://evil.example"}})
-	if err == nil || resp == nil || resp.StatusCode != 403 {
+	if err == nil || resp == nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("another site's page may listen: %v", err)
 	}
 	conn, _, err := dial(http.Header{"Cookie": {cookie.Name + "=" + cookie.Value}, "Origin": {w.server.URL}})

@@ -194,7 +194,7 @@ func TestHeartbeat(t *testing.T) {
 			break
 		}
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", w.server.URL+"/live/sse?rooms=agents", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/live/sse?rooms=agents", nil)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -394,7 +394,7 @@ func TestNoWebSocket(t *testing.T) {
 		{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "8", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="},
 		{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "short"},
 	} {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", w.server.URL+"/live?rooms=agents", nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/live?rooms=agents", nil)
 		for name, value := range h {
 			req.Header.Set(name, value)
 		}
@@ -404,7 +404,7 @@ func TestNoWebSocket(t *testing.T) {
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if resp.StatusCode != 400 || !strings.Contains(string(body), "WebSocket") {
+		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "WebSocket") {
 			t.Errorf("%v: %d %s", h, resp.StatusCode, body)
 		}
 	}

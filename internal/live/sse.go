@@ -23,7 +23,7 @@ func (h *Hub) SSE(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	s := &stream{w: w, control: http.NewResponseController(w), timeout: h.cfg.WriteTimeout}
 	if err := s.put(fmt.Appendf(nil, "retry: %d\n\n", reconnect.Milliseconds())); err != nil {
-		return nil //nolint:nilerr // the client is gone, nobody is left to tell
+		return nil // the client is gone, nobody is left to tell
 	}
 	_ = h.run(r.Context(), req, s) // ends with the connection; the client comes back with Last-Event-ID
 	return nil

@@ -187,7 +187,7 @@ func (w *world) dial(query string, header ...string) (l *listener, status int) {
 func (w *world) stream(query string, header ...string) (l *listener, status int) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/live/sse?"+query, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+"/live/sse?"+query, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func (w *world) stream(query string, header ...string) (l *listener, status int)
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { cancel(); _ = resp.Body.Close() })
-	if resp.StatusCode != 200 {
+	if resp.StatusCode != http.StatusOK {
 		cancel()
 		return nil, resp.StatusCode
 	}
