@@ -27,7 +27,7 @@ const (
 	// late is how much after its deadline a probe may end before the answer is
 	// blamed on this process, not on the agent: a machine that is too busy to
 	// end a timer in time is too busy to judge others.
-	late = 200 * time.Millisecond
+	late = 400 * time.Millisecond
 	// maxBody bounds what is read of an answer, in bytes.
 	maxBody = 4096
 )

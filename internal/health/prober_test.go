@@ -133,7 +133,7 @@ func TestExecProbe(t *testing.T) {
 func TestStarvedProbeProvesNothing(t *testing.T) {
 	held := execFunc(func(ctx context.Context) (int, string, error) {
 		<-ctx.Done()
-		busy := time.NewTimer(300 * time.Millisecond) // the machine gives us no time
+		busy := time.NewTimer(500 * time.Millisecond) // the machine gives us no time
 		<-busy.C
 		return 0, "", ctx.Err()
 	})

@@ -128,7 +128,9 @@ func (c *check) rest(now time.Time) time.Duration {
 		return every
 	case !*c.answer:
 		return min(every, recoverPace)
-	case c.fails > 0 || c.unsure > 0:
+	case c.unsure > 0:
+		return min(every, startPaceMin) // ask again what was not answered
+	case c.fails > 0:
 		return min(every, confirmFast)
 	}
 	return every
