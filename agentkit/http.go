@@ -130,8 +130,12 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 		task.ID = rand.Text()
 	}
 	task.Attempt = 1
-	if s.phase.Load() == starting {
+	switch s.phase.Load() {
+	case starting:
 		Fail(w, http.StatusServiceUnavailable, errors.New("the agent is not ready yet"))
+		return
+	case leaving:
+		Fail(w, http.StatusServiceUnavailable, errLeaving)
 		return
 	}
 	result, err := s.worker.do(r.Context(), task)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,10 +30,11 @@ const (
 )
 
 const (
-	pullFor     = 30 * time.Second
-	settleWait  = 5 * time.Second
-	maxAnnounce = 256 << 10 // bytes of a result in an event
-	maxError    = 1024      // bytes of an error in a header
+	pullFor       = 30 * time.Second
+	settleWait    = 5 * time.Second
+	settleRequest = 100 * time.Millisecond
+	maxAnnounce   = 256 << 10 // bytes of a result in an event
+	maxError      = 1024      // bytes of an error in a header
 )
 
 // Event is what an agent announces on agent.{id}.events for each attempt at a
@@ -57,6 +59,9 @@ type consumer struct {
 	retry  []time.Duration
 	nc     *nats.Conn
 	js     jetstream.JetStream
+
+	mu        sync.Mutex
+	interrupt context.CancelFunc // ends the wait for a task
 }
 
 // terms are the settings of the queue that matter here.
@@ -67,6 +72,7 @@ type terms struct {
 
 // connect begins to connect and goes on trying for as long as the agent lives.
 func connect(env Env, log *slog.Logger, w *worker) (*consumer, error) {
+	c := &consumer{env: env, log: log, worker: w, retry: w.agent.Retry, interrupt: func() {}}
 	nc, err := nats.Connect(env.queueURL,
 		nats.UserInfo(env.queueUser, env.queueToken), nats.Name(env.ID+"/"+env.Instance),
 		nats.CustomInboxPrefix("_INBOX_"+env.ID),
@@ -74,20 +80,36 @@ func connect(env Env, log *slog.Logger, w *worker) (*consumer, error) {
 		nats.ReconnectWait(time.Second), nats.ReconnectJitter(500*time.Millisecond, time.Second),
 		nats.ConnectHandler(func(*nats.Conn) { log.Info("queue connected") }),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("queue connected again") }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("queue disconnected; trying again", "error", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("queue disconnected; trying again", "error", err)
+			}
+			c.disconnected()
+		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("queue cannot be reached", "error", err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("queue", "error", err) }))
 	if err != nil {
 		return nil, fmt.Errorf("QUEUE_URL: %w", err)
 	}
 	if !nc.IsConnected() {
-		log.Warn("queue cannot be reached; working over HTTP and trying again", "error", nc.LastError())
+		log.Warn("queue cannot be reached yet; working over HTTP and trying again")
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	return &consumer{env: env, log: log, worker: w, retry: w.agent.Retry, nc: nc, js: js}, nil
+	c.nc = nc
+	c.js, err = jetstream.New(nc)
+	return c, err
+}
+
+// disconnected ends a wait that the server does not know of any more.
+func (c *consumer) disconnected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupt()
+}
+
+func (c *consumer) interruptible(cancel context.CancelFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupt = cancel
 }
 
 func (c *consumer) state() string {
@@ -141,24 +163,32 @@ func (c *consumer) pull(ctx context.Context) error {
 
 // fetch waits for one task and begins it. That none came is no error.
 func (c *consumer) fetch(ctx context.Context, cons jetstream.Consumer, t terms) error {
-	ctx, cancel := context.WithTimeout(ctx, pullFor)
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullFor)
 	defer cancel()
-	batch, err := cons.Fetch(1, jetstream.FetchContext(ctx))
+	c.interruptible(cancel)
+	asked := time.Now()
+	defer context.AfterFunc(ctx, func() {
+		// A request that is withdrawn before the server has looked at it is not
+		// withdrawn there, and would swallow the next task until its time is up.
+		time.AfterFunc(settleRequest-time.Since(asked), cancel)
+	})()
+	batch, err := cons.Fetch(1, jetstream.FetchContext(wait))
 	if err != nil {
 		return err
 	}
 	for msg := range batch.Messages() {
-		c.accept(msg, t)
+		c.accept(ctx, msg, t)
 	}
 	if err := batch.Error(); !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+		return err // or nil
 	}
 	return nil
 }
 
-// accept begins a task; it counts as running from here on.
-func (c *consumer) accept(msg jetstream.Msg, t terms) {
-	if !c.worker.enter() {
+// accept begins a task; it counts as running from here on. One that comes when
+// ctx has ended goes to another instance.
+func (c *consumer) accept(ctx context.Context, msg jetstream.Msg, t terms) {
+	if ctx.Err() != nil || !c.worker.enter() {
 		c.give(msg.Nak())
 		return
 	}

@@ -49,7 +49,7 @@ type Config struct {
 	QueueLimit int           // commands a queue holds; default 10,000
 	MaxPayload int           // bytes a command may have; default 1 MiB, at most 8 MiB
 	MaxBytes   int64         // disk for all streams; default 4 GiB
-	AckWait    time.Duration // until the first redelivery; default 30 s, later ones wait longer
+	AckWait    time.Duration // until a command that is not acknowledged is delivered again; default 30 s
 	MaxDeliver int           // deliveries before a command is dead; default 5
 	Sweep      time.Duration // how often to look for commands whose end was missed; default 1 min
 }

@@ -129,20 +129,13 @@ func (l layout) streams(cfg Config) []jetstream.StreamConfig {
 		})
 }
 
-// consumer is the agent's way to its commands.
+// consumer is the agent's way to its commands. It has no BackOff: that would
+// also stretch the delays that agents ask for with a negative acknowledgement.
 func consumer(id string, cfg Config) jetstream.ConsumerConfig {
-	c := jetstream.ConsumerConfig{
+	return jetstream.ConsumerConfig{
 		Durable: id, FilterSubject: queue.Commands(id),
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: cfg.AckWait, MaxDeliver: cfg.MaxDeliver,
 		MaxAckPending: 256, MaxWaiting: 64,
 	}
-	wait := cfg.AckWait
-	for i := 1; i < cfg.MaxDeliver; i++ {
-		c.BackOff = append(c.BackOff, wait)
-		if i < 4 {
-			wait *= 2
-		}
-	}
-	return c
 }
