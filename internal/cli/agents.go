@@ -73,7 +73,7 @@ func agentsCommand(a *app) *cobra.Command {
 	for _, rule := range agent.Rules {
 		c.AddCommand(actionCommand(a, rule))
 	}
-	c.Aliases = []string{"agents", "ag"}
+	c.Aliases = []string{"ag"}
 	return a.remote(c)
 }
 
