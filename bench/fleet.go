@@ -139,7 +139,7 @@ func measureRecovery(ctx context.Context, b *bench) error {
 		"probes": map[string]any{
 			"liveness":  map[string]any{"http": map[string]any{"path": "/health", "port": "$(PORT)"}, "interval": "1s", "timeout": "500ms", "failure_threshold": 2},
 			"readiness": map[string]any{"http": map[string]any{"path": "/ready", "port": "$(PORT)"}, "interval": "1s", "timeout": "500ms"}},
-		"restart": map[string]any{"max_restarts": 100}}
+		"restart": map[string]any{"max_restarts": 100, "window": "1s"}}
 	if err := p.Call(ctx, "POST", "/agents", spec, nil); err != nil {
 		return err
 	}
@@ -148,12 +148,12 @@ func measureRecovery(ctx context.Context, b *bench) error {
 			return fmt.Errorf("%s: %+v %w", action, op, err)
 		}
 	}
-	killed, err := b.strike(ctx, p, syscall.SIGKILL, 20)
+	killed, err := b.strike(ctx, p, syscall.SIGKILL, 20, 1200*time.Millisecond)
 	if err != nil {
 		return err
 	}
 	b.row("instance killed -9, ready again", "< 2 s", "%s", killed)
-	hung, err := b.strike(ctx, p, syscall.SIGSTOP, 5)
+	hung, err := b.strike(ctx, p, syscall.SIGSTOP, 5, 10*time.Second)
 	if err != nil {
 		return err
 	}
@@ -161,13 +161,20 @@ func measureRecovery(ctx context.Context, b *bench) error {
 	return b.retire(ctx, p)
 }
 
-// strike sends the signal to the victim's process n times, and measures until a
-// new process of it is ready.
-func (b *bench) strike(ctx context.Context, p *drive.Portal, sig syscall.Signal, n int) (spread, error) {
+// strike sends the signal to the victim's process n times, each after a calm in
+// which earlier restarts are forgiven (its window, or the pause between two
+// remedies), and measures until a new process of it is ready.
+func (b *bench) strike(ctx context.Context, p *drive.Portal, sig syscall.Signal, n int, calm time.Duration) (spread, error) {
 	var times spread
 	for range n {
 		before, err := steady(ctx, p)
 		if err != nil {
+			return nil, err
+		}
+		if err := pause(ctx, calm); err != nil {
+			return nil, err
+		}
+		if before, err = steady(ctx, p); err != nil {
 			return nil, err
 		}
 		d, err := timed(func() error {
@@ -196,7 +203,7 @@ func steady(ctx context.Context, p *drive.Portal) (drive.Instance, error) {
 			return false, err
 		}
 		in = a.Instances[0]
-		return a.State == "RUNNING" && a.Health == "healthy" && in.State == "running" && syscall.Kill(in.PID, 0) == nil, nil
+		return a.State == "RUNNING" && a.Health == "healthy" && in.State == "running" && drive.Alive(in.PID), nil
 	})
 	return in, err
 }

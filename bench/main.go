@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -30,6 +31,7 @@ type bench struct {
 	bin, root, dir string
 	agents, all    int
 	rows           []figure
+	portals        []*drive.Portal
 	group          string
 }
 
@@ -45,7 +47,25 @@ func (b *bench) portal(name string, args ...string) (*drive.Portal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return drive.New(b.bin, dir, args...)
+	p, err := drive.New(b.bin, dir, args...)
+	if err == nil {
+		b.portals = append(b.portals, p)
+	}
+	return p, err
+}
+
+// clear ends what a group that failed has left running.
+func (b *bench) clear() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	for _, p := range b.portals {
+		if p.Up() {
+			if err := b.retire(ctx, p); err != nil {
+				fmt.Fprintln(os.Stderr, "  left running:", err)
+			}
+		}
+	}
+	b.portals = nil
 }
 
 type group struct {
@@ -69,7 +89,7 @@ func main() {
 	agents := flag.Int("running", 1000, "running agents in the group scale")
 	all := flag.Int("all", 10000, "agents in all in the group scale")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *bin, *only, *agents, *all); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -106,6 +126,7 @@ func run(ctx context.Context, bin, only string, agents, all int) error {
 			failed = true
 		}
 		cancel()
+		b.clear()
 	}
 	b.print()
 	if failed {

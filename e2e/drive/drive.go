@@ -117,6 +117,9 @@ func (p *Portal) WaitReady(ctx context.Context) error {
 	}
 }
 
+// Up tells whether the portal was started and not ended through Kill9 or Stop.
+func (p *Portal) Up() bool { return p.cmd != nil }
+
 // PID is the process id of the running portal.
 func (p *Portal) PID() int { return p.cmd.Process.Pid }
 
