@@ -97,9 +97,9 @@ var Routes = []Route{
 	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
 	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
 	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
-	{Method: "GET", Path: base + "/audit", Role: auth.Admin, ID: "list-audit"},
-	{Method: "GET", Path: base + "/audit/export", Role: auth.Admin, ID: "export-audit", Stream: true},
-	{Method: "GET", Path: base + "/audit/verify", Role: auth.Admin, ID: "verify-audit", Stream: true},
+	{Method: "GET", Path: base + "/audit", Role: auth.Viewer, ID: "list-audit"},
+	{Method: "GET", Path: base + "/audit/export", Role: auth.Viewer, ID: "export-audit", Stream: true},
+	{Method: "GET", Path: base + "/audit/verify", Role: auth.Viewer, ID: "verify-audit", Stream: true},
 
 	{Method: "GET", Path: base + "/tokens", Role: auth.Admin, ID: "list-tokens"},
 	{Method: "POST", Path: base + "/tokens", Role: auth.Admin, ID: "create-token"},

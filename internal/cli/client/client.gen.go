@@ -2562,21 +2562,21 @@ type ClientInterface interface {
 
 	// ListAudit Search the audit log, newest first
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Corresponds with GET /api/platform/audit (the `ListAudit` operationId).
 	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ExportAudit Export the audit log
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Corresponds with GET /api/platform/audit/export (the `ExportAudit` operationId).
 	ExportAudit(ctx context.Context, params *ExportAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// VerifyAudit Check the chain of the audit log
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Corresponds with GET /api/platform/audit/verify (the `VerifyAudit` operationId).
 	VerifyAudit(ctx context.Context, params *VerifyAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3374,7 +3374,7 @@ func (c *Client) AgentVersions(ctx context.Context, id string, params *AgentVers
 
 // ListAudit Search the audit log, newest first
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Corresponds with GET /api/platform/audit (the `ListAudit` operationId).
 func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3391,7 +3391,7 @@ func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEdit
 
 // ExportAudit Export the audit log
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Corresponds with GET /api/platform/audit/export (the `ExportAudit` operationId).
 func (c *Client) ExportAudit(ctx context.Context, params *ExportAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3408,7 +3408,7 @@ func (c *Client) ExportAudit(ctx context.Context, params *ExportAuditParams, req
 
 // VerifyAudit Check the chain of the audit log
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Corresponds with GET /api/platform/audit/verify (the `VerifyAudit` operationId).
 func (c *Client) VerifyAudit(ctx context.Context, params *VerifyAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -7786,7 +7786,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListAuditWithResponse Search the audit log, newest first
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7795,7 +7795,7 @@ type ClientWithResponsesInterface interface {
 
 	// ExportAuditWithResponse Export the audit log
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7804,7 +7804,7 @@ type ClientWithResponsesInterface interface {
 
 	// VerifyAuditWithResponse Check the chain of the audit log
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10942,7 +10942,7 @@ func (c *ClientWithResponses) AgentVersionsWithResponse(ctx context.Context, id 
 
 // ListAuditWithResponse Search the audit log, newest first
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10957,7 +10957,7 @@ func (c *ClientWithResponses) ListAuditWithResponse(ctx context.Context, params 
 
 // ExportAuditWithResponse Export the audit log
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10972,7 +10972,7 @@ func (c *ClientWithResponses) ExportAuditWithResponse(ctx context.Context, param
 
 // VerifyAuditWithResponse Check the chain of the audit log
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Returns a wrapper object for the known response body format(s).
 //
