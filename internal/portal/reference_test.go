@@ -1,0 +1,42 @@
+package portal
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/configuration.md again")
+
+// TestConfigurationReference holds docs/configuration.md equal to the table of
+// settings.
+func TestConfigurationReference(t *testing.T) {
+	const path = "../../docs/configuration.md"
+	var b strings.Builder
+	b.WriteString("# Configuration\n\n" +
+		"A flag beats the environment, which beats the file named by `--config` or `PORTAL_CONFIG`, which beats\n" +
+		"the default. `portal config check` shows every value in force and where it came from.\n\n" +
+		"In the file, dots are levels: `ports.from` is `ports: {from: 15000}`.\n\n" +
+		"| setting | flag | environment | default | meaning |\n|---|---|---|---|---|\n")
+	for _, s := range Settings {
+		def := s.Default
+		if def == "" {
+			def = "(none)"
+		}
+		fmt.Fprintf(&b, "| `%s` | `--%s` | `%s` | %s | %s |\n", s.Key, s.Flag(), s.Env(), def, s.Doc)
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != b.String() {
+		t.Error("docs/configuration.md is not what the settings say; run: go test ./internal/portal -run TestConfigurationReference -update")
+	}
+}
