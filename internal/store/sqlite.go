@@ -1,11 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,9 +19,6 @@ import (
 const (
 	// readers is the number of connections that read beside the one that writes.
 	readers = 6
-	// checkTime bounds the check of an existing file, so that a large database
-	// does not delay the start; what it did not come to is found when it is read.
-	checkTime = 100 * time.Millisecond
 	// pollTime is how often the stream is looked at for events of other processes.
 	pollTime = time.Second
 )
@@ -110,59 +105,6 @@ func makeFile(path string) error {
 		return unusable(path, err)
 	}
 	return nil
-}
-
-// checkFile refuses a file that is no database or a damaged one, without
-// changing it: it looks through a connection that cannot write.
-func checkFile(ctx context.Context, path string) error {
-	size, head, err := header(path)
-	if err != nil {
-		return unusable(path, err)
-	}
-	if size == 0 {
-		return nil // new
-	}
-	if !bytes.Equal(head, []byte("SQLite format 3\x00")) {
-		return corrupt(path).Because("it does not begin as an SQLite database does")
-	}
-	db, err := openFile(path, "mode=ro&_query_only=1&_busy_timeout=5000", 1)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	limited, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
-	var verdict string
-	err = db.QueryRowContext(limited, "PRAGMA quick_check(1)").Scan(&verdict)
-	switch {
-	case err == nil && verdict == "ok":
-		return nil
-	case err == nil:
-		return corrupt(path).Because("its pages do not fit together: %s", verdict)
-	case classify(err) == damaged:
-		return corrupt(path).Because("its pages do not fit together").Wrap(err)
-	case limited.Err() != nil:
-		return ctx.Err() // nil: what there was time for is in order
-	}
-	return unusable(path, err)
-}
-
-func header(path string) (size int64, head []byte, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return 0, nil, err
-	}
-	head = make([]byte, 16)
-	n, err := io.ReadFull(file, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return 0, nil, err
-	}
-	return info.Size(), head[:n], nil
 }
 
 func (sqliteBackend) words() map[string]string {

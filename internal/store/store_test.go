@@ -20,7 +20,16 @@ import (
 	"github.com/waooaw/platform-portal/internal/store/storetest/postgres"
 )
 
-func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
+func TestMain(m *testing.M) {
+	if mode, path, found := strings.Cut(os.Getenv(interrupted), "="); found {
+		if err := writeUntilKilled(path, mode); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(postgres.Main(m))
+}
 
 func TestSQLite(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) *store.Store { return storetest.New(t) })
