@@ -127,17 +127,31 @@ func (s *Service) dependants(ctx context.Context, a *agent.Agent) ([]string, err
 // probes say is as new as the call.
 func (s *Service) Instances(ctx context.Context, agentIDs ...string) (map[string][]Instance, error) {
 	seen, err := s.Observed.Instances(ctx, agentIDs...)
-	if err != nil || s.Monitor == nil {
+	if err != nil {
 		return seen, err
 	}
 	for id, list := range seen {
 		for i := range list {
-			if live, ready := s.Monitor.Answers(id, list[i].ID); live != nil || ready != nil {
-				list[i].Live, list[i].Ready = live, ready
-			}
+			s.present(id, &list[i])
 		}
 	}
 	return seen, nil
+}
+
+// present adds what is newer than the stored observation, and leaves out what
+// was true of an earlier run only.
+func (s *Service) present(agentID string, in *Instance) {
+	if in.State != InstanceRunning {
+		in.Live, in.Ready = nil, nil
+		return
+	}
+	in.LastLogs = nil // of the run before
+	if s.Monitor == nil {
+		return
+	}
+	if live, ready := s.Monitor.Answers(agentID, in.ID); live != nil || ready != nil {
+		in.Live, in.Ready = live, ready
+	}
 }
 
 // Logs calls fn for each line of an agent's output, as LogReader.ReadLogs does.

@@ -22,6 +22,7 @@ type AgentView struct {
 	State            agent.State      `json:"state" enum:"DRAFT,PROVISIONED,DEPLOYED,RUNNING,STOPPED,SUSPENDED,ERRORED,REVOKED"`
 	Health           agent.Health     `json:"health" enum:"unknown,starting,healthy,degraded,unhealthy"`
 	HealthReason     string           `json:"health_reason,omitempty"`
+	Version          string           `json:"version" doc:"Semantic version of the agent, from its spec; empty where it has none"`
 	Revision         int              `json:"revision" doc:"Number of the newest revision of the spec"`
 	DeployedRevision int              `json:"deployed_revision" doc:"Revision on the runtime; 0 if none is"`
 	ResourceVersion  int64            `json:"resource_version" doc:"Grows with every change; what If-Match compares"`
@@ -51,7 +52,7 @@ func (s *server) views(ctx context.Context, agents []*agent.Agent) ([]AgentView,
 	for _, a := range agents {
 		v := AgentView{
 			Spec: a.Spec, ID: a.ID, State: a.State, Health: a.Health, HealthReason: a.HealthReason,
-			Revision: a.Revision, DeployedRevision: a.DeployedRevision, ResourceVersion: a.LockVersion,
+			Version: a.Spec.Version, Revision: a.Revision, DeployedRevision: a.DeployedRevision, ResourceVersion: a.LockVersion,
 			ActiveOperation: a.ActiveOperation, Failure: a.Failure, AllowedActions: agent.Allowed(a.State),
 			Instances: instances[a.ID], CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
 		}

@@ -718,8 +718,8 @@ type AgentView struct {
 	Tier      *int64    `json:"tier,omitempty"`
 	UpdatedAt time.Time `json:"updated_at"`
 
-	// Version Semantic version of the agent
-	Version *string        `json:"version,omitempty"`
+	// Version Semantic version of the agent, from its spec; empty where it has none
+	Version string         `json:"version"`
 	Volumes *[]AgentVolume `json:"volumes,omitempty"`
 
 	// WakePatterns Globs on event subjects
