@@ -61,7 +61,7 @@ lint() {
 		echo "golangci-lint $GOLANGCI_VERSION could not be built here."
 		return 1
 	fi
-	"$bin" run --timeout 15m ./...
+	"$bin" run --allow-parallel-runners --timeout 15m ./...
 }
 
 vulnerabilities() {

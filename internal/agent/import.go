@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -109,6 +110,16 @@ func (s *Service) carryOut(ctx context.Context, plans []*plan, reason string) er
 	return nil
 }
 
+// declared leaves out what the portal itself adds to an agent when it shows
+// it, so that what was read can be edited and applied again.
+func declared(doc map[string]any) map[string]any {
+	doc = maps.Clone(doc)
+	for _, field := range ReadOnlyFields {
+		delete(doc, field)
+	}
+	return doc
+}
+
 // decodeAll reads every document and finds what is wrong with them by themselves.
 func decodeAll(docs []map[string]any, mode Mode) ([]*plan, error) {
 	if len(docs) == 0 {
@@ -118,7 +129,7 @@ func decodeAll(docs []map[string]any, mode Mode) ([]*plan, error) {
 	plans := make([]*plan, len(docs))
 	first := map[string]*plan{}
 	for i, doc := range docs {
-		spec, warnings, err := Decode(doc, mode)
+		spec, warnings, err := Decode(declared(doc), mode)
 		p := &plan{label: labelOf(i, spec), declaredID: spec.ID != "", warnings: warnings}
 		plans[i], p.spec = p, spec.WithDefaults()
 		if f := fault.As(err); f != nil {

@@ -73,6 +73,19 @@ func TestApplyIsIdempotent(t *testing.T) {
 	}
 }
 
+func TestWhatWasReadCanBeAppliedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.apply("name: A\ntier: 2\n")
+	shown := "name: A\nid: a\ntier: 3\nversion: \"\"\nstate: RUNNING\nhealth: healthy\nrevision: 1\nresource_version: 1\ninstances: []\nallowed_actions: [stop]\n"
+	r, err := w.Import(w.ctx, trees(t, shown), agent.ImportOptions{Mode: agent.ImportApply, Decode: agent.Strict})
+	if err != nil || changes(r) != "a updated" {
+		t.Fatalf("got %s, %v", changes(r), err)
+	}
+	if a := w.get("a"); a.State != agent.Draft || a.Spec.Tier != 3 {
+		t.Errorf("got %s, tier %d", a.State, a.Spec.Tier)
+	}
+}
+
 func TestDryRunChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.create(agent.Spec{Name: "A"})
