@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"regexp"
@@ -73,10 +75,17 @@ func (l layout) ingest(id string) string {
 	return l.stream(id) + "." + id
 }
 
+// create makes the streams and the portal's consumers. Each write of their
+// settings waits for the disk, so one that is as it should be is left alone.
 func (l layout) create(ctx context.Context, js jetstream.JetStream, cfg Config) error {
-	for _, stream := range l.streams(cfg) {
-		if _, err := js.CreateOrUpdateStream(ctx, stream); err != nil {
-			return fmt.Errorf("stream %s: %w", stream.Name, err)
+	for _, want := range l.streams(cfg) {
+		want.Metadata = stamp(want)
+		have, err := js.Stream(ctx, want.Name)
+		if err == nil && have.CachedInfo().Config.Metadata[stampKey] == want.Metadata[stampKey] {
+			continue
+		}
+		if _, err := js.CreateOrUpdateStream(ctx, want); err != nil {
+			return fmt.Errorf("stream %s: %w", want.Name, err)
 		}
 	}
 	readers := map[string]jetstream.DeliverPolicy{
@@ -84,15 +93,36 @@ func (l layout) create(ctx context.Context, js jetstream.JetStream, cfg Config) 
 		deadName:   jetstream.DeliverNewPolicy,
 	}
 	for stream, from := range readers {
-		_, err := js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
-			Durable: portalReader, DeliverPolicy: from, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: 30 * time.Second, MaxDeliver: -1,
-		})
-		if err != nil {
+		if err := reader(ctx, js, stream, from); err != nil {
 			return fmt.Errorf("consumer of %s: %w", stream, err)
 		}
 	}
 	return nil
+}
+
+func reader(ctx context.Context, js jetstream.JetStream, stream string, from jetstream.DeliverPolicy) error {
+	want := jetstream.ConsumerConfig{
+		Durable: portalReader, DeliverPolicy: from, AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: 30 * time.Second, MaxDeliver: -1,
+	}
+	want.Metadata = stamp(want)
+	have, err := js.Consumer(ctx, stream, portalReader)
+	if err == nil && have.CachedInfo().Config.Metadata[stampKey] == want.Metadata[stampKey] {
+		return nil
+	}
+	_, err = js.CreateOrUpdateConsumer(ctx, stream, want)
+	return err
+}
+
+const stampKey = "portal.settings"
+
+// stamp tells one set of settings from another.
+func stamp(settings any) map[string]string {
+	data, err := json.Marshal(settings)
+	if err != nil {
+		panic("bus: settings do not encode: " + err.Error())
+	}
+	return map[string]string{stampKey: fmt.Sprintf("%x", sha256.Sum256(data))}
 }
 
 func (l layout) streams(cfg Config) []jetstream.StreamConfig {
