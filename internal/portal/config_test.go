@@ -1,7 +1,9 @@
 package portal
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,6 +97,36 @@ func TestASecondPortalIsRefusedTheDirectory(t *testing.T) {
 		t.Fatalf("after the first has ended: %v", err)
 	}
 	_ = again.Close()
+}
+
+func TestALockLeftByADeadPortalIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	first, err := lockData(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The lock is held, but by something that is not the portal it names.
+	ended := exec.Command("/bin/true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.WriteAt(fmt.Appendf(nil, "%d       ", ended.Process.Pid), 0); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		second, err := lockData(dir)
+		if err == nil {
+			err = second.Close()
+		}
+		got <- err
+	}()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Errorf("after the child has let go: %v", err)
+	}
 }
 
 func TestADirectoryThatCannotBeMadeIsExplained(t *testing.T) {

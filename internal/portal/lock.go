@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,24 +26,57 @@ func lockData(dir string) (*os.File, error) {
 		return nil, fault.New(fault.Unavailable, "data.unusable", "The data directory %s can't be written", dir).
 			Because("%s", reasonOf(err)).Do("Choose another with --data, or correct its permissions.").Wrap(err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		holder := make([]byte, 32)
-		n, _ := f.ReadAt(holder, 0)
-		_ = f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data directory: %w", err)
-		}
-		who := "another portal"
-		if pid := strings.TrimSpace(string(holder[:n])); pid != "" {
-			who = "another portal (pid " + pid + ")"
-		}
-		return nil, fault.New(fault.Conflict, "data.locked", "The data directory %s is in use", dir).
-			Because("%s works on it", who).Do("Stop that portal first, or give this one its own directory with --data.")
+	if err := takeLock(f, dir); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	}
 	return f, nil
+}
+
+// A portal that was killed in the middle of making a process leaves its lock to
+// the half-made child until that becomes another program. releaseTime is how
+// long to wait for it.
+const (
+	releaseTime  = 5 * time.Second
+	releaseEvery = 5 * time.Millisecond
+)
+
+// takeLock locks the file. It is a Conflict if the portal that holds the lock lives.
+func takeLock(f *os.File, dir string) error {
+	for end := time.Now().Add(releaseTime); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock data directory: %w", err)
+		}
+		text := make([]byte, 32)
+		n, _ := f.ReadAt(text, 0)
+		pid := strings.TrimSpace(string(text[:n]))
+		if living(pid) || time.Now().After(end) {
+			return fault.New(fault.Conflict, "data.locked", "The data directory %s is in use", dir).
+				Because("another portal (pid %s) works on it", pid).
+				Do("Stop that portal first, or give this one its own directory with --data.")
+		}
+		time.Sleep(releaseEvery)
+	}
+}
+
+// living tells whether the process exists and has not ended. A pid that cannot
+// be read counts as living.
+func living(pid string) bool {
+	if _, err := strconv.Atoi(pid); err != nil {
+		return true
+	}
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return !os.IsNotExist(err)
+	}
+	_, state, ok := strings.Cut(string(stat), ") ")
+	return !ok || !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 // locked tells whether a portal works on the directory; it changes nothing.
