@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -205,6 +207,38 @@ func TestHandOverIsTriedAgain(t *testing.T) {
 	w.boot(w.definition(w.step("a", nil)))
 	w.svc.Engine = &reluctant{Engine: w.engine}
 	wantState(t, w.wait(w.create("work").ID), operation.Succeeded)
+}
+
+// A disk that is full for an hour leaves no operation behind: it is handed
+// over soon after there is room again.
+func TestHandOverOutlivesALongOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &outage{until: time.Now().Add(time.Hour), taken: make(chan time.Time, 1)}
+		s := &operation.Service{Engine: e, Log: slog.New(slog.DiscardHandler)}
+		s.HandOver(t.Context(), "op")
+		if late := (<-e.taken).Sub(e.until); late > 15*time.Second {
+			t.Errorf("handed over %v after the outage", late)
+		}
+		if e.asked > 300 {
+			t.Errorf("asked %d times", e.asked)
+		}
+	})
+}
+
+// outage is an engine that takes nothing for a while.
+type outage struct {
+	until time.Time
+	asked int
+	taken chan time.Time
+}
+
+func (o *outage) Submit(context.Context, string) error {
+	o.asked++
+	if time.Now().Before(o.until) {
+		return errors.New("database or disk is full")
+	}
+	o.taken <- time.Now()
+	return nil
 }
 
 type refusing struct{}

@@ -130,12 +130,12 @@ func planOf(def Definition, op *Operation) (plan []StepDef, err error) {
 	return plan, nil
 }
 
-// submitTries bounds how often a hand-over to the engine is tried; after that
-// Recover does it at the next start.
-const submitTries = 8
+// longestPause bounds the time between two attempts to hand an operation over.
+const longestPause = 15 * time.Second
 
-// submit hands an operation to the engine, and tries again later if the engine
-// does not take it.
+// submit hands an operation to the engine. If the engine does not take it, as
+// when its disk is full, it is tried again until it does: the agent waits for
+// the operation, and nobody else would think of it before the next start.
 func (s *Service) submit(ctx context.Context, id string, tried int) {
 	err := s.Engine.Submit(ctx, id)
 	if err == nil {
@@ -145,10 +145,9 @@ func (s *Service) submit(ctx context.Context, id string, tried int) {
 		s.log().Debug("the engine takes no operations now", "operation", id)
 		return
 	}
-	s.log().Error("the engine did not take an operation", "operation", id, "tries", tried+1, "error", err)
-	if tried+1 < submitTries {
-		time.AfterFunc(time.Second<<tried, func() { s.submit(ctx, id, tried+1) })
-	}
+	pause := min(time.Second<<min(tried, 10), longestPause)
+	s.log().Error("the engine did not take an operation", "operation", id, "tries", tried+1, "next", pause, "error", err)
+	time.AfterFunc(pause, func() { s.submit(ctx, id, tried+1) })
 }
 
 // Recover hands everything that is unfinished to the engine. It is called once
