@@ -130,13 +130,12 @@ func (e *Engine) open(cfg *dbos.Config) (closeDB func(), err error) {
 		}
 		return cfg.SystemDBPool.Close, nil
 	}
+	if err := e.setAside(); err != nil {
+		return nil, err
+	}
 	// A handle of our own: the one that DBOS would open runs with
 	// synchronous=NORMAL, which may lose the last hand-overs when the power fails.
-	q := url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
-		"_txlock": {"immediate"},
-	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: e.cfg.Path}).EscapedPath()+"?"+q.Encode())
+	db, err := sql.Open("sqlite", source(e.cfg.Path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", e.cfg.Path, err)
 	}
@@ -144,6 +143,15 @@ func (e *Engine) open(cfg *dbos.Config) (closeDB func(), err error) {
 	db.SetMaxIdleConns(4)
 	cfg.SQLiteSystemDB = db
 	return func() { _ = db.Close() }, nil
+}
+
+// source is how the driver is told of the file.
+func source(path string) string {
+	q := url.Values{
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
+		"_txlock": {"immediate"},
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
 func launch(cfg dbos.Config, fn dbos.Workflow[string, string]) (dbos.Context, error) {

@@ -136,12 +136,7 @@ func (w writer) Write(b []byte) (int, error) { return w(b) }
 
 func TestBadDatabases(t *testing.T) {
 	dir := t.TempDir()
-	broken := filepath.Join(dir, "broken.db")
-	if err := os.WriteFile(broken, []byte(strings.Repeat("this is no database ", 500)), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for name, cfg := range map[string]engine.Config{
-		"corrupt":      {Path: broken},
 		"no directory": {Path: filepath.Join(dir, "not", "there", "engine.db")},
 		"bad address":  {URL: "postgres://user:hunter2@host:notaport/db"},
 		"no server":    {URL: "postgres://user:hunter2@127.0.0.1:1/db"},
@@ -164,8 +159,51 @@ func TestBadDatabases(t *testing.T) {
 			}
 		})
 	}
-	if b, err := os.ReadFile(broken); err != nil || !strings.HasPrefix(string(b), "this is no") {
-		t.Error("the corrupt file was not kept")
+}
+
+// The file only saves work. A damaged one is kept under another name, and the
+// engine runs operations with a new one.
+func TestDamagedFileIsSetAside(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"no database": func([]byte) []byte { return []byte(strings.Repeat("this is no database ", 500)) },
+		"cut off":     func(b []byte) []byte { return b[:len(b)/3] },
+		"overwritten": func(b []byte) []byte { copy(b[8192:], strings.Repeat("x", len(b)/2)); return b },
+		"emptied":     func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "engine.db")
+			ran := make(chan string, 1)
+			cfg := engine.Config{Path: path, Executor: operationtest.Executor(func(_ context.Context, id string, _ operationtest.Do) error {
+				ran <- id
+				return nil
+			})}
+			stop(t, start(t, cfg))
+			whole, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := damage(whole)
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			e := start(t, cfg)
+			defer stop(t, e)
+			if err := e.Submit(t.Context(), "op"); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-ran; got != "op" {
+				t.Errorf("ran %q", got)
+			}
+			kept, err := filepath.Glob(path + ".damaged-*")
+			if err != nil || len(bad) > 0 && len(kept) != 1 {
+				t.Fatalf("kept %q, %v", kept, err)
+			}
+			if len(bad) > 0 {
+				if got, err := os.ReadFile(kept[0]); err != nil || string(got) != string(bad) {
+					t.Errorf("the damaged file was changed (%v)", err)
+				}
+			}
+		})
 	}
 }
 

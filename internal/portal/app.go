@@ -62,6 +62,11 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // openStore opens the database of the configuration.
 func openStore(ctx context.Context, cfg Config, log *slog.Logger) (*store.Store, error) {
+	if cfg.DatabaseURL == "" {
+		if err := emptied(cfg.Data); err != nil {
+			return nil, err
+		}
+	}
 	return store.Open(ctx, store.Config{Path: filepath.Join(cfg.Data, "portal.db"), URL: cfg.DatabaseURL, Now: now, Log: log})
 }
 
