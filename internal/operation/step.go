@@ -169,6 +169,9 @@ func (x *execution) cross(ctx context.Context, i int) error {
 func (x *execution) gate(ctx context.Context) error {
 	for {
 		op, err := x.s.load(ctx, x.id)
+		if err == nil && op.State == Cancelling {
+			return ErrCancelled // the end of ctx may still be on its way
+		}
 		if err != nil || op.State != Paused && op.Request != requestPause {
 			return err
 		}
