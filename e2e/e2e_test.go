@@ -90,7 +90,7 @@ func setup(env *testscript.Env) error {
 	for name, value := range map[string]string{
 		"PATH": filepath.Dir(program) + string(os.PathListSeparator) + env.Getenv("PATH"),
 		"HOME": env.WorkDir, "DATA": p.Data, "ROOT": root, "PORTAL_URL": p.URL, "NO_COLOR": "1",
-		"GOCOVERDIR": os.Getenv("GOCOVERDIR"),
+		"GOCOVERDIR": os.Getenv("PORTAL_COVERDIR"),
 	} {
 		env.Setenv(name, value)
 	}

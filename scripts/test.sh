@@ -88,7 +88,7 @@ tests() {
 	local bin
 	bin="$PWD/$OUT/portal-$(sha256sum "$OUT/portal" | cut -c1-16)"
 	mv "$OUT/portal" "$bin"
-	PORTAL_BIN="$bin" GOCOVERDIR="$PWD/$OUT/e2e-cover" CGO_ENABLED=1 \
+	PORTAL_BIN="$bin" PORTAL_COVERDIR="$PWD/$OUT/e2e-cover" SHIM_COVERAGE="$PWD/$OUT/e2e-cover" CGO_ENABLED=1 \
 		go test -race -json -p 2 -timeout 20m \
 		-covermode=atomic -coverpkg="$COVERED" -coverprofile="$OUT/unit.cov" ./... \
 		>"$OUT/test.json" 2>"$OUT/stderr.txt"

@@ -73,6 +73,12 @@ func (p *Portal) Start(ctx context.Context) error {
 	return nil
 }
 
+// environ is what programs get. One that was built for it notes what it covers
+// in PORTAL_COVERDIR; GOCOVERDIR itself belongs to the test that runs.
+func environ() []string {
+	return append(os.Environ(), "GOCOVERDIR="+os.Getenv("PORTAL_COVERDIR"))
+}
+
 // Launch runs the portal and returns at once.
 func (p *Portal) Launch() error {
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -82,7 +88,7 @@ func (p *Portal) Launch() error {
 	defer out.Close()
 	args := append([]string{"serve", "--data", p.Data, "--listen", p.listen}, p.extra...)
 	p.cmd = exec.Command(p.Bin, args...)
-	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, environ()
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
@@ -150,7 +156,7 @@ func (p *Portal) end(sig syscall.Signal) error {
 // its standard output.
 func (p *Portal) Run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, p.Bin, args...)
-	cmd.Env = append(os.Environ(), "PORTAL_URL="+p.URL, "PORTAL_TOKEN="+p.Token)
+	cmd.Env = append(environ(), "PORTAL_URL="+p.URL, "PORTAL_TOKEN="+p.Token)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
