@@ -110,7 +110,8 @@ type Store interface {
 	Get(ctx context.Context, id string) (*Operation, error)
 	// Find lists newest first, without steps.
 	Find(ctx context.Context, q Query) (list []*Operation, next string, err error)
-	// Update stores every field but the steps.
+	// Update stores every field but the steps, and those that say whose the
+	// operation is, which never change: Kind, AgentID, ParentID, Actor, CreatedAt.
 	Update(ctx context.Context, op *Operation) error
 	// SaveStep stores one step by its index.
 	SaveStep(ctx context.Context, opID string, index int, s Step) error
