@@ -40,7 +40,16 @@ type agentRow struct {
 	CreatedAt        int64
 	UpdatedAt        int64
 	Words            string
+
+	Spec string `bun:",scanonly"` // of specRow
 }
+
+var (
+	// unread are columns that are only looked for: the spec has what is in them.
+	unread = []string{"name", "domain", "runtime", "template", "customer_id", "words"}
+	// ofSpec are the columns that change with the spec alone.
+	ofSpec = []string{"name", "name_key", "tier", "domain", "runtime", "template", "customer_id", "words"}
+)
 
 type specRow struct {
 	bun.BaseModel `bun:"table:agent_specs"`
@@ -82,7 +91,7 @@ func rowOf(a *agent.Agent) (agentRow, error) {
 	}, err
 }
 
-func (r agentRow) agent(spec string) (*agent.Agent, error) {
+func (r agentRow) agent() (*agent.Agent, error) {
 	a := &agent.Agent{
 		ID: r.ID, Revision: r.Revision, DeployedRevision: r.DeployedRevision,
 		State: agent.State(r.State), Health: agent.Health(r.Health), HealthReason: r.HealthReason,
@@ -93,7 +102,7 @@ func (r agentRow) agent(spec string) (*agent.Agent, error) {
 	if a.Failure, err = decodeOptional[agent.Failure](r.Failure); err != nil {
 		return nil, err
 	}
-	return a, decode(spec, &a.Spec)
+	return a, decode(r.Spec, &a.Spec)
 }
 
 func noAgent(id string) error {
@@ -193,8 +202,9 @@ func putIndex(ctx context.Context, db bun.IDB, a *agent.Agent) error {
 func (st agents) Get(ctx context.Context, id string) (*agent.Agent, error) {
 	var row agentRow
 	key := fold(id)
-	db := st.s.db(ctx)
-	err := db.NewSelect().Model(&row).Where("id_key = ? OR name_key = ?", key, key).
+	err := st.s.db(ctx).NewSelect().Model(&row).ExcludeColumn(unread...).
+		ColumnExpr("s.spec").Join("JOIN agent_specs AS s ON s.agent_id = a.id").
+		Where("id_key = ? OR name_key = ?", key, key).
 		OrderExpr("CASE WHEN id_key = ? THEN 0 ELSE 1 END", key).Limit(1).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, noAgent(id)
@@ -202,14 +212,11 @@ func (st agents) Get(ctx context.Context, id string) (*agent.Agent, error) {
 	if err != nil {
 		return nil, st.s.explain(ctx, err)
 	}
-	list, err := st.withSpecs(ctx, db, []agentRow{row})
+	a, err := row.agent()
 	if err != nil {
-		return nil, err
+		return nil, st.s.explain(ctx, err)
 	}
-	if len(list) == 0 { // deleted between the two reads
-		return nil, noAgent(id)
-	}
-	return list[0], nil
+	return a, nil
 }
 
 // withSpecs makes agents of rows. One that was deleted since is left out.
@@ -231,11 +238,11 @@ func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]
 		specs[f.AgentID] = f.Spec
 	}
 	for _, r := range rows {
-		spec, ok := specs[r.ID]
-		if !ok {
+		var ok bool
+		if r.Spec, ok = specs[r.ID]; !ok {
 			continue
 		}
-		a, err := r.agent(spec)
+		a, err := r.agent()
 		if err != nil {
 			return nil, st.s.explain(ctx, err)
 		}
@@ -256,7 +263,7 @@ func (st agents) Save(ctx context.Context, a *agent.Agent) error {
 	}
 	row.LockVersion++
 	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").
+		stored, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").ExcludeColumn(ofSpec...).
 			Where("id = ? AND lock_version = ?", a.ID, a.LockVersion).
 			Where("NOT EXISTS (SELECT 1 FROM agents AS o WHERE o.name_key = ? AND o.id <> ?)", row.NameKey, a.ID).
 			Exec(ctx))
@@ -269,6 +276,10 @@ func (st agents) Save(ctx context.Context, a *agent.Agent) error {
 		changed, err := affected(db.NewUpdate().Model((*specRow)(nil)).Set("spec = ?", spec).
 			Where("agent_id = ? AND spec <> ?", a.ID, spec).Exec(ctx))
 		if err != nil || changed == 0 {
+			return err
+		}
+		// Apart, for SQLite writes every index that a statement names a column of.
+		if _, err := db.NewUpdate().Model(&row).Column(ofSpec...).WherePK().Exec(ctx); err != nil {
 			return err
 		}
 		return putIndex(ctx, db, a)

@@ -47,7 +47,7 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 	db := st.s.db(ctx)
 	limit := bounded(q.Limit)
 	var rows []agentRow
-	page := db.NewSelect().Model(&rows).Limit(int64(limit) + 1)
+	page := db.NewSelect().Model(&rows).ExcludeColumn(unread...).Limit(int64(limit) + 1)
 	if err := st.filter(page, q); err != nil {
 		return agent.Page{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 	"github.com/waooaw/platform-portal/internal/store/storetest/postgres"
@@ -147,6 +148,50 @@ func BenchmarkLastPage(b *testing.B) {
 		measure(b, func(int) error {
 			_, err := s.Agents().Find(b.Context(), q)
 			return err
+		})
+	})
+}
+
+// BenchmarkOperation is what an operation of an agent asks of the store most.
+func BenchmarkOperation(b *testing.B) {
+	onBothB(b, 0, func(b *testing.B, s *store.Store) {
+		now := time.Now()
+		ids := make([]string, 1000)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("01900000-0000-7000-8000-%012d", i)
+			op := &operation.Operation{
+				ID: ids[i], Kind: "agent.start", AgentID: fmt.Sprint("agent-", i), State: operation.Running, Total: 4,
+				Input: []byte(`{"agent_id":"a","revision":3}`), Actor: "system", CreatedAt: now, StartedAt: &now,
+			}
+			for _, name := range []string{"reserve a port", "start the process", "wait until it is healthy", "tell the fleet"} {
+				op.Steps = append(op.Steps, operation.Step{Name: name, State: operation.StepPending, StartedAt: &now})
+			}
+			if err := s.Operations().Insert(b.Context(), op); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run("get", func(b *testing.B) {
+			measure(b, func(i int) error {
+				_, err := s.Operations().Get(b.Context(), ids[i%len(ids)])
+				return err
+			})
+		})
+		op, err := s.Operations().Get(b.Context(), ids[7])
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("update", func(b *testing.B) {
+			measure(b, func(i int) error {
+				op.Completed = i % 4
+				return s.Operations().Update(b.Context(), op)
+			})
+		})
+		b.Run("save step", func(b *testing.B) {
+			measure(b, func(i int) error {
+				step := op.Steps[i%4]
+				step.Attempts = i
+				return s.Operations().SaveStep(b.Context(), op.ID, i%4, step)
+			})
 		})
 	})
 }

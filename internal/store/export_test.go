@@ -44,3 +44,12 @@ func RawRead(s *Store) *bun.DB { return s.read }
 
 // Explain gives the fault for an error of a database.
 func Explain(ctx context.Context, s *Store, err error) error { return s.explain(ctx, err) }
+
+// Apart gives what is left of a statement without its values, and these.
+func Apart(query string) (text string, values []any, ok bool) {
+	text, named, ok := apart(query, nil)
+	for _, v := range named {
+		values = append(values, v.Value)
+	}
+	return text, values, ok
+}

@@ -156,7 +156,7 @@ func (st operations) Get(ctx context.Context, id string) (*operation.Operation, 
 		return nil, st.s.explain(ctx, err)
 	}
 	var steps []stepRow
-	if err := db.NewSelect().Model(&steps).Where("operation_id = ?", id).Order("place").Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&steps).ExcludeColumn("operation_id", "place").Where("operation_id = ?", id).Order("place").Scan(ctx); err != nil {
 		return nil, st.s.explain(ctx, err)
 	}
 	for _, s := range steps {
@@ -209,14 +209,15 @@ func (st operations) Find(ctx context.Context, q operation.Query) ([]*operation.
 	return list, next, nil
 }
 
-// Update stores every field but the steps.
+// Update stores every field but the steps and what an operation was made with,
+// which never changes: SQLite writes every index that a statement names a column of.
 func (st operations) Update(ctx context.Context, op *operation.Operation) error {
 	row, err := operationRowOf(op)
 	if err != nil {
 		return st.s.explain(ctx, err)
 	}
 	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewUpdate().Model(&row).WherePK().Exec(ctx))
+		stored, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("kind", "agent_id", "parent_id", "actor", "created_at").WherePK().Exec(ctx))
 		if err == nil && stored == 0 {
 			return noOperation(op.ID)
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,13 @@ const (
 type postgresBackend struct {
 	s      *Store
 	config *pgx.ConnConfig
+}
+
+// postgresText drops NUL from texts, as sqliteText does.
+type postgresText struct{ *pgdialect.Dialect }
+
+func (d postgresText) AppendString(b []byte, s string) []byte {
+	return d.Dialect.AppendString(b, strings.ReplaceAll(s, "\x00", ""))
 }
 
 // openPostgres connects to the database.

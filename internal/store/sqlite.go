@@ -33,6 +33,15 @@ const (
 // sqliteBackend is the database in one file of this machine.
 type sqliteBackend struct{ s *Store }
 
+// sqliteText drops NUL from texts. The dialects of bun refuse a text with one.
+// It means nothing to the portal, but programs print it, so it is dropped in
+// the one place that every text passes.
+type sqliteText struct{ *sqlitedialect.Dialect }
+
+func (d sqliteText) AppendString(b []byte, s string) []byte {
+	return d.Dialect.AppendString(b, strings.ReplaceAll(s, "\x00", ""))
+}
+
 // openSQLite opens the file, and makes it if it is not there.
 func (s *Store) openSQLite(ctx context.Context, path string) error {
 	if path == "" {
@@ -51,14 +60,8 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	}
 	// An insert must be on the disk when it is reported done: synchronous=FULL.
 	const always = "_busy_timeout=5000&_foreign_keys=1&_synchronous=FULL&_pragma=temp_store(MEMORY)&mode=rw"
-	write, err := openFile(path, always+"&_journal_mode=WAL&_pragma=journal_size_limit(67108864)&_txlock=immediate", 1)
-	if err != nil {
-		return err
-	}
-	read, err := openFile(path, always+"&_query_only=1", readers)
-	if err != nil {
-		return errors.Join(err, write.Close())
-	}
+	write := openFile(path, always+"&_journal_mode=WAL&_pragma=journal_size_limit(67108864)&_txlock=immediate", 1)
+	read := openFile(path, always+"&_query_only=1", readers)
 	s.backend = sqliteBackend{s}
 	s.write = bun.NewDB(write, sqliteText{sqlitedialect.New()})
 	s.read = bun.NewDB(read, sqliteText{sqlitedialect.New()})
@@ -68,14 +71,11 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	return nil
 }
 
-func openFile(path, options string, connections int) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", "file:"+uriPath(path)+"?"+options)
-	if err != nil {
-		return nil, unusable(path, err)
-	}
+func openFile(path, options string, connections int) *sql.DB {
+	db := sql.OpenDB(&connector{name: "file:" + uriPath(path) + "?" + options})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
-	return db, nil
+	return db
 }
 
 // uriPath escapes what has a meaning in an SQLite URI.
@@ -153,10 +153,7 @@ func checkUndone(ctx context.Context, path string) error {
 
 // inspect looks into a database file, which errors call by the given name.
 func inspect(ctx context.Context, path, mode, name string) error {
-	db, err := openFile(path, mode+"&_busy_timeout=5000", 1)
-	if err != nil {
-		return err
-	}
+	db := openFile(path, mode+"&_busy_timeout=5000", 1)
 	defer db.Close()
 	// The first read undoes or recovers what was interrupted, which takes its time.
 	_, looked := db.ExecContext(ctx, "PRAGMA schema_version")

@@ -3,7 +3,7 @@
 //
 // There is one implementation of every Store interface of the domain, written
 // on bun, and both databases pass the same conformance suite (storetest). What
-// differs between them is in sqlite.go, postgres.go and dialect.go.
+// differs between them is behind backend, in sqlite.go and postgres.go.
 //
 // Writes happen one after the other, on both databases: whatever runs in a Do
 // sees everything that was committed before and nothing that is committed
@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -55,6 +56,26 @@ type Store struct {
 
 	exclusive atomic.Bool // Lock was called
 	closed    atomic.Bool
+}
+
+// backend is what the two databases do differently.
+type backend interface {
+	// words are the column types that migrations name in double braces.
+	words() map[string]string
+	// goose is the dialect of migrations, and migration what else they need.
+	goose() goose.Dialect
+	migration() ([]goose.ProviderOption, error)
+	// begun is called when a transaction has begun.
+	begun(ctx context.Context, db bun.IDB) error
+	// find names the function that gives the place of a text in another.
+	find() bun.Safe
+	// remote tells whether the database is reached over a connection that may break.
+	remote() bool
+	// announce tells other processes, once the transaction is committed, that
+	// the stream of events has grown.
+	announce(ctx context.Context, db bun.IDB, seq int64) error
+	// listen calls heard for what other processes may have announced, until ctx ends.
+	listen(ctx context.Context, heard func())
 }
 
 // Open opens the database, makes it if it is new and brings it up to this
