@@ -133,7 +133,7 @@ func (b *Bus) Start(ctx context.Context) error {
 	layout := b.layout()
 	if err := layout.create(ctx, b.js, b.cfg); err != nil {
 		b.close()
-		return unavailable(err)
+		return b.unusable(ctx, err)
 	}
 	undertaker := newUndertaker(b.cfg, b.js, layout)
 	if err := b.loop.Go(undertaker.run); err != nil {
@@ -201,6 +201,17 @@ func (b *Bus) connected() (jetstream.JetStream, error) {
 		return nil, fault.New(fault.Unavailable, "bus.stopped", "the message bus is not running")
 	}
 	return b.js, nil
+}
+
+// unusable explains why the streams can't be made or opened. Behind the
+// embedded server there is nothing but its folder that could be the cause.
+func (b *Bus) unusable(ctx context.Context, err error) error {
+	if b.cfg.URL != "" || ctx.Err() != nil {
+		return unavailable(err)
+	}
+	return fault.New(fault.Unavailable, "bus.folder_damaged", "the message bus cannot work with its folder %s", b.cfg.Dir).
+		Because("%v", err).
+		Do("Free space if the disk is full. If the folder is damaged, put it back from a backup, or move it away and start again: tasks that wait in it are lost then, agents and their history are not").Wrap(err)
 }
 
 // unavailable wraps what the client library says.

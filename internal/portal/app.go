@@ -19,6 +19,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/bulk"
 	"github.com/waooaw/platform-portal/internal/bus"
 	"github.com/waooaw/platform-portal/internal/engine"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/health"
@@ -57,6 +58,14 @@ type app struct {
 // now gives the time as it is stored: UTC, microseconds.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
+// steady gives the time to plan and measure with. It carries the monotonic
+// reading, which UTC and Truncate strip: without it no probe would be sent for
+// an hour after the clock is set back by one.
+func steady() time.Time {
+	t := time.Now()
+	return t.Add(-time.Duration(t.Nanosecond() % 1000))
+}
+
 // newID gives a UUID that sorts by time.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
@@ -87,7 +96,7 @@ func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*
 		Dir: filepath.Join(cfg.Data, "agents"), RunDir: filepath.Join(cfg.Data, "run"), Shim: []string{build.Self, "shim"}, Log: log,
 	})
 	if err != nil {
-		return nil, errors.Join(err, a.store.Close())
+		return nil, errors.Join(unusable(cfg.Data, err), a.store.Close())
 	}
 	a.access(key)
 	if err := a.engines(); err != nil {
@@ -124,7 +133,7 @@ func (a *app) engines() (err error) {
 func (a *app) services() {
 	s, events := a.store, a.store.Events()
 	a.agents = &agent.Service{Store: s.Agents(), History: s.History(), Tx: s, Audit: a.audit, Events: events, Now: now, NewID: newID}
-	a.checker = &health.Checker{Agents: s.Agents(), Store: s.Health(), Tx: s, Events: events, Audit: a.audit, Now: now, Log: a.log}
+	a.checker = &health.Checker{Agents: s.Agents(), Store: s.Health(), Tx: s, Events: events, Audit: a.audit, Now: steady, Log: a.log}
 	a.fleet = &fleet.Service{
 		Agents: s.Agents(), History: s.History(), AgentSvc: a.agents, Ops: a.operations,
 		Runtimes: map[string]fleet.Runtime{a.runtime.Name(): a.runtime}, Observed: s.Instances(), Broker: a.bus, Keys: a.keys,
@@ -143,6 +152,15 @@ func (a *app) services() {
 	}
 	a.bulk.Register()
 	a.hub = live.New(live.Config{Log: events, Logger: a.log, Origins: a.cfg.Hosts})
+}
+
+// unusable explains why the files of agents can't be kept in the directory.
+func unusable(dir string, err error) error {
+	if fault.As(err) != nil {
+		return err
+	}
+	return fault.New(fault.Unavailable, "data.unusable", "The data directory %s can't be used", dir).
+		Because("%v", err).Do("Remove or correct what is in the way, or choose another with --data.").Wrap(err)
 }
 
 // bulkAct lets a bulk operation act on one agent.
