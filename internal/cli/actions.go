@@ -145,13 +145,21 @@ func (a *app) startBulk(cmd *cobra.Command, c *conn, req bulkRequest, f actionFl
 	return nil
 }
 
+// problemNote says on one line what is wrong and what to do.
+func problemNote(what, remedy string) string {
+	if what != "" && remedy != "" && !strings.HasSuffix(what, ".") {
+		what += "."
+	}
+	return strings.TrimSpace(what + " " + remedy)
+}
+
 // showBulk shows the result of each agent.
 func (a *app) showBulk(raw json.RawMessage, b *bulk.Bulk) error {
 	v := view{raw: raw, names: []string{b.ID}, head: []string{"AGENT", "RESULT", "TOOK", "NOTE"}}
 	for _, it := range b.Items {
 		note := it.Note
 		if it.Problem != nil {
-			note = strings.TrimSpace(it.Problem.What + " " + it.Problem.Remedy)
+			note = problemNote(it.Problem.What, it.Problem.Remedy)
 		}
 		took := ""
 		if it.StartedAt != nil && it.EndedAt != nil {

@@ -117,11 +117,41 @@ func manifestFiles(name string) ([]string, error) {
 	var out []string
 	for _, e := range entries {
 		ext := strings.ToLower(filepath.Ext(e.Name()))
-		if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
-			out = append(out, filepath.Join(name, e.Name()))
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
+			continue
 		}
+		path := filepath.Join(name, e.Name())
+		if err := inside(name, path); err != nil {
+			return nil, err
+		}
+		out = append(out, path)
 	}
 	return out, nil
+}
+
+// inside refuses what a directory from somebody else may hold to get at other
+// files: a link that leads out of it, and what is no file and may never end.
+// Links within it are fine; Kubernetes mounts are made of them.
+func inside(dir, path string) error {
+	refuse := func(why string, args ...any) error {
+		return fault.New(fault.Invalid, "cli.file", "%s is not read", path).
+			Because(why, args...).Do("Remove it from the directory, or name the file itself.")
+	}
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return refuse("%v", err)
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return refuse("%v", err)
+	}
+	if rel, err := filepath.Rel(root, target); err != nil || !filepath.IsLocal(rel) {
+		return refuse("it is a link to %s, outside of the directory", target)
+	}
+	if info, err := os.Stat(target); err != nil || !info.Mode().IsRegular() {
+		return refuse("it is not a regular file")
+	}
+	return nil
 }
 
 func importCommand(a *app) *cobra.Command {

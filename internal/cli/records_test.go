@@ -66,6 +66,40 @@ func TestMistakesInManifestsNameTheFile(t *testing.T) {
 	c.run("apply", "-f", "-").want(t, 2, "too large")
 }
 
+// A directory may come from anybody, and must not make a file of this machine
+// part of what is sent.
+func TestManifestsDoNotLeadOutOfTheirDirectory(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /agents/import", 200, `{"items":[{"id":"a","name":"a","change":"created"}]}`)
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "private.yaml")
+	for _, file := range []string{outside, filepath.Join(dir, "real.yaml")} {
+		if err := os.WriteFile(file, []byte("name: a\ncommand: /bin/true\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(dir, "linked.yaml")
+	for name, c := range map[string]struct {
+		target string
+		exit   int
+		says   string
+	}{
+		"within":  {"real.yaml", 0, "created"},
+		"out":     {outside, 2, "outside of the directory"},
+		"endless": {"/dev/zero", 2, "outside of the directory"},
+		"nowhere": {"nowhere", 2, "linked.yaml is not read"},
+		"dir":     {".", 2, "not a regular file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.Symlink(c.target, link); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Remove(link)
+			at(t, f).run("import", dir).want(t, c.exit, c.says)
+		})
+	}
+	at(t, f).run("import", outside).want(t, 0, "created")
+}
+
 func TestAuditLog(t *testing.T) {
 	f := newFake(t)
 	f.on("GET /audit", 200, `{"items":[{"seq":2,"at":"2026-03-01T11:00:00Z","actor":"token:1","role":"operator","from":"127.0.0.1","action":"agent.start","target":"agent/a","outcome":"refused","reason":"role too low"}]}`)

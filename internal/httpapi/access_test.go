@@ -228,6 +228,7 @@ func TestBodies(t *testing.T) {
 	w.do("POST", api+"/agents", spec("A"), "Content-Type", "image/png").want(t, http.StatusUnsupportedMediaType).code(t)
 	w.do("POST", api+"/agents", spec("A"), "Content-Type", "multipart/form-data; boundary=x").want(t, http.StatusUnsupportedMediaType)
 	w.do("POST", api+"/agents", spec("A"), "Content-Type", ";;;").want(t, http.StatusUnsupportedMediaType)
+	w.do("POST", api+"/agents", spec("A"), "Content-Encoding", "gzip").want(t, http.StatusUnsupportedMediaType)
 	w.do("POST", api+"/agents", spec("A"), "Content-Type", "application/x-www-form-urlencoded").want(t, 201) // what curl -d says
 	// 100 MB without saying so beforehand: it is not read to its end.
 	sent := &counting{left: 100 << 20}

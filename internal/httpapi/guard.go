@@ -161,6 +161,10 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) 
 		r.Body = http.NoBody
 		return nil
 	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return newProblem(http.StatusUnsupportedMediaType, fault.New(fault.Invalid, "request.content_encoding", "Compressed bodies are not understood").
+			Do("Send the body without Content-Encoding."))
+	}
 	limit := route.MaxBody()
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close") // or the rest would have to be read

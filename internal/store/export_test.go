@@ -53,3 +53,6 @@ func Apart(query string) (text string, values []any, ok bool) {
 	}
 	return text, values, ok
 }
+
+// Unusable says why a database file can't be opened.
+var Unusable = unusable

@@ -175,6 +175,11 @@ func TestFullDisk(t *testing.T) {
 	if f == nil || f.Code != "store.disk_full" || f.Kind != fault.Unavailable || f.Why == "" || f.Remedy == "" || strings.Contains(f.Error(), "INSERT") {
 		t.Fatalf("got %v", err)
 	}
+	// A start on a full disk says so too, instead of a number of SQLite's.
+	_, err = store.Raw(s).NewRaw("CREATE TABLE more AS SELECT * FROM agents").Exec(ctx)
+	if f := fault.As(store.Unusable("portal.db", err)); f == nil || f.Code != "store.disk_full" || !strings.Contains(f.Why, "disk is full") {
+		t.Errorf("opening gave %v", f)
+	}
 	if page, err := s.Agents().Find(ctx, agent.Query{}); err != nil || page.Total != 50 {
 		t.Fatalf("%d agents, %v", page.Total, err)
 	}

@@ -84,6 +84,11 @@ func uriPath(path string) string {
 }
 
 func unusable(path string, err error) error {
+	if classify(err) == full {
+		return fault.New(fault.Unavailable, "store.disk_full", "The database %s can't be opened", path).
+			Because("its disk is full or fails (%s)", reason(err)).
+			Do("Free space or repair the disk, then start again; nothing that was stored is lost.").Wrap(err)
+	}
 	return fault.New(fault.Unavailable, "store.unusable", "The database %s can't be opened", path).
 		Because("%s", reason(err)).
 		Do("Give the portal's user a directory that it may read and write.").Wrap(err)
