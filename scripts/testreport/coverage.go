@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,8 @@ func (c *coverage) add(statements int, hit bool) {
 	}
 }
 
+var suite = regexp.MustCompile(`[a-z]test(/|$)`)
+
 // total merges profiles: a block counts as covered if any of them covers it.
 func total(profiles []string) (*coverage, error) {
 	blocks := map[string]block{}
@@ -44,10 +47,10 @@ func total(profiles []string) (*coverage, error) {
 	c := &coverage{packages: map[string]*coverage{}}
 	for where, b := range blocks {
 		file, _, _ := strings.Cut(where, ":")
-		if strings.HasSuffix(file, ".gen.go") {
-			continue // generated: its generator has tests of its own
-		}
 		pkg := path.Dir(file)
+		if strings.HasSuffix(file, ".gen.go") || suite.MatchString(pkg) {
+			continue // generated, or test code that several packages share
+		}
 		if c.packages[pkg] == nil {
 			c.packages[pkg] = &coverage{}
 		}
