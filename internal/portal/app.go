@@ -82,7 +82,7 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (*store.Store,
 // assemble opens the store and makes all parts; nothing runs yet.
 func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*app, error) {
 	a := &app{cfg: cfg, build: build, log: log}
-	key, err := masterKey(cfg.Data)
+	key, err := masterKey(cfg.Data, log)
 	if err != nil {
 		return nil, err
 	}

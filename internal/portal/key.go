@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -15,7 +16,7 @@ const keySize = 32
 
 // masterKey reads the key from which the agents' credentials are derived, and
 // makes it at the first start. A key of the wrong length is refused and kept.
-func masterKey(dir string) ([]byte, error) {
+func masterKey(dir string, log *slog.Logger) ([]byte, error) {
 	path := filepath.Join(dir, "master.key")
 	key, err := os.ReadFile(path)
 	if err == nil {
@@ -29,6 +30,9 @@ func masterKey(dir string) ([]byte, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil, fault.New(fault.Unavailable, "data.key_unreadable", "The master key %s can't be read", path).
 			Because("%s", reasonOf(err)).Do("Correct its permissions.").Wrap(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "portal.db")); err == nil {
+		log.Warn("the master key is gone and a new one was made: agents that run can't reach their queues until they are restarted", "file", path)
 	}
 	key = make([]byte, keySize)
 	_, _ = rand.Read(key)

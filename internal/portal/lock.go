@@ -45,7 +45,9 @@ const (
 
 // takeLock locks the file. It is a Conflict if the portal that holds the lock lives.
 func takeLock(f *os.File, dir string) error {
-	for end := time.Now().Add(releaseTime); ; {
+	again := time.NewTicker(releaseEvery)
+	defer again.Stop()
+	for end := time.Now().Add(releaseTime); ; <-again.C {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return nil
@@ -61,7 +63,6 @@ func takeLock(f *os.File, dir string) error {
 				Because("another portal (pid %s) works on it", pid).
 				Do("Stop that portal first, or give this one its own directory with --data.")
 		}
-		time.Sleep(releaseEvery)
 	}
 }
 
