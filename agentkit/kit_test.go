@@ -107,7 +107,7 @@ func (r *running) call(method, path, body string) (int, string) {
 	r.t.Helper()
 	req, err := http.NewRequest(method, r.url+path, strings.NewReader(body))
 	if err != nil {
-		r.t.Fatal(err)
+		return 0, err.Error()
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -116,7 +116,7 @@ func (r *running) call(method, path, body string) (int, string) {
 	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
 	if err != nil {
-		r.t.Fatal(err)
+		return 0, err.Error()
 	}
 	return res.StatusCode, string(data)
 }

@@ -119,7 +119,7 @@ func answers(ctx context.Context, port int) error {
 	return drive.Poll(ctx, 5*time.Millisecond, func() (bool, error) {
 		resp, err := client.Get(url)
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // it does not listen yet
 		}
 		_ = resp.Body.Close()
 		return resp.StatusCode == http.StatusOK, nil

@@ -115,7 +115,7 @@ func (p *Portal) WaitReady(ctx context.Context) error {
 		select {
 		case err := <-p.done:
 			p.done <- err
-			return fmt.Errorf("the portal ended before it was ready: %v\n%s", err, p.Tail())
+			return fmt.Errorf("the portal ended before it was ready: %w\n%s", err, p.Tail())
 		case <-ctx.Done():
 			return fmt.Errorf("the portal is not ready: %w\n%s", ctx.Err(), p.Tail())
 		case <-tick.C:

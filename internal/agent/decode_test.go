@@ -211,7 +211,8 @@ specialization: [a]
 
 func TestDecodeHints(t *testing.T) {
 	for key, want := range map[string]string{
-		"enviroment": "env", "environment": "env", "depends_on": "dependencies", "dependancies": "dependencies", "stopTimeout": "stop_timeout",
+		"enviroment":  "env", //nolint:misspell // what users type
+		"environment": "env", "depends_on": "dependencies", "dependancies": "dependencies", "stopTimeout": "stop_timeout",
 		"cpu": "resources.cpu", "max_restarts": "restart.max_restarts", "lables": "labels", "Image": "image", "portss": "ports", "zzz": "",
 		strings.Repeat("x", 500): "",
 	} {

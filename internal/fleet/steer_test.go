@@ -227,12 +227,11 @@ func TestCrashInTheMiddle(t *testing.T) {
 
 func TestCrashDuringRestartDoesNotRestartTwice(t *testing.T) {
 	w := newWorld(t)
-	id := w.running(spec("Worker"))
 	waiting := func(string) string { return "not yet" }
 	sp := spec("Slow")
 	sp.Probes.Readiness = &agent.Probe{HTTP: &agent.HTTPProbe{}}
 	w.prober.says(func(string) string { return "" })
-	id = w.running(sp)
+	id := w.running(sp)
 	w.prober.says(waiting)
 	op, err := w.fleet.Act(t.Context(), id, agent.Restart, fleet.ActOptions{})
 	if err != nil {

@@ -154,7 +154,7 @@ func (j *jsonReader) list(depth int, lines *[]int) (any, error) {
 // end reads the closing bracket.
 func (j *jsonReader) end() error {
 	if j.fatal != nil {
-		return nil
+		return nil //nolint:nilerr // it is told once, where reading ends
 	}
 	if _, err := j.dec.Token(); err != nil {
 		return j.syntax(err)

@@ -317,7 +317,7 @@ func TestLock(t *testing.T) {
 	// longer write.
 	eventually(t, func() error {
 		if err := write(one); !fault.Is(err, fault.Conflict) {
-			return fmt.Errorf("want a conflict, got %v", err)
+			return fmt.Errorf("want a conflict, got %w", err)
 		}
 		return nil
 	})

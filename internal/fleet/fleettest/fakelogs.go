@@ -44,8 +44,9 @@ func (f *Fake) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.Log
 		return err
 	}
 	f.w.mu.Unlock()
-	after, err := 0, error(nil)
+	after := 0
 	if q.After != "" {
+		var err error
 		if after, err = strconv.Atoi(q.After); err != nil {
 			return fault.New(fault.Invalid, "logs.cursor", "the cursor is not one of this runtime's").
 				Do("Leave it out to read from the oldest line.")

@@ -58,18 +58,18 @@ func DiskUse(dirs ...string) int64 {
 				return fs.SkipAll
 			}
 			if err != nil {
-				return nil // it vanished meanwhile
+				return nil //nolint:nilerr // it vanished meanwhile
 			}
 			info, err := d.Info()
 			if err != nil {
-				return nil
+				return nil //nolint:nilerr // likewise
 			}
 			st, ok := info.Sys().(*syscall.Stat_t)
 			if !ok {
 				return nil
 			}
 			if st.Nlink > 1 && !d.IsDir() {
-				id := inode{uint64(st.Dev), st.Ino}
+				id := inode{st.Dev, st.Ino}
 				if seen[id] {
 					return nil
 				}
