@@ -29,7 +29,7 @@ func (r Role) Valid() bool { return rank[r] > 0 }
 
 // Principal is who is asking.
 type Principal struct {
-	ID   string // "token:01J…", "user:…", "agent:…" or "system"
+	ID   string // "token:NAME/…", "session:…", "agent:…" or "system"
 	Name string // for people
 	Role Role
 	From string // address, for the audit log
@@ -65,6 +65,13 @@ type Token struct {
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
 	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
+}
+
+// principal names the token in records: by its name, because people read them,
+// and by the end of its id, because a name can be given again once its token is
+// revoked.
+func (t Token) principal() string {
+	return "token:" + t.Name + "/" + t.ID[max(0, len(t.ID)-8):]
 }
 
 // TokenStore keeps tokens. NotFound for an unknown one, Conflict for a taken name

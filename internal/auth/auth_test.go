@@ -86,7 +86,7 @@ func TestToken(t *testing.T) {
 		t.Error("two tokens have one secret")
 	}
 	p, err := w.service.Authenticate(w.ctx, secret)
-	if err != nil || p.ID != "token:"+token.ID || p.Role != auth.Operator || p.Name != "t operator" {
+	if err != nil || !strings.HasPrefix(p.ID, "token:t operator/") || p.Role != auth.Operator || p.Name != "t operator" {
 		t.Errorf("%+v %v", p, err)
 	}
 	for _, wrong := range []string{"", "ptl_", secret[:46], secret + "0", strings.ToUpper(secret), "ptl_" + strings.Repeat("0", 43), "ptl_" + strings.Repeat("-", 43), other[:20] + secret[20:]} {

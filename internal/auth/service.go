@@ -129,7 +129,7 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (Principal, e
 		return Principal{}, fmt.Errorf("look up the token: %w", err)
 	}
 	now := s.now()
-	p := Principal{ID: "token:" + t.ID, Name: t.Name, Role: t.Role}
+	p := Principal{ID: t.principal(), Name: t.Name, Role: t.Role}
 	switch {
 	case !same(t.Hash, hash):
 		return Principal{}, unknownToken()
