@@ -108,20 +108,8 @@ func (st bulks) InsertBulk(ctx context.Context, b *bulk.Bulk) error {
 			return st.s.explain(ctx, err)
 		}
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
-		if err != nil {
-			return err
-		}
-		if stored == 0 {
-			return fault.New(fault.Conflict, "bulk.taken", "There is a bulk operation %q already", b.ID)
-		}
-		if len(items) == 0 {
-			return nil
-		}
-		_, err = db.NewInsert().Model(&items).Exec(ctx)
-		return err
-	})
+	return insertWhole(ctx, st.s, &row, items,
+		fault.New(fault.Conflict, "bulk.taken", "There is a bulk operation %q already", b.ID))
 }
 
 // Bulk gives one with its items, in order of wave and agent id.

@@ -124,18 +124,25 @@ func (st operations) Insert(ctx context.Context, op *operation.Operation) error 
 			return st.s.explain(ctx, err)
 		}
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+	return insertWhole(ctx, st.s, &row, steps,
+		fault.New(fault.Conflict, "operation.taken", "There is an operation %q already", op.ID))
+}
+
+// insertWhole stores a row with the rows that are its parts; taken is the
+// answer if its id is in use.
+func insertWhole[P any](ctx context.Context, s *Store, row any, parts []P, taken error) error {
+	return s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewInsert().Model(row).On("CONFLICT DO NOTHING").Exec(ctx))
 		if err != nil {
 			return err
 		}
 		if stored == 0 {
-			return fault.New(fault.Conflict, "operation.taken", "There is an operation %q already", op.ID)
+			return taken
 		}
-		if len(steps) == 0 {
+		if len(parts) == 0 {
 			return nil
 		}
-		_, err = db.NewInsert().Model(&steps).Exec(ctx)
+		_, err = db.NewInsert().Model(&parts).Exec(ctx)
 		return err
 	})
 }
