@@ -62,7 +62,8 @@ func (r *Reconciler) mayTry(id string, now time.Time) (wait time.Duration, left 
 		t = &tries{}
 		r.tries[id] = t
 	}
-	for len(t.times) > 0 && now.Sub(t.times[0]) > window {
+	// A try in the future was made before the clock was set back.
+	for len(t.times) > 0 && (now.Sub(t.times[0]) > window || now.Before(t.times[0])) {
 		t.times = t.times[1:]
 	}
 	if wait := t.next.Sub(now); wait > 0 && len(t.times) > 0 && wait <= relaunchMax {
