@@ -155,6 +155,11 @@ func (c *consumer) pull(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if ctx.Err() != nil {
+			// Both were ready. Asking again now would only use up the attempts of
+			// a task that has to be given back.
+			return nil
+		}
 		if err := c.fetch(ctx, cons, t); err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -167,13 +166,12 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) 
 	}
 	limit := route.MaxBody()
 	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close") // or the rest would have to be read
-		return bodyTooLarge(limit)
+		return refuseBody(w, r, limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return bodyTooLarge(limit)
+	// One byte more than the limit tells whether there is more.
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		return refuseBody(w, r, limit)
 	}
 	if err != nil {
 		return fault.New(fault.Invalid, "request.body", "The request's body did not arrive whole").Do("Send it again.").Wrap(err)
@@ -186,6 +184,22 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) 
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json") // how it is read is the handler's business now
 	return nil
+}
+
+// What is left of a body that is too large is read a little further: a client
+// that is still sending when the connection closes sees a broken connection
+// instead of the answer.
+const (
+	lingerBytes = 4 << 20
+	lingerTime  = 2 * time.Second
+)
+
+func refuseBody(w http.ResponseWriter, r *http.Request, limit int64) error {
+	w.Header().Set("Connection", "close") // or all the rest would have to be read
+	if http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes) // whatever comes of it
+	}
+	return bodyTooLarge(limit)
 }
 
 // onRecord writes the audit entry of an attempt that was refused, unless the
