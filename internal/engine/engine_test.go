@@ -212,7 +212,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 // log the file would be mended as soon as it is opened.
 func takeIn(t *testing.T, path string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestSweep(t *testing.T) {
 	if k, err := e.Sweep(t.Context()); k != 0 || err != nil {
 		t.Errorf("a stopped engine removed %d, %v", k, err)
 	}
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestGoesOnWithoutMemory(t *testing.T) {
 	e := start(t, engine.Config{Path: path, Executor: operationtest.Executor(
 		func(_ context.Context, _ string, do operationtest.Do) error {
 			err := do("drop", func(context.Context) error {
-				db, err := sql.Open("sqlite", path)
+				db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
 				if err != nil {
 					return err
 				}

@@ -185,13 +185,19 @@ func testResume(t *testing.T, open func(operation.Executor) Host) {
 	await(t, begun, "the last step")
 	stop(t, first)
 
+	submitted := make(chan struct{})
 	second := open(Executor(func(ctx context.Context, id string, do Do) error {
-		err := steps(func(context.Context) error { seen.add("c"); return nil })(ctx, id, do)
+		err := steps(func(context.Context) error {
+			<-submitted // a submit of what has ended would begin it anew
+			seen.add("c")
+			return nil
+		})(ctx, id, do)
 		ended <- err
 		return err
 	}))
 	start(t, second)
 	submit(t, second, "op") // does no harm
+	close(submitted)
 	if err := await(t, ended, "the resumed operation"); err != nil {
 		t.Errorf("the resumed operation: %v", err)
 	}
