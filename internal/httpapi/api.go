@@ -155,12 +155,16 @@ type Config struct {
 	Idempotency auth.IdempotencyStore
 	Tx          txn.Runner
 	Live        Live
-	Components  []Component
-	Registry    *prometheus.Registry // the portal's own metrics; nil makes one
-	Log         *slog.Logger         // nil means slog.Default()
-	Now         func() time.Time     // nil means time.Now
-	NewID       func() string
-	Version     Version
+	// Pages are the routes of the web portal.
+	Pages []Page
+	// ErrorPage shows a problem in a browser; without one it gets JSON.
+	ErrorPage  func(w http.ResponseWriter, r *http.Request, p *Problem)
+	Components []Component
+	Registry   *prometheus.Registry // the portal's own metrics; nil makes one
+	Log        *slog.Logger         // nil means slog.Default()
+	Now        func() time.Time     // nil means time.Now
+	NewID      func() string
+	Version    Version
 
 	// Listen is the address the server listens on, e.g. "127.0.0.1:8080". On a
 	// loopback address only loopback names are accepted as Host.

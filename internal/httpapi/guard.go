@@ -182,6 +182,10 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) 
 			Do("Send Content-Type: application/json."))
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if route.Page {
+		keyOfForm(r, kind, body)
+		return nil
+	}
 	r.Header.Set("Content-Type", "application/json") // how it is read is the handler's business now
 	return nil
 }

@@ -14,10 +14,6 @@ import (
 
 // registerPortal registers what is about the portal itself.
 func (s *server) registerPortal() {
-	s.raw("home", func(w http.ResponseWriter, r *http.Request) error {
-		http.Redirect(w, r, "/docs", http.StatusSeeOther)
-		return nil
-	})
 	s.raw("healthz", func(w http.ResponseWriter, _ *http.Request) error { return plain(w, "alive\n") })
 	s.raw("readyz", s.ready)
 	handle(s, "version", "What was built", func(context.Context, *struct{}) (*struct{ Body Version }, error) {

@@ -153,7 +153,15 @@ func (s *server) internal(ctx context.Context, err error, more ...any) *Problem 
 
 // fail writes the answer to an error.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	s.write(w, s.problemOf(r.Context(), err))
+	p := s.problemOf(r.Context(), err)
+	if !s.forBrowser(r, exchangeOf(r.Context())) {
+		s.write(w, p)
+		return
+	}
+	for name, values := range p.header {
+		w.Header()[name] = values
+	}
+	s.cfg.ErrorPage(w, r, p)
 }
 
 func (s *server) write(w http.ResponseWriter, p *Problem) {

@@ -183,6 +183,7 @@ func (s *server) register() {
 	s.registerQueues()
 	s.registerLive()
 	s.registerDocs()
+	s.registerPages()
 }
 
 // ServeHTTP serves without what surrounds every request; the HTTP framework

@@ -42,7 +42,6 @@ func (r Route) MaxBody() int64 {
 // Routes is every route there is, and who may use it. Registering a route that
 // is not here ends the program.
 var Routes = []Route{
-	{Method: "GET", Path: "/{$}", Public: true, ID: "home", Page: true},
 	{Method: "GET", Path: "/healthz", Public: true, ID: "healthz"},
 	{Method: "GET", Path: "/readyz", Public: true, ID: "readyz"},
 	{Method: "GET", Path: "/version", Public: true, ID: "version"},

@@ -1,0 +1,81 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Page is a route of the web portal. The package that shows it does not know
+// this one; both meet where the portal is put together.
+type Page struct {
+	Route
+	// Handler shows the page. An error that it returns is shown by
+	// Config.ErrorPage; it has written nothing then.
+	Handler func(w http.ResponseWriter, r *http.Request) error
+}
+
+// registerPages registers the pages, each behind its guard like everything else.
+func (s *server) registerPages() {
+	for i := range s.cfg.Pages {
+		page := &s.cfg.Pages[i]
+		page.Page = true
+		s.routes[page.Pattern()] = &page.Route
+		s.mux.Handle(page.Pattern(), s.guard(&page.Route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := page.Handler(w, r); err != nil {
+				s.fail(w, r, err)
+			}
+		})))
+	}
+}
+
+// formKey is the field of a page's form that says which sending of it this is,
+// as the header Idempotency-Key does for programs.
+const formKey = "idempotency_key"
+
+// keyOfForm takes the key out of a page's form, so that a form that is sent
+// twice acts once.
+func keyOfForm(r *http.Request, kind string, body []byte) {
+	if kind != "application/x-www-form-urlencoded" || r.Header.Get("Idempotency-Key") != "" {
+		return
+	}
+	if form, err := url.ParseQuery(string(body)); err == nil && form.Get(formKey) != "" {
+		r.Header.Set("Idempotency-Key", form.Get(formKey))
+	}
+}
+
+// forBrowser tells whether a problem is to be shown as a page.
+func (s *server) forBrowser(r *http.Request, ex *exchange) bool {
+	if s.cfg.ErrorPage == nil {
+		return false
+	}
+	if ex.route != nil {
+		return ex.route.Page
+	}
+	return !strings.HasPrefix(r.URL.Path, "/api/") && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// SetSession gives the browser that sent the request the secret of its session;
+// an empty one takes it away.
+func SetSession(w http.ResponseWriter, r *http.Request, secret string) {
+	ex := exchangeOf(r.Context())
+	http.SetCookie(w, ex.server.cookie(ex.secure, secret))
+}
+
+// SessionOf gives the secret of the session that authenticated the request; ""
+// if none did.
+func SessionOf(ctx context.Context) string { return exchangeOf(ctx).session }
+
+// SecureOf tells whether the browser reaches the portal by TLS.
+func SecureOf(ctx context.Context) bool { return exchangeOf(ctx).secure }
+
+// RequestIDOf gives the id that finds the request in the log.
+func RequestIDOf(ctx context.Context) string { return exchangeOf(ctx).id }
+
+// WrongCredentials is for an error of a sign-in: an address that fails too often
+// gets to wait. Other errors come back as they are.
+func WrongCredentials(ctx context.Context, err error) error {
+	ex := exchangeOf(ctx)
+	return ex.server.wrongCredentials(ex, err)
+}
