@@ -61,6 +61,7 @@ var folders = []Folder{
 
 	{Path: "bench", Storey: Tool, Purpose: "the figures of the targets"},
 	{Path: "e2e", Storey: Tool, Purpose: "black-box scripts against the program"},
+	{Path: "e2e/browser", Storey: Tool, Purpose: "the pages in a real browser"},
 	{Path: "e2e/crash", Storey: Tool, Purpose: "the portal killed at random moments"},
 	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
 	{Path: "internal/arch", Storey: Tool, Purpose: "these rules"},
@@ -70,6 +71,7 @@ var folders = []Folder{
 
 var libraries = []Library{
 	{"github.com/alexedwards/scs/v2", []string{"internal/httpapi"}},
+	{"github.com/chromedp", []string{"e2e/browser", "bench"}},
 	{"github.com/coder/websocket", []string{"internal/live"}},
 	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}},
 	{"github.com/dbos-inc/dbos-transact-golang", []string{"internal/engine"}},
