@@ -33,7 +33,7 @@ require (
 
 require (
 	github.com/coreos/go-oidc/v3 v3.19.0 // indirect
-	github.com/go-webauthn/webauthn v0.17.0 // indirect
+	github.com/go-webauthn/webauthn v0.18.1 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
 )
 
@@ -47,6 +47,7 @@ require (
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/evanw/esbuild v0.28.2 // indirect
 	github.com/fsnotify/fsnotify v1.10.1 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
