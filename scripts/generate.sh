@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Writes the generated files again: the API client of the command line and the
-# command reference. Tests hold both equal to what they are made from.
+# Writes the generated files again: the code of the pages' templates, the files
+# that pages load, the API client of the command line and the command reference.
+# Tests hold them equal to what they are made from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/lib.sh
+
+templ=$(tool templ github.com/a-h/templ/cmd/templ "$TEMPL_VERSION")
+"$templ" generate -path internal/web -log-level warn
+go run ./scripts/assets
 
 client=internal/cli/client
 go run ./scripts/openapi >"$client/openapi.json.new"

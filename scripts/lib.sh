@@ -3,6 +3,7 @@
 # Versions of the tools that are not part of the program.
 GOLANGCI_VERSION=v2.15.0
 GOVULNCHECK_VERSION=v1.9.0
+TEMPL_VERSION=v0.3.977 # the one in go.mod
 
 # Tools are kept outside the checkout, by version, so that a fresh clone on the
 # same machine need not build them again.

@@ -45,6 +45,8 @@ type Folder struct {
 	// Std are packages of the standard library that its storey may not import
 	// in general, and it may.
 	Std []string
+	// Pages says that the folder holds a file for each page.
+	Pages bool
 }
 
 // Library is one row of the table of libraries.

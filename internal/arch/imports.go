@@ -30,6 +30,9 @@ var vague = regexp.MustCompile(`^(util|utils|common|helper|helpers|model|models|
 
 const maxFiles = 20
 
+// maxPages is for the folder that holds a file for each page.
+const maxPages = 40
+
 func (c *checker) checkFolders() {
 	count := map[string]int{}
 	for _, f := range c.files {
@@ -55,8 +58,12 @@ func (c *checker) checkFolder(folder string, files int) {
 	if vague.MatchString(path.Base(folder)) {
 		c.report("name", folder, "a folder is named after what it holds, and %q says nothing; name the noun, or put the code where it is used", path.Base(folder))
 	}
-	if files > maxFiles {
-		c.report("size", folder, "%d files, and %d are allowed; split it by noun", files, maxFiles)
+	limit := maxFiles
+	if c.folders[folder].Pages {
+		limit = maxPages
+	}
+	if files > limit {
+		c.report("size", folder, "%d files, and %d are allowed; split it by noun", files, limit)
 	}
 }
 

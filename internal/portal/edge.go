@@ -13,11 +13,12 @@ import (
 
 // edge makes the handler of everything that is reached over HTTP.
 func (a *app) edge() http.Handler {
-	s := a.store
+	s, site := a.store, a.web()
 	return httpapi.New(httpapi.Config{
 		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Runtimes: []httpapi.Reporter{a.runtime},
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus, Events: s.Events(),
 		Audit: s.Audit(), Recorder: a.audit, Auth: a.auth, Tokens: s.Tokens(), Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
+		Pages: pages(site), ErrorPage: errorPage(site),
 		Components: []httpapi.Component{
 			{Name: "store", Check: s.Ping, Needed: true},
 			{Name: "services", Check: a.running, Needed: true},

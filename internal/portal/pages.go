@@ -1,0 +1,41 @@
+package portal
+
+import (
+	"net/http"
+
+	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/web"
+)
+
+// web makes the pages. They and the edge that serves them don't know each
+// other; here they meet.
+func (a *app) web() *web.Server {
+	return web.New(web.Config{
+		Agents: a.store.Agents(),
+		Door: web.Door{
+			SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf,
+			WrongCredentials: httpapi.WrongCredentials,
+		},
+		Log: a.log, Now: now,
+	})
+}
+
+// pages gives the routes of the pages.
+func pages(s *web.Server) []httpapi.Page {
+	out := make([]httpapi.Page, 0, len(web.Routes))
+	for _, r := range web.Routes {
+		out = append(out, httpapi.Page{
+			Route:   httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream},
+			Handler: s.Handler(r),
+		})
+	}
+	return out
+}
+
+// errorPage shows a problem in a browser.
+func errorPage(s *web.Server) func(w http.ResponseWriter, r *http.Request, p *httpapi.Problem) {
+	return func(w http.ResponseWriter, r *http.Request, p *httpapi.Problem) {
+		s.ErrorPage(w, r, web.Problem{Status: p.Status, What: p.What, Why: p.Why, Remedy: p.Remedy, Fields: p.Errors,
+			RequestID: p.RequestID, ErrorID: p.ErrorID})
+	}
+}

@@ -1,0 +1,43 @@
+// Links inside the portal replace the page's content instead of loading a new
+// document, so that a click is answered at once and the live connection stays.
+import htmx from "./htmx";
+
+function plainClick(e: MouseEvent): boolean {
+  return e.button === 0 && !e.defaultPrevented && !e.metaKey && !e.ctrlKey && !e.shiftKey && !e.altKey;
+}
+
+function inside(a: HTMLAnchorElement): boolean {
+  return (
+    a.origin === location.origin &&
+    !a.hasAttribute("download") &&
+    a.target === "" &&
+    !a.closest("[data-full-load]") &&
+    !(a.hash !== "" && a.pathname === location.pathname && a.search === location.search)
+  );
+}
+
+// go shows the address in place. The answer is a whole page, of which the part
+// that changes is taken.
+export function go(url: string, how: "push" | "replace" = "push"): Promise<void> {
+  document.documentElement.dataset.busy = "true";
+  const done = htmx.ajax("GET", url, {
+    target: "#page",
+    select: "#page",
+    swap: "outerHTML show:window:top",
+    push: how === "push" ? url : undefined,
+    replace: how === "replace" ? url : undefined,
+  } as never) as unknown as Promise<void>;
+  return Promise.resolve(done).finally(() => {
+    delete document.documentElement.dataset.busy;
+    const main = document.getElementById("main");
+    if (main && document.activeElement === document.body) main.focus({ preventScroll: true });
+  });
+}
+
+document.addEventListener("click", (e) => {
+  if (!(e.target instanceof Element) || !plainClick(e)) return;
+  const a = e.target.closest("a[href]");
+  if (!(a instanceof HTMLAnchorElement) || !inside(a)) return;
+  e.preventDefault();
+  void go(a.href);
+});

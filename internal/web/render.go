@@ -1,0 +1,127 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/a-h/templ"
+	"github.com/andybalholm/brotli"
+
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/web/assets"
+)
+
+// policy is the Content-Security-Policy of pages: nothing but our own files,
+// scripts only with the nonce, and no text that turns into script.
+const policy = "default-src 'none'; script-src 'nonce-%s'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
+	"manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types htmx"
+
+// Shell is what surrounds the content of a page.
+type Shell struct {
+	Title  string  // in the window's title and the heading
+	Active string  // path of the entry of the navigation that is marked, e.g. "/agents"
+	Crumbs []Crumb // the way from the start to this page, without the page itself
+	Bare   bool    // without navigation, for pages before the sign-in
+
+	brand Brand
+	user  auth.Principal
+	theme string
+}
+
+// Crumb is one step of the way to a page.
+type Crumb struct{ Name, Href string }
+
+// show writes a whole page.
+func (s *Server) show(w http.ResponseWriter, r *http.Request, shell Shell, body templ.Component) error {
+	return s.showStatus(w, r, http.StatusOK, shell, body)
+}
+
+func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, shell Shell, body templ.Component) error {
+	shell.brand, shell.user, shell.theme = s.cfg.Brand, auth.From(r.Context()), themeOf(r)
+	return s.write(w, r, status, func(ctx context.Context) templ.Component { return layout(shell, body) })
+}
+
+// fragment writes a part of a page, which takes the place of what is there.
+func (s *Server) fragment(w http.ResponseWriter, r *http.Request, part templ.Component) error {
+	return s.write(w, r, http.StatusOK, func(context.Context) templ.Component { return part })
+}
+
+// wantsPart tells whether the script asks for a part of the page alone.
+func wantsPart(r *http.Request) bool { return r.Header.Get("HX-Request-Type") == "partial" }
+
+// scripted tells whether the script sent the request; without it a form is
+// answered with a redirect.
+func scripted(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" }
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// write renders completely before anything is sent, so that a failure is a
+// proper answer and not half a page.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, make func(context.Context) templ.Component) error {
+	nonce := newNonce()
+	ctx := templ.WithNonce(r.Context(), nonce)
+	b := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(b)
+	b.Reset()
+	if err := make(ctx).Render(ctx, b); err != nil {
+		return fault.New(fault.Internal, "page", "The page can't be shown").Wrap(err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", fmt.Sprintf(policy, nonce))
+	// Some browsers send "Origin: null" with a form if they may not tell at all
+	// where they come from, and that looks like another site.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Vary", "Accept-Encoding, HX-Request, HX-Request-Type")
+	send(w, r, status, b.Bytes())
+	return nil
+}
+
+// small is what is not worth packing, in bytes.
+const small = 1400
+
+// send writes the body, packed if that is worth it and the client can read it.
+// What goes out once and holds a secret must not come here: packed together with
+// text that others choose, its length gives it away.
+func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	h := w.Header()
+	switch {
+	case len(body) < small:
+	case assets.Accepts(r, "br"):
+		h.Set("Content-Encoding", "br")
+		w.WriteHeader(status)
+		out := brotli.NewWriterLevel(w, 4)
+		_, _ = out.Write(body) // a client that went away needs no answer
+		_ = out.Close()
+		return
+	case assets.Accepts(r, "gzip"):
+		h.Set("Content-Encoding", "gzip")
+		w.WriteHeader(status)
+		out := gzip.NewWriter(w)
+		_, _ = out.Write(body)
+		_ = out.Close()
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// themeCookie holds the theme that a person chose: "dark", "light" or nothing
+// for what the system says. The script writes it, so that the server can send
+// the page in the right colours at once.
+const themeCookie = "portal_theme"
+
+func themeOf(r *http.Request) string {
+	c, err := r.Cookie(themeCookie)
+	if err != nil || c.Value != "dark" && c.Value != "light" {
+		return ""
+	}
+	return c.Value
+}

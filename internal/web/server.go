@@ -1,0 +1,117 @@
+// Package web shows the portal to people: pages, their parts, and the forms that
+// they send. It reads and acts through the services of the domain, like the API,
+// and stands behind the same door.
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/web/assets"
+)
+
+// Config is all that the pages stand on. What is nil is not offered.
+type Config struct {
+	Agents AgentReader
+
+	// Brand is how the portal calls itself.
+	Brand Brand
+	// Door is what the edge that serves the pages knows of a request.
+	Door Door
+
+	Log *slog.Logger // nil means slog.Default()
+	Now func() time.Time
+}
+
+// Brand is the name under which a platform offers the portal, e.g. "WAOOAW" and
+// "Ways of Working".
+type Brand struct {
+	Name  string // default "WAOOAW"
+	Claim string // default "Ways of Working"
+}
+
+// Door is how pages give and take sessions, and learn about a request. It is
+// made of functions because pages know nothing of the edge that serves them.
+type Door struct {
+	// SetSession gives the browser the secret of its session; "" takes it away.
+	SetSession func(w http.ResponseWriter, r *http.Request, secret string)
+	// SessionOf gives the secret of the session that authenticated the request.
+	SessionOf func(ctx context.Context) string
+	// SecureOf tells whether the browser reaches the portal by TLS.
+	SecureOf func(ctx context.Context) bool
+	// WrongCredentials slows an address down that fails to sign in too often.
+	WrongCredentials func(ctx context.Context, err error) error
+}
+
+// AgentReader reads agents. See agent.Store.
+type AgentReader interface {
+	Get(ctx context.Context, id string) (*agent.Agent, error)
+	Find(ctx context.Context, q agent.Query) (agent.Page, error)
+	Counts(ctx context.Context) (map[agent.State]int, map[agent.Health]int, error)
+}
+
+// Server makes the pages.
+type Server struct {
+	cfg Config
+}
+
+// New makes the server of the pages.
+func New(cfg Config) *Server {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Brand.Name == "" {
+		cfg.Brand = Brand{Name: "WAOOAW", Claim: "Ways of Working"}
+	}
+	return &Server{cfg: cfg}
+}
+
+// Route is one row of the table of pages.
+type Route struct {
+	Method string
+	Path   string // pattern of net/http
+	// Role is the least role that may use it; without one it must be Public.
+	Role   auth.Role
+	Public bool
+	ID     string
+	// Title is the page's name for people; "" for what is no page of its own:
+	// fragments, forms and files.
+	Title  string
+	Hidden bool // its path holds a secret and is kept out of logs
+	Stream bool // answers without end
+	handle func(s *Server, w http.ResponseWriter, r *http.Request) error
+}
+
+// Handler gives what serves the route.
+func (s *Server) Handler(route Route) func(w http.ResponseWriter, r *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error { return route.handle(s, w, r) }
+}
+
+// Routes is every page, fragment, form and file there is, and who may use it.
+var Routes = []Route{
+	{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset},
+	{Method: "GET", Path: "/agents", Role: auth.Viewer, ID: "agents-page", Title: "Agents", handle: (*Server).agentsPage},
+}
+
+func (s *Server) asset(w http.ResponseWriter, r *http.Request) error {
+	if !assets.Serve(w, r, r.PathValue("file")) {
+		return notHere()
+	}
+	return nil
+}
+
+// newNonce makes the value by which the browser knows our own scripts.
+func newNonce() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program rather than give weak bytes
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
