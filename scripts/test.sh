@@ -35,6 +35,7 @@ need() {
 	debian gcc gcc libc6-dev || return 1 # the race detector needs cgo
 	debian /usr/include/stdlib.h libc6-dev || return 1
 	debian git git || return 1
+	debian chromium chromium || return 1 # the pages are tested in it
 	if ! postgres_bin; then
 		# The tests start servers of their own; Debian need not start one.
 		if [[ $(id -u) -eq 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then

@@ -48,7 +48,7 @@ func total(profiles []string) (*coverage, error) {
 	for where, b := range blocks {
 		file, _, _ := strings.Cut(where, ":")
 		pkg := path.Dir(file)
-		if strings.HasSuffix(file, ".gen.go") || suite.MatchString(pkg) {
+		if strings.HasSuffix(file, ".gen.go") || strings.HasSuffix(file, "_templ.go") || suite.MatchString(pkg) {
 			continue // generated, or test code that several packages share
 		}
 		if c.packages[pkg] == nil {

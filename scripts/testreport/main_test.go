@@ -20,7 +20,7 @@ func run(t *testing.T, minimum float64, checks string, results ...string) (bool,
 	t.Helper()
 	var out strings.Builder
 	profiles := []string{
-		write(t, "a", "mode: atomic", "m/p/f.go:1.2,3.4 3 0", "m/p/f.go:5.2,6.4 1 7", "m/p/x.gen.go:1.1,2.2 100 0", "m/p/ptest/s.go:1.1,2.2 100 0"),
+		write(t, "a", "mode: atomic", "m/p/f.go:1.2,3.4 3 0", "m/p/f.go:5.2,6.4 1 7", "m/p/x.gen.go:1.1,2.2 100 0", "m/p/x_templ.go:1.1,2.2 100 0", "m/p/ptest/s.go:1.1,2.2 100 0"),
 		write(t, "b", "mode: atomic", "m/p/f.go:1.2,3.4 3 1", "m/q/f.go:5.2,6.4 1 0"),
 		filepath.Join(t.TempDir(), "missing"),
 	}
