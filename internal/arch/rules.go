@@ -39,7 +39,9 @@ var folders = []Folder{
 	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
-	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API"},
+	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API, and the door of everything that is reached by HTTP",
+		Sees: []string{"internal/httpapi/docs"}},
+	{Path: "internal/httpapi/docs", Storey: Edge, Purpose: "the browsable page of the API"},
 	{Path: "internal/live", Storey: Edge, Purpose: "rooms and transports of live updates"},
 	{Path: "internal/web", Storey: Edge, Purpose: "the pages", Pages: true,
 		Sees: []string{"internal/web/assets", "internal/web/components", "internal/web/view"}},

@@ -402,9 +402,6 @@ func TestDocuments(t *testing.T) {
 	if h := w.do("GET", "/docs/style.css", nil, none...).want(t, 200).Header.Get("Content-Type"); !strings.HasPrefix(h, "text/css") {
 		t.Errorf("style sheet: %s", h)
 	}
-	if l := w.do("GET", "/", nil, none...).want(t, 303).Header.Get("Location"); l != "/docs" {
-		t.Errorf("Location %q", l)
-	}
 	if v := w.do("GET", "/version", nil, none...).want(t, 200).JSON(t)["version"]; v != "1.2.3" {
 		t.Errorf("version %v", v)
 	}

@@ -3,12 +3,15 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/httpapi/docs"
 	"github.com/waooaw/platform-portal/internal/queue"
 )
 
@@ -37,6 +40,80 @@ func (s *server) describeRaw(id, summary, contentType string, params ...*huma.Pa
 	op.Responses = map[string]*huma.Response{"200": {Description: "OK",
 		Content: map[string]*huma.MediaType{contentType: {Schema: &huma.Schema{Type: "string"}}}}}
 	s.api.OpenAPI().AddOperation(&op)
+}
+
+// document is the OpenAPI document, made once when it is first asked for.
+type document struct {
+	once sync.Once
+	json []byte
+	view docs.View
+	err  error
+}
+
+// registerDocs registers the OpenAPI document and the page that shows it.
+func (s *server) registerDocs() {
+	s.raw("openapi", func(w http.ResponseWriter, _ *http.Request) error {
+		if err := s.makeDocument(); err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
+		w.Header().Set("Cache-Control", "no-cache")
+		_, _ = w.Write(s.document.json)
+		return nil
+	})
+	s.raw("docs", func(w http.ResponseWriter, _ *http.Request) error {
+		if err := s.makeDocument(); err != nil {
+			return err
+		}
+		return s.page(w, http.StatusOK, docs.Page, s.document.view)
+	})
+	s.raw("docs-style", func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "text/css; charset=utf-8")
+		w.Header().Set("Cache-Control", "public, max-age=3600")
+		_, _ = w.Write([]byte(docs.Style))
+		return nil
+	})
+}
+
+func (s *server) makeDocument() error {
+	d := &s.document
+	d.once.Do(func() {
+		api := s.api.OpenAPI()
+		if d.json, d.err = api.MarshalJSON(); d.err == nil {
+			d.view, d.err = docs.Of(api, operationsOf(api))
+		}
+	})
+	return d.err
+}
+
+// operationsOf lists the documented operations in the table's order, which is
+// the one people understand.
+func operationsOf(api *huma.OpenAPI) []*huma.Operation {
+	var out []*huma.Operation
+	for _, route := range Routes {
+		if op := operationOf(api, route); op != nil {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+func operationOf(api *huma.OpenAPI, route Route) *huma.Operation {
+	item := api.Paths[strings.TrimSuffix(route.Path, "{$}")]
+	if item == nil {
+		return nil
+	}
+	switch route.Method {
+	case http.MethodGet:
+		return item.Get
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPatch:
+		return item.Patch
+	case http.MethodDelete:
+		return item.Delete
+	}
+	return nil
 }
 
 // registerLive registers live updates.

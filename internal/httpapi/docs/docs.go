@@ -1,111 +1,62 @@
-package httpapi
+// Package docs makes the browsable page of the API from its OpenAPI document. It
+// is made here, because the ones that frameworks bring load scripts from other
+// hosts.
+package docs
 
 import (
 	"encoding/json"
 	"html/template"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// document is the OpenAPI document, made once when it is first asked for.
-type document struct {
-	once sync.Once
-	json []byte
-	view docsView
-	err  error
-}
-
-// docsView is what the page shows.
-type docsView struct {
+// View is what the page shows.
+type View struct {
 	Title, Version, Text string
-	Groups               []docsGroup
-	Schemas              []docsSchema
+	Groups               []group
+	Schemas              []schemaView
 }
 
-type docsGroup struct {
+type group struct {
 	Name       string
-	Operations []docsOperation
+	Operations []operation
 }
 
-type docsOperation struct {
+type operation struct {
 	ID, Method, Path, Summary, Text string
-	Params                          []docsParam
-	Body                            []docsType
-	Answers                         []docsAnswer
+	Params                          []param
+	Body                            []typed
+	Answers                         []answer
 }
 
-type docsParam struct {
+type param struct {
 	Name, In, Type, Text string
 	Required             bool
 }
 
-type docsAnswer struct {
+type answer struct {
 	Status, Text string
-	Types        []docsType
+	Types        []typed
 }
 
-// docsType is a content type with the name of its schema and where that is.
-type docsType struct{ Content, Type, Link string }
+// typed is a content type with the name of its schema and where that is.
+type typed struct{ Content, Type, Link string }
 
-type docsSchema struct{ Name, JSON string }
+type schemaView struct{ Name, JSON string }
 
-// registerDocs registers the OpenAPI document and the page that shows it. The
-// page is made here, because the ones that frameworks bring load scripts from
-// other hosts.
-func (s *server) registerDocs() {
-	s.raw("openapi", func(w http.ResponseWriter, _ *http.Request) error {
-		if err := s.makeDocument(); err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
-		w.Header().Set("Cache-Control", "no-cache")
-		_, _ = w.Write(s.document.json)
-		return nil
-	})
-	s.raw("docs", func(w http.ResponseWriter, _ *http.Request) error {
-		if err := s.makeDocument(); err != nil {
-			return err
-		}
-		return s.page(w, http.StatusOK, docsPage, s.document.view)
-	})
-	s.raw("docs-style", func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Content-Type", "text/css; charset=utf-8")
-		w.Header().Set("Cache-Control", "public, max-age=3600")
-		_, _ = w.Write([]byte(style))
-		return nil
-	})
-}
-
-func (s *server) makeDocument() error {
-	d := &s.document
-	d.once.Do(func() {
-		api := s.api.OpenAPI()
-		if d.json, d.err = api.MarshalJSON(); d.err == nil {
-			d.view, d.err = viewOf(api)
-		}
-	})
-	return d.err
-}
-
-func viewOf(api *huma.OpenAPI) (docsView, error) {
-	v := docsView{Title: api.Info.Title, Version: api.Info.Version, Text: api.Info.Description}
+// Of gives the view of the document, with the operations in the given order.
+func Of(api *huma.OpenAPI, operations []*huma.Operation) (View, error) {
+	v := View{Title: api.Info.Title, Version: api.Info.Version, Text: api.Info.Description}
 	groups := map[string]int{}
-	// The table's order is the one people understand.
-	for _, route := range Routes {
-		op := operationOf(api, route)
-		if op == nil {
-			continue
-		}
+	for _, op := range operations {
 		tag := op.Tags[0]
 		i, ok := groups[tag]
 		if !ok {
 			i = len(v.Groups)
 			groups[tag] = i
-			v.Groups = append(v.Groups, docsGroup{Name: tag})
+			v.Groups = append(v.Groups, group{Name: tag})
 		}
 		v.Groups[i].Operations = append(v.Groups[i].Operations, operationView(op))
 	}
@@ -115,51 +66,33 @@ func viewOf(api *huma.OpenAPI) (docsView, error) {
 		if err != nil {
 			return v, err
 		}
-		v.Schemas = append(v.Schemas, docsSchema{Name: name, JSON: string(text)})
+		v.Schemas = append(v.Schemas, schemaView{Name: name, JSON: string(text)})
 	}
-	slices.SortFunc(v.Schemas, func(a, b docsSchema) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.Schemas, func(a, b schemaView) int { return strings.Compare(a.Name, b.Name) })
 	return v, nil
 }
 
-func operationOf(api *huma.OpenAPI, route Route) *huma.Operation {
-	item := api.Paths[strings.TrimSuffix(route.Path, "{$}")]
-	if item == nil {
-		return nil
-	}
-	switch route.Method {
-	case http.MethodGet:
-		return item.Get
-	case http.MethodPost:
-		return item.Post
-	case http.MethodPatch:
-		return item.Patch
-	case http.MethodDelete:
-		return item.Delete
-	}
-	return nil
-}
-
-func operationView(op *huma.Operation) docsOperation {
-	out := docsOperation{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Text: op.Description}
+func operationView(op *huma.Operation) operation {
+	out := operation{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Text: op.Description}
 	for _, p := range op.Parameters {
-		out.Params = append(out.Params, docsParam{Name: p.Name, In: p.In, Type: schemaText(p.Schema), Text: p.Description, Required: p.Required})
+		out.Params = append(out.Params, param{Name: p.Name, In: p.In, Type: schemaText(p.Schema), Text: p.Description, Required: p.Required})
 	}
 	if op.RequestBody != nil {
 		out.Body = typesOf(op.RequestBody.Content)
 	}
 	for code, r := range op.Responses {
-		out.Answers = append(out.Answers, docsAnswer{Status: code, Text: r.Description, Types: typesOf(r.Content)})
+		out.Answers = append(out.Answers, answer{Status: code, Text: r.Description, Types: typesOf(r.Content)})
 	}
-	slices.SortFunc(out.Answers, func(a, b docsAnswer) int { return strings.Compare(a.Status, b.Status) })
+	slices.SortFunc(out.Answers, func(a, b answer) int { return strings.Compare(a.Status, b.Status) })
 	return out
 }
 
-func typesOf(content map[string]*huma.MediaType) []docsType {
-	var out []docsType
+func typesOf(content map[string]*huma.MediaType) []typed {
+	var out []typed
 	for name, media := range content {
-		out = append(out, docsType{Content: name, Type: schemaText(media.Schema), Link: linkOf(media.Schema)})
+		out = append(out, typed{Content: name, Type: schemaText(media.Schema), Link: linkOf(media.Schema)})
 	}
-	slices.SortFunc(out, func(a, b docsType) int { return strings.Compare(a.Content, b.Content) })
+	slices.SortFunc(out, func(a, b typed) int { return strings.Compare(a.Content, b.Content) })
 	return out
 }
 
@@ -191,7 +124,8 @@ func schemaText(schema *huma.Schema) string {
 	return schema.Type
 }
 
-var docsPage = template.Must(template.New("docs").Parse(`<!doctype html>
+// Page shows a View.
+var Page = template.Must(template.New("docs").Parse(`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -222,7 +156,8 @@ var docsPage = template.Must(template.New("docs").Parse(`<!doctype html>
 </html>
 `))
 
-const style = `:root{color-scheme:dark light;--bg:#0a0a0a;--panel:#18181b;--text:#fff;--soft:#a1a1aa;--line:#3f3f46;--link:#8fa2ff}
+// Style is the style sheet of the page.
+const Style = `:root{color-scheme:dark light;--bg:#0a0a0a;--panel:#18181b;--text:#fff;--soft:#a1a1aa;--line:#3f3f46;--link:#8fa2ff}
 @media (prefers-color-scheme:light){:root{--bg:#fff;--panel:#f8f9fa;--text:#1a1a1a;--soft:#495057;--line:#ced4da;--link:#4c51bf}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:70rem;padding:1.5rem;background:var(--bg);color:var(--text);font:1rem/1.5 system-ui,sans-serif}
