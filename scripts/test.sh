@@ -46,6 +46,7 @@ need() {
 		postgres_bin || { echo "PostgreSQL's initdb was not found after installing postgresql." >&2; return 1; }
 	fi
 	go mod download
+	scripts/dex.sh >/dev/null
 }
 
 format() {
