@@ -1,0 +1,65 @@
+package view
+
+import (
+	"fmt"
+
+	"github.com/waooaw/platform-portal/internal/bulk"
+)
+
+// Bulk is what the row of a bulk operation is made of.
+type Bulk struct{ *bulk.Bulk }
+
+// Row is the bulk operation's cells: state, progress, completed, succeeded,
+// failed, skipped, running, ended, took, and for each agent item-ID with its
+// result and note-ID with the reason.
+func (b Bulk) Row() Row {
+	running := 0
+	for _, it := range b.Items {
+		if it.State == bulk.ItemRunning {
+			running++
+		}
+	}
+	r := Row{
+		"state":     OperationState(b.State),
+		"progress":  progress(b.Completed, b.Total),
+		"completed": {Text: Count(b.Completed)},
+		"succeeded": {Text: Count(b.Succeeded), Status: some(b.Succeeded, "success")},
+		"failed":    {Text: Count(b.Failed), Status: some(b.Failed, "error")},
+		"skipped":   {Text: Count(b.Skipped), Status: some(b.Skipped, "skipped")},
+		"running":   {Text: Count(running), Status: some(running, "busy")},
+		"ended":     {},
+		"took":      {},
+	}
+	p := r["progress"]
+	p.Hint = fmt.Sprintf("%d of %d agents done", b.Completed, b.Total)
+	r["progress"] = p
+	if b.EndedAt != nil {
+		r["ended"] = When(*b.EndedAt)
+		r["took"] = Cell{Text: Duration(b.EndedAt.Sub(b.CreatedAt))}
+	}
+	for _, it := range b.Items {
+		r["item-"+it.AgentID], r["note-"+it.AgentID] = Item(it)
+	}
+	return r.plain()
+}
+
+// Item is the cells of one agent's part: its state, and why.
+func Item(it bulk.Item) (state, note Cell) {
+	state = Cell{Text: Words(string(it.State)), Status: string(it.State)}
+	if it.State == bulk.ItemRunning && it.Action != "" {
+		state.Text = Doing(it.Action)
+	}
+	note = Cell{Text: it.Note}
+	if it.Problem != nil {
+		note = problem(it.Problem)
+	}
+	return state, note
+}
+
+// some gives the status where there is something to count.
+func some(n int, status string) string {
+	if n > 0 {
+		return status
+	}
+	return "none"
+}
