@@ -31,7 +31,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer chromium.Close()
-	defer retire()
+	defer func() {
+		if err := retire(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
 	return m.Run()
 }
 

@@ -51,6 +51,9 @@ func (w *watch) see(ev any) {
 			w.note("%s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}
 	case *audits.EventIssueAdded:
+		if e.Issue.Code == audits.InspectorIssueCodePerformanceIssue {
+			return // advice; speed is measured elsewhere
+		}
 		details, _ := json.Marshal(e.Issue.Details)
 		w.note("issue: %s %s", e.Issue.Code, short(string(details)))
 	default:

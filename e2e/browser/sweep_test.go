@@ -1,0 +1,144 @@
+package browser_test
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/waooaw/platform-portal/e2e/browser"
+	"github.com/waooaw/platform-portal/internal/web"
+)
+
+// place is one page as a visitor sees it.
+type place struct {
+	name string // of its pictures
+	path string
+	// anonymous pages are seen without a session.
+	anonymous bool
+}
+
+// further are addresses of pages that look different from the page alone, and
+// pages that stand beside the portal's own.
+var further = []place{
+	{name: "docs", path: "/docs"},
+	{name: "not-found", path: "/nowhere"},
+}
+
+// fillings give the parts of a path that are named in braces; a name that is
+// missing here fails the test.
+func fillings(t *testing.T, h *house) map[string]string {
+	agent, err := h.Agent(limit(t), "WowMemory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := map[string]string{"/agents/{id}": agent.ID}
+	for noun, path := range map[string]string{"/operations/{id}": "/operations?limit=1", "/bulk/{id}": "/bulk?limit=1"} {
+		var list struct {
+			Items []struct {
+				ID string `json:"id"`
+			} `json:"items"`
+		}
+		if err := h.Call(limit(t), http.MethodGet, path, nil, &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) == 0 {
+			t.Fatalf("%s has nothing to look at", path)
+		}
+		fill[noun] = list.Items[0].ID
+	}
+	return fill
+}
+
+var braces = regexp.MustCompile(`\{[^}]*\}`)
+
+// places is every page of the table of routes, with its parts filled in.
+func places(t *testing.T, h *house) []place {
+	fill := fillings(t, h)
+	out := slices.Clone(further)
+	for _, r := range web.Routes {
+		if r.Method != http.MethodGet || r.Title == "" {
+			continue
+		}
+		path := strings.TrimSuffix(r.Path, "{$}")
+		for before, id := range fill {
+			if rest, ok := strings.CutPrefix(path, before); ok {
+				path = strings.TrimSuffix(before, "{id}") + id + rest
+			}
+		}
+		if braces.MatchString(path) {
+			t.Errorf("the page %s (%s) is not looked at: say in fillings what to put in its braces", r.ID, r.Path)
+			continue
+		}
+		out = append(out, place{name: r.ID, path: path, anonymous: r.Public})
+	}
+	return out
+}
+
+// themes are the two that a page is looked at in.
+var themes = []string{"dark", "light"}
+
+// Every page, in both themes: nothing went wrong in the browser, axe finds
+// nothing, and no size of screen makes it scroll sideways. What was seen is
+// kept as pictures.
+func TestEveryPage(t *testing.T) {
+	h := shared(t)
+	for _, pl := range places(t, h) {
+		t.Run(pl.name, func(t *testing.T) {
+			t.Parallel()
+			var p *tab
+			if pl.anonymous {
+				p = visit(t)
+			} else {
+				p = h.visit(t, "")
+			}
+			for _, theme := range themes {
+				p.look(h, pl, theme)
+			}
+			p.clean(expectedOf(pl)...)
+		})
+	}
+}
+
+// expectedOf is what the browser says of pages that are problems.
+func expectedOf(pl place) []string {
+	if pl.name == "not-found" {
+		return []string{"404"}
+	}
+	return nil
+}
+
+func (p *tab) look(h *house, pl place, theme string) {
+	p.t.Helper()
+	p.prefer(browser.Preferences{Scheme: theme})
+	p.resize(browser.Laptop)
+	p.open(h.URL + pl.path)
+	p.settle()
+	p.secrets(h)
+	violations, _, err := p.Axe()
+	p.must(err)
+	for _, v := range violations {
+		p.t.Errorf("%s, %s: %s", pl.path, theme, v)
+	}
+	for name, size := range map[string]browser.Size{"360": browser.Phone, "1280": browser.Laptop, "4k": browser.Large} {
+		p.resize(size)
+		p.settle()
+		wide, err := p.TooWide()
+		p.must(err)
+		for _, w := range wide {
+			p.t.Errorf("%s at %d px: %s", pl.path, size.Width, w)
+		}
+		p.must(p.Screenshot(filepath.Join(h.root, "build", "screenshots", fmt.Sprintf("%s-%s-%s.png", pl.name, theme, name))))
+	}
+}
+
+// settle waits until the page has loaded, its fonts too, and has been painted.
+func (p *tab) settle() {
+	p.t.Helper()
+	p.wait("the page to settle", `document.readyState === 'complete' && document.fonts.status === 'loaded'
+		&& document.getAnimations().every(a => a.playState !== 'running' || a.effect?.getTiming().iterations === Infinity)
+		&& new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
+}
