@@ -11,14 +11,22 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/web/assets"
 )
 
 // Config is all that the pages stand on. What is nil is not offered.
 type Config struct {
-	Agents AgentReader
+	Agents     AgentReader
+	Editor     AgentEditor
+	History    HistoryReader
+	Fleet      Fleet
+	Operations Operations
+	Bulks      Bulks
+	Probes     ProbeReader
+	Events     EventReader
+	Audit      audit.Store
 
 	// Brand is how the portal calls itself.
 	Brand Brand
@@ -47,13 +55,6 @@ type Door struct {
 	SecureOf func(ctx context.Context) bool
 	// WrongCredentials slows an address down that fails to sign in too often.
 	WrongCredentials func(ctx context.Context, err error) error
-}
-
-// AgentReader reads agents. See agent.Store.
-type AgentReader interface {
-	Get(ctx context.Context, id string) (*agent.Agent, error)
-	Find(ctx context.Context, q agent.Query) (agent.Page, error)
-	Counts(ctx context.Context) (map[agent.State]int, map[agent.Health]int, error)
 }
 
 // Server makes the pages.
