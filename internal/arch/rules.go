@@ -37,6 +37,7 @@ var folders = []Folder{
 
 	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL"},
 	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
+	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
 	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API, and the door of everything that is reached by HTTP",
@@ -63,6 +64,7 @@ var folders = []Folder{
 	{Path: "internal/lifecycle/lifecycletest", Storey: Suite, Purpose: "what every service does between start and stop"},
 	{Path: "internal/operation/operationtest", Storey: Suite, Purpose: "an engine in memory, and what every engine does"},
 	{Path: "internal/queue/queuetest", Storey: Suite, Purpose: "a broker in memory, and what every broker does"},
+	{Path: "internal/oidc/oidctest", Storey: Suite, Purpose: "a real OpenID Connect provider, and a person who signs in there"},
 	{Path: "internal/fleet/fleettest", Storey: Suite, Purpose: "a runtime in memory, and what every runtime does"},
 	{Path: "internal/store/storetest", Storey: Suite, Purpose: "a fresh store for a test, and what every database must keep"},
 	{Path: "internal/store/storetest/postgres", Storey: Suite, Purpose: "a PostgreSQL server for the tests of one binary"},
@@ -84,6 +86,9 @@ var libraries = []Library{
 	{"github.com/a-h/templ", []string{"internal/web"}},
 	{"github.com/andybalholm/brotli", []string{"internal/web", "scripts/assets/bundle"}},
 	{"github.com/chromedp", []string{"e2e/browser", "bench"}},
+	{"github.com/coreos/go-oidc/v3", []string{"internal/oidc"}},
+	{"github.com/go-jose/go-jose/v4", []string{"internal/oidc"}},
+	{"golang.org/x/oauth2", []string{"internal/oidc"}},
 	{"github.com/coder/websocket", []string{"internal/live"}},
 	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}},
 	{"github.com/dbos-inc/dbos-transact-golang", []string{"internal/engine"}},
