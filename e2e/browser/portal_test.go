@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -160,18 +159,16 @@ func (h *house) deployFleet() error {
 	return err
 }
 
-var signInLink = regexp.MustCompile(`http://\S+/auth/link/\S+`)
-
 // link gives the sign-in link that the portal printed at its last start.
 func (h *house) link(t *testing.T) string {
 	t.Helper()
-	var links []string
+	var link string
 	deadline(t, func() bool {
-		b, err := os.ReadFile(h.Log)
-		links = signInLink.FindAllString(string(b), -1)
-		return err == nil && len(links) > 0
+		var err error
+		link, err = h.SignInLink()
+		return err == nil
 	}, func() string { return "the portal printed no sign-in link:\n" + h.Tail() })
-	return links[len(links)-1]
+	return link
 }
 
 // signIn opens the link that the portal printed and sends the form there.

@@ -64,6 +64,14 @@ func (t *Tab) begin() error {
 	})
 }
 
+// EachPage runs a script at the beginning of every page from the next one on.
+func (t *Tab) EachPage(script string) error {
+	return t.do(func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	})
+}
+
 // Close closes the tab, and its siblings if it is the visitor's first.
 func (t *Tab) Close() { t.cancel() }
 

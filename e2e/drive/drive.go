@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -121,6 +122,22 @@ func (p *Portal) WaitReady(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+var signInLink = regexp.MustCompile(`http://\S+/auth/link/\S+`)
+
+// SignInLink gives the link that the portal printed at its last start. It signs
+// a browser in once.
+func (p *Portal) SignInLink() (string, error) {
+	out, err := os.ReadFile(p.Log)
+	if err != nil {
+		return "", err
+	}
+	links := signInLink.FindAllString(string(out), -1)
+	if len(links) == 0 {
+		return "", errors.New("the portal printed no sign-in link")
+	}
+	return links[len(links)-1], nil
 }
 
 // Up tells whether the portal was started and not ended through Kill9 or Stop.
