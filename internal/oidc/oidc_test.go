@@ -185,25 +185,27 @@ func TestTokensThatMustNotBeTaken(t *testing.T) {
 		change func(*world)
 		why    string
 	}{
-		"wrong nonce":        {set("nonce", "other"), "another sign-in"},
-		"no nonce":           {set("nonce", nil), "another sign-in"},
-		"wrong audience":     {set("aud", "other"), "not one that"},
-		"no audience":        {set("aud", nil), "not one that"},
-		"many audiences":     {set("aud", []string{clientID, "other"}), "another program"},
-		"another party":      {set("azp", "other"), "another program"},
-		"wrong issuer":       {set("iss", "https://accounts.google.com"), "not one that"},
-		"no subject":         {set("sub", ""), "for whom"},
-		"another at_hash":    {set("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"), "another access token"},
-		"claims of no kind":  {set("azp", 7), "not one that"},
-		"expired":            {func(w *world) { set("exp", w.now.Add(-time.Second).Unix())(w) }, "expired"},
-		"no expiry":          {set("exp", nil), "not one that"},
-		"not yet valid":      {func(w *world) { set("nbf", w.now.Add(time.Hour).Unix())(w) }, "not one that"},
-		"alg none":           {sign(func(_ *rogue, c map[string]any) string { return unsigned(c) }), "not one that"},
-		"no token":           {sign(func(*rogue, map[string]any) string { return "" }), "not one that"},
-		"rubbish":            {sign(func(*rogue, map[string]any) string { return "a.b.c" }), "not one that"},
-		"a stranger's key":   {sign(func(p *rogue, c map[string]any) string { return p.signed(jose.RS256, stranger, c) }), "not one that"},
-		"key made of secret": {sign(func(p *rogue, c map[string]any) string { return p.signed(jose.HS256, []byte(strings.Repeat(clientSecret, 4)), c) }), "not one that"},
-		"public key as key":  {sign(func(p *rogue, c map[string]any) string { return p.signed(jose.HS256, publicPEM(p.t), c) }), "not one that"},
+		"wrong nonce":       {set("nonce", "other"), "another sign-in"},
+		"no nonce":          {set("nonce", nil), "another sign-in"},
+		"wrong audience":    {set("aud", "other"), "not one that"},
+		"no audience":       {set("aud", nil), "not one that"},
+		"many audiences":    {set("aud", []string{clientID, "other"}), "another program"},
+		"another party":     {set("azp", "other"), "another program"},
+		"wrong issuer":      {set("iss", "https://accounts.google.com"), "not one that"},
+		"no subject":        {set("sub", ""), "for whom"},
+		"another at_hash":   {set("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"), "another access token"},
+		"claims of no kind": {set("azp", 7), "not one that"},
+		"expired":           {func(w *world) { set("exp", w.now.Add(-time.Second).Unix())(w) }, "expired"},
+		"no expiry":         {set("exp", nil), "not one that"},
+		"not yet valid":     {func(w *world) { set("nbf", w.now.Add(time.Hour).Unix())(w) }, "not one that"},
+		"alg none":          {sign(func(_ *rogue, c map[string]any) string { return unsigned(c) }), "not one that"},
+		"no token":          {sign(func(*rogue, map[string]any) string { return "" }), "not one that"},
+		"rubbish":           {sign(func(*rogue, map[string]any) string { return "a.b.c" }), "not one that"},
+		"a stranger's key":  {sign(func(p *rogue, c map[string]any) string { return p.signed(jose.RS256, stranger, c) }), "not one that"},
+		"key made of secret": {sign(func(p *rogue, c map[string]any) string {
+			return p.signed(jose.HS256, []byte(strings.Repeat(clientSecret, 4)), c)
+		}), "not one that"},
+		"public key as key": {sign(func(p *rogue, c map[string]any) string { return p.signed(jose.HS256, publicPEM(p.t), c) }), "not one that"},
 		"changed afterwards": {sign(func(p *rogue, c map[string]any) string {
 			parts := strings.Split(p.signed(jose.RS256, keyOf(), c), ".")
 			c["sub"] = "root"
