@@ -24,6 +24,7 @@ var folders = []Folder{
 	{Path: "internal/health", Storey: Domain, Purpose: "probes, their history, and restarts of what hangs",
 		Sees: []string{"internal/agent", "internal/audit"},
 		Std:  []string{"net/http"}}, // an HTTP probe is an HTTP request
+	{Path: "internal/metrics", Storey: Domain, Purpose: "what agents say of their own work, over the last hour", Sees: []string{"internal/queue"}},
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
 
@@ -38,6 +39,7 @@ var folders = []Folder{
 	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL"},
 	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
 	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},
+	{Path: "internal/scrape", Storey: Adapter, Purpose: "metrics.Source on the Prometheus text that instances serve"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
 	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API, and the door of everything that is reached by HTTP",
@@ -104,7 +106,8 @@ var libraries = []Library{
 	{"github.com/oapi-codegen/runtime", []string{"internal/cli/client"}},
 	{"github.com/pressly/goose/v3", []string{"internal/store"}},
 	{"github.com/prometheus/client_golang", []string{"internal/httpapi", "internal/portal", "agentkit"}},
-	{"github.com/prometheus/common", []string{"agentkit", "internal/portal"}},
+	{"github.com/prometheus/client_model", []string{"internal/scrape"}},
+	{"github.com/prometheus/common", []string{"internal/scrape"}},
 	{"github.com/rogpeppe/go-internal", []string{"e2e"}},
 	{"github.com/spf13/cobra", []string{"internal/cli"}},
 	{"github.com/spf13/pflag", []string{"internal/cli"}},
