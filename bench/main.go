@@ -80,6 +80,7 @@ var groups = []group{
 	{"crash", measureCrash},
 	{"mutation", measureMutation},
 	{"live", measureLive},
+	{"web", measureWeb},
 	{"scale", measureScale},
 }
 

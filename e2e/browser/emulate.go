@@ -3,10 +3,12 @@ package browser
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
 )
 
@@ -110,4 +112,25 @@ func (t *Tab) Fresh() error {
 		_, err := chromedp.Call(ctx, network.ClearBrowserCache, cdp.Empty{})
 		return err
 	})
+}
+
+// MainThread is how long the main thread of the tab's page has been working
+// since the tab was opened.
+func (t *Tab) MainThread() (time.Duration, error) {
+	var out performance.GetMetricsResult
+	err := t.do(func(ctx context.Context) (err error) {
+		if _, err = chromedp.Call(ctx, performance.Enable, performance.EnableParams{}); err == nil {
+			out, err = chromedp.Call(ctx, performance.GetMetrics, cdp.Empty{})
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range out.Metrics {
+		if m.Name == "TaskDuration" {
+			return time.Duration(m.Value * float64(time.Second)), nil
+		}
+	}
+	return 0, errors.New("the browser does not say how long its main thread worked")
 }

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/waooaw/platform-portal/e2e/browser"
+)
+
+// observer runs in the page from its beginning and notes when which revision of
+// which agent was shown.
+const observer = `(() => {
+	window.shown = [];
+	new MutationObserver(list => { const at = performance.timeOrigin + performance.now();
+		for (const m of list) { const cell = (m.target.nodeType === 1 ? m.target : m.target.parentElement)?.closest('[data-cell="revision"]');
+			if (cell) window.shown.push([cell.closest('[data-row]').dataset.row.slice(6), cell.textContent.trim(), at]) } })
+		.observe(document, {subtree: true, childList: true, characterData: true}) })()`
+
+// changed is a change of an agent and when it was made.
+type changed struct {
+	agent    string
+	revision int
+}
+
+// delivery is what a page that shows the crowd does while the crowd changes.
+type delivery struct {
+	delay spread
+	share float64 // of the page's main thread
+	rate  float64 // changes a second that were made
+	shown int     // of all changes; the rest was overtaken by newer ones
+	made  int
+}
+
+// measureDelivery measures from the commit of a change to the changed cell.
+func (s *site) measureDelivery(ctx context.Context, b *bench) error {
+	for _, slower := range []float64{1, 4} {
+		d, err := s.deliver(ctx, slower, 10*time.Second)
+		if err != nil {
+			return err
+		}
+		name, target := "commit to changed DOM, 500 agents on the page", "p99 < 60 ms"
+		if slower > 1 {
+			name, target = name+", CPU ÷ 4", "p99 < 200 ms"
+		}
+		b.row(fmt.Sprintf("%s, %.0f changes/s", name, d.rate), target, "%s", d.delay)
+		if slower == 1 {
+			b.row(fmt.Sprintf("main thread of that page, %.0f changes/s", d.rate), "< 30 %", "%.1f %%", 100*d.share)
+		}
+	}
+	return nil
+}
+
+func (s *site) deliver(ctx context.Context, slower float64, window time.Duration) (d delivery, err error) {
+	t, err := s.visit()
+	if err != nil {
+		return d, err
+	}
+	defer t.Close()
+	if err := t.EachPage(observer); err != nil {
+		return d, err
+	}
+	if err := t.Open(s.URL + "/agents?limit=500"); err != nil {
+		return d, err
+	}
+	if err := t.Wait("the page to be live", usable); err != nil {
+		return d, err
+	}
+	if err := t.Slow(slower, 0); err != nil {
+		return d, err
+	}
+	made := map[changed]time.Time{}
+	before, err := t.MainThread()
+	if err != nil {
+		return d, err
+	}
+	start := time.Now()
+	limit, cancel := context.WithTimeout(ctx, window)
+	defer cancel()
+	_, err = change(limit, s.Portal, 1000, func(agent string, revision int, at time.Time) { made[changed{agent, revision}] = at })
+	if err != nil {
+		return d, err
+	}
+	took := time.Since(start)
+	after, err := t.MainThread()
+	if err != nil {
+		return d, err
+	}
+	if err := pause(ctx, time.Second); err != nil { // the last changes arrive
+		return d, err
+	}
+	shown, err := browser.Eval[[][]any](t, `window.shown`)
+	if err != nil {
+		return d, err
+	}
+	for _, entry := range shown {
+		id, _ := entry[0].(string)
+		text, _ := entry[1].(string)
+		at, _ := entry[2].(float64)
+		revision, _ := strconv.Atoi(text)
+		if commit, ok := made[changed{id, revision}]; ok {
+			d.delay = append(d.delay, time.UnixMicro(int64(at*1000)).Sub(commit))
+		}
+	}
+	d.made, d.shown, d.rate, d.share = len(made), len(d.delay), float64(len(made))/took.Seconds(), float64(after-before)/float64(took)
+	if d.shown == 0 {
+		return d, fmt.Errorf("none of %d changes was shown", d.made)
+	}
+	return d, nil
+}
