@@ -40,6 +40,7 @@ var folders = []Folder{
 	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
 	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},
 	{Path: "internal/scrape", Storey: Adapter, Purpose: "metrics.Source on the Prometheus text that instances serve"},
+	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
 	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API, and the door of everything that is reached by HTTP",
@@ -89,6 +90,7 @@ var libraries = []Library{
 	{"github.com/andybalholm/brotli", []string{"internal/web", "scripts/assets/bundle"}},
 	{"github.com/chromedp", []string{"e2e/browser", "bench"}},
 	{"github.com/coreos/go-oidc/v3", []string{"internal/oidc"}},
+	{"github.com/fxamacker/cbor/v2", []string{"internal/passkey"}},
 	{"github.com/go-jose/go-jose/v4", []string{"internal/oidc"}},
 	{"golang.org/x/oauth2", []string{"internal/oidc"}},
 	{"github.com/coder/websocket", []string{"internal/live"}},
@@ -96,6 +98,7 @@ var libraries = []Library{
 	{"github.com/dbos-inc/dbos-transact-golang", []string{"internal/engine"}},
 	{"github.com/evanw/esbuild", []string{"scripts/assets/bundle"}},
 	{"github.com/dexidp/dex", []string{"e2e/dex"}},
+	{"github.com/go-webauthn/webauthn", []string{"internal/passkey"}},
 	{"github.com/google/uuid", []string{"internal/portal", "internal/store", "internal/engine", "agentkit", "agents"}},
 	{"github.com/jackc/pgx/v5", []string{"internal/store", "internal/engine"}},
 	{"github.com/knadh/koanf", []string{"internal/portal"}},
