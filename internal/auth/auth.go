@@ -29,10 +29,15 @@ func (r Role) Valid() bool { return rank[r] > 0 }
 
 // Principal is who is asking.
 type Principal struct {
-	ID   string // "token:NAME/…", "session:…", "agent:…" or "system"
+	ID   string // "token:NAME/…", "user:EMAIL/…", "session:…", "agent:…" or "system"
 	Name string // for people
 	Role Role
 	From string // address, for the audit log
+	// User is the stable key of the person, for what is remembered of them:
+	// "user:ID", "link" for sessions made by a one-time link, or "token:ID".
+	User string
+	// Session is the id of the session that authenticated the request; "" for tokens.
+	Session string
 	// Request is the id of the HTTP request, for the audit log.
 	Request string
 }
@@ -56,10 +61,13 @@ func From(ctx context.Context) Principal {
 
 // Token is an API token. The secret itself is never stored.
 type Token struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name"`
-	Role       Role       `json:"role"`
-	Hash       string     `json:"-"` // SHA-256 of the secret, hex
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Role Role   `json:"role"`
+	Hash string `json:"-"` // SHA-256 of the secret, hex
+	// UserID is the user whose token it is. It never allows more than the user's
+	// role. "" for one that belongs to nobody, e.g. of a machine.
+	UserID     string     `json:"user_id,omitempty"`
 	CreatedBy  string     `json:"created_by"`
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
@@ -80,7 +88,8 @@ type TokenStore interface {
 	CreateToken(ctx context.Context, t Token) error
 	TokenByHash(ctx context.Context, hash string) (*Token, error)
 	Token(ctx context.Context, id string) (*Token, error)
-	Tokens(ctx context.Context, cursor string, limit int) (list []Token, next string, err error)
+	// Tokens lists newest first; only those of the user if userID is not "".
+	Tokens(ctx context.Context, userID, cursor string, limit int) (list []Token, next string, err error)
 	RevokeToken(ctx context.Context, id string, at time.Time) error
 	TouchToken(ctx context.Context, id string, at time.Time) error
 }
@@ -100,18 +109,47 @@ type CredentialStore interface {
 	DeleteCredential(ctx context.Context, agentID string) error            // no error if there is none
 }
 
-// LinkStore keeps one-time sign-in links and the sessions made from them.
+// Link is what a one-time sign-in link gives: a role, or the access of a user.
+type Link struct {
+	Role   Role
+	UserID string
+}
+
+// LinkStore keeps one-time sign-in links.
 type LinkStore interface {
-	// PutLink stores the hash of a one-time code with the role it gives.
-	PutLink(ctx context.Context, hash string, role Role, expires time.Time) error
-	// TakeLink removes the link and gives its role; NotFound if there is none,
+	// PutLink stores the hash of a one-time code with what it gives.
+	PutLink(ctx context.Context, hash string, l Link, expires time.Time) error
+	// TakeLink removes the link and says what it gives; NotFound if there is none,
 	// it was used, or it has expired at now.
-	TakeLink(ctx context.Context, hash string, now time.Time) (Role, error)
-	// PutSession, Session and DeleteSession keep opaque session data by the
-	// hash of its token.
-	PutSession(ctx context.Context, hash string, data []byte, expires time.Time) error
-	Session(ctx context.Context, hash string, now time.Time) ([]byte, error) // NotFound
-	DeleteSession(ctx context.Context, hash string) error
-	// Expire removes links and sessions that ended before now.
+	TakeLink(ctx context.Context, hash string, now time.Time) (Link, error)
+	// Expire removes links, sessions, flows and attempts that ended before now.
 	Expire(ctx context.Context, now time.Time) error
+}
+
+// SessionStore keeps sessions. NotFound for an unknown one.
+type SessionStore interface {
+	CreateSession(ctx context.Context, d Session) error
+	Session(ctx context.Context, id string) (*Session, error)
+	// SessionByHash finds by Hash or by Previous.
+	SessionByHash(ctx context.Context, hash string) (*Session, error)
+	// SessionsOf lists those of the user, of one-time links for "", the last used first.
+	SessionsOf(ctx context.Context, userID string) ([]Session, error)
+	// UpdateSession replaces everything but the id, the user and the time of creation.
+	UpdateSession(ctx context.Context, d Session) error
+	// TouchSession notes that it was used, and when it ends now.
+	TouchSession(ctx context.Context, id string, seen, expires time.Time) error
+	// DeleteSession ends one; no error if there is none.
+	DeleteSession(ctx context.Context, id string) error
+	// DeleteSessionsOf ends those of the user but one, and says how many.
+	DeleteSessionsOf(ctx context.Context, userID, except string) (int, error)
+}
+
+// AttemptStore counts failed sign-ins.
+type AttemptStore interface {
+	// Attempts gives how many there were and when the last one was; 0 if none.
+	Attempts(ctx context.Context, key string) (n int, last time.Time, err error)
+	// PutAttempts stores that; it is forgotten at expires.
+	PutAttempts(ctx context.Context, key string, n int, last, expires time.Time) error
+	// DropAttempts forgets them.
+	DropAttempts(ctx context.Context, keys ...string) error
 }

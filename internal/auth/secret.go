@@ -16,6 +16,9 @@ const (
 	linkPrefix    = "ptk_"
 	sessionPrefix = "pts_"
 	agentPrefix   = "pta_"
+	flowPrefix    = "ptf_"
+	refreshPrefix = "ptr_"
+	devicePrefix  = "ptd_"
 )
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -20,24 +20,32 @@ const (
 	MaxTokenLife     = 366 * 24 * time.Hour
 	DefaultLinkLife  = 15 * time.Minute
 	MaxLinkLife      = 24 * time.Hour
-	SessionIdle      = 24 * time.Hour      // a session ends when it was not used for so long
-	SessionLife      = 30 * 24 * time.Hour // and after this in any case
-	touchEvery       = time.Minute         // use is noted at most so often
-	maxTokenName     = 100                 // characters
+	touchEvery       = time.Minute // use is noted at most so often
+	maxTokenName     = 100         // characters
 )
 
 // Service gives and takes access.
 type Service struct {
-	Tokens TokenStore
-	Links  LinkStore
-	Tx     txn.Runner
-	Audit  *audit.Recorder
-	Events event.Log
-	Now    func() time.Time
-	NewID  func() string
+	Tokens    TokenStore
+	Links     LinkStore
+	Users     UserStore
+	Sessions  SessionStore
+	Passkeys  PasskeyStore
+	Flows     FlowStore
+	Attempts  AttemptStore
+	Access    AccessTokens // nil: there are none
+	Rules     []Rule       // what gives roles to users of identity providers
+	Key       []byte       // the master key; without it no browser is known again
+	Passwords Argon2       // DefaultArgon2 if zero
+	Tx        txn.Runner
+	Audit     *audit.Recorder
+	Events    event.Log
+	Now       func() time.Time
+	NewID     func() string
 
 	mu      sync.Mutex
-	touched map[string]time.Time // when use was last noted, by token id or hash of session
+	lanes   chan struct{}
+	touched map[string]time.Time // when use was last noted, by id of token or session
 }
 
 // Change is the payload of the events about access.
@@ -45,14 +53,42 @@ type Change struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name,omitempty"`
 	Role      Role      `json:"role"`
-	Change    string    `json:"change"` // created, revoked, signed_in or signed_out
+	Change    string    `json:"change"` // e.g. created, changed, revoked, signed_in, signed_out
 	Timestamp time.Time `json:"timestamp"`
 }
 
-// CreateToken makes an API token for the role. A ttl of 0 means
-// DefaultTokenLife. The secret is given this once and never again. Faults:
-// Invalid for name, role or ttl; Conflict for a name that is taken.
+// CreateToken makes an API token for the role that belongs to nobody, e.g. for a
+// machine. A ttl of 0 means DefaultTokenLife. The secret is given this once and
+// never again. Faults: Invalid for name, role or ttl; Conflict for a name that is
+// taken; Forbidden for anybody but administrators.
 func (s *Service) CreateToken(ctx context.Context, name string, role Role, ttl time.Duration) (string, Token, error) {
+	if !From(ctx).Role.Includes(Admin) {
+		return "", Token{}, fault.New(fault.Forbidden, "auth.role", "You may not make a token that belongs to nobody").
+			Because("it would outlive your own access").Do("Make a token of your own, or ask an administrator.")
+	}
+	return s.createToken(ctx, "", name, role, ttl)
+}
+
+// CreateOwnToken is CreateToken for a token of the user who asks. It never
+// allows more than the user's role, also when that changes later.
+func (s *Service) CreateOwnToken(ctx context.Context, name string, role Role, ttl time.Duration) (string, Token, error) {
+	p := From(ctx)
+	u, err := s.UserOf(ctx)
+	if err != nil {
+		return "", Token{}, err
+	}
+	if p.Session == "" {
+		return "", Token{}, fault.New(fault.Forbidden, "auth.needs_session", "A token can't make more tokens").
+			Because("they would go on after it has ended").Do("Sign in to make one.")
+	}
+	if role.Valid() && !p.Role.Includes(role) {
+		return "", Token{}, fault.New(fault.Forbidden, "auth.role_above", "You can't make a token for the role %s", role).
+			Because("your own is %s", p.Role).At(fault.Field{Path: "role", Message: "must not be above your own"})
+	}
+	return s.createToken(ctx, u.ID, name, role, ttl)
+}
+
+func (s *Service) createToken(ctx context.Context, userID, name string, role Role, ttl time.Duration) (string, Token, error) {
 	if ttl == 0 {
 		ttl = DefaultTokenLife
 	}
@@ -63,7 +99,7 @@ func (s *Service) CreateToken(ctx context.Context, name string, role Role, ttl t
 	}
 	secret, now := newSecret(tokenPrefix), s.now()
 	ends := now.Add(ttl)
-	t := Token{ID: s.NewID(), Name: name, Role: role, Hash: hashOf(secret), CreatedBy: From(ctx).ID, CreatedAt: now, ExpiresAt: &ends}
+	t := Token{ID: s.NewID(), Name: name, Role: role, Hash: hashOf(secret), UserID: userID, CreatedBy: From(ctx).ID, CreatedAt: now, ExpiresAt: &ends}
 	err := s.Tx.Do(ctx, func(ctx context.Context) error {
 		if err := s.Tokens.CreateToken(ctx, t); err != nil {
 			return err
@@ -96,12 +132,33 @@ func checkToken(name string, role Role, ttl time.Duration) []fault.Field {
 	return out
 }
 
-// RevokeToken ends a token for good. Ending one twice is no error. NotFound.
+// ListTokens lists the tokens of whoever asks, and all of them for
+// administrators, newest first.
+func (s *Service) ListTokens(ctx context.Context, cursor string, limit int) ([]Token, string, error) {
+	p := From(ctx)
+	id, own := strings.CutPrefix(p.User, userKey)
+	switch {
+	case p.Role.Includes(Admin):
+		id = ""
+	case !own:
+		return nil, "", nil
+	}
+	return s.Tokens.Tokens(ctx, id, cursor, limit)
+}
+
+// RevokeToken ends a token for good. Ending one twice is no error. NotFound,
+// also for a token of somebody else, unless an administrator asks.
 func (s *Service) RevokeToken(ctx context.Context, id string) error {
 	return s.Tx.Do(ctx, func(ctx context.Context) error {
 		t, err := s.Tokens.Token(ctx, id)
-		if err != nil || t.RevokedAt != nil {
+		if err != nil {
 			return err
+		}
+		if p := From(ctx); !p.Role.Includes(Admin) && (t.UserID == "" || p.User != userKey+t.UserID) {
+			return fault.New(fault.NotFound, "token.not_found", "There is no such token")
+		}
+		if t.RevokedAt != nil {
+			return nil
 		}
 		now := s.now()
 		if err := s.Tokens.RevokeToken(ctx, id, now); err != nil {
@@ -114,9 +171,13 @@ func (s *Service) RevokeToken(ctx context.Context, id string) error {
 	})
 }
 
-// Authenticate gives the principal of an API token; Unauthenticated if the
-// token is unknown, expired or revoked. The caller fills in From and Request.
+// Authenticate gives the principal of an API token or an access token;
+// Unauthenticated if it is unknown, expired or revoked, or its user may not be
+// here any more. The caller fills in From and Request.
 func (s *Service) Authenticate(ctx context.Context, secret string) (Principal, error) {
+	if strings.Count(secret, ".") == 2 && s.Access != nil {
+		return s.accessPrincipal(ctx, secret)
+	}
 	if !wellFormed(tokenPrefix, secret) {
 		return Principal{}, unknownToken()
 	}
@@ -129,7 +190,7 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (Principal, e
 		return Principal{}, fmt.Errorf("look up the token: %w", err)
 	}
 	now := s.now()
-	p := Principal{ID: t.principal(), Name: t.Name, Role: t.Role}
+	p := Principal{ID: t.principal(), Name: t.Name, Role: t.Role, User: "token:" + t.ID}
 	switch {
 	case !same(t.Hash, hash):
 		return Principal{}, unknownToken()
@@ -140,10 +201,34 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (Principal, e
 	case !t.Role.Valid():
 		return p, refused("auth.no_role", "The token gives no access")
 	}
+	if t.UserID != "" {
+		if p, err = s.ofUser(ctx, t, p); err != nil {
+			return p, err
+		}
+	}
 	if s.due(t.ID, now) {
 		// The time of last use is a convenience; failing to note it must not
 		// turn a good token away.
 		_ = s.Tokens.TouchToken(ctx, t.ID, now)
+	}
+	return p, nil
+}
+
+// ofUser makes the principal of a user's token: at most what the user may now.
+func (s *Service) ofUser(ctx context.Context, t *Token, p Principal) (Principal, error) {
+	u, err := s.Users.User(ctx, t.UserID)
+	if fault.Is(err, fault.NotFound) {
+		return Principal{}, unknownToken()
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look up the user: %w", err)
+	}
+	role, _ := s.RoleOf(*u)
+	if p.User = u.Key(); p.Role.Includes(role) {
+		p.Role = role
+	}
+	if !role.Valid() {
+		return p, refused("auth.no_role", "The token gives no access any more").Because("its user has none")
 	}
 	return p, nil
 }

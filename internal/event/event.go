@@ -31,6 +31,8 @@ const (
 	DeadLetter         Type = "dlq_message"
 	SignIn             Type = "auth:signed_in"
 	TokenChanged       Type = "auth:token_changed"
+	UserChanged        Type = "auth:user_changed"
+	SessionChanged     Type = "auth:session_changed"
 	ConfigurationDrift Type = "config:changed"
 )
 

@@ -22,6 +22,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/queue"
 	"github.com/waooaw/platform-portal/internal/txn"
@@ -99,20 +100,62 @@ type Events interface {
 	Find(ctx context.Context, q event.Query) ([]event.Event, error)
 }
 
-// Auth signs in and out. See auth.Service.
+// Auth is who may come in and what they may do. See auth.Service.
 type Auth interface {
-	CreateToken(ctx context.Context, name string, role auth.Role, ttl time.Duration) (string, auth.Token, error)
-	RevokeToken(ctx context.Context, id string) error
-	Authenticate(ctx context.Context, secret string) (auth.Principal, error)
-	RedeemLink(ctx context.Context, code string) (string, error)
-	SessionPrincipal(ctx context.Context, session string) (auth.Principal, error)
-	CheckSession(ctx context.Context, session string) (auth.Principal, error)
-	EndSession(ctx context.Context, session string) error
+	Doors
+	Grants
+	TokenService
+	OwnSessions
+	Users
 }
 
-// TokenList lists API tokens. See auth.TokenStore.
-type TokenList interface {
-	Tokens(ctx context.Context, cursor string, limit int) ([]auth.Token, string, error)
+// Doors find out who asks.
+type Doors interface {
+	Authenticate(ctx context.Context, secret string) (auth.Principal, error)
+	SessionPrincipal(ctx context.Context, session string) (auth.Principal, error)
+	CheckSession(ctx context.Context, id string) (auth.Principal, error)
+	RotateSession(ctx context.Context, session string, role auth.Role) (string, error)
+	Device(ctx context.Context, session string) (string, error)
+	RedeemLink(ctx context.Context, code string) (string, error)
+}
+
+// Grants are what command lines sign in with.
+type Grants interface {
+	RedeemCode(ctx context.Context, code, verifier, redirect string) (*auth.Grant, error)
+	Refresh(ctx context.Context, token string) (*auth.Grant, error)
+}
+
+// TokenService gives and takes API tokens.
+type TokenService interface {
+	CreateToken(ctx context.Context, name string, role auth.Role, ttl time.Duration) (string, auth.Token, error)
+	CreateOwnToken(ctx context.Context, name string, role auth.Role, ttl time.Duration) (string, auth.Token, error)
+	ListTokens(ctx context.Context, cursor string, limit int) ([]auth.Token, string, error)
+	RevokeToken(ctx context.Context, id string) error
+}
+
+// OwnSessions are the sessions of whoever asks.
+type OwnSessions interface {
+	OwnSessions(ctx context.Context) ([]auth.OwnSession, error)
+	EndOwnSession(ctx context.Context, id string) error
+	EndOwnSessions(ctx context.Context) error
+	EndSession(ctx context.Context, id string) error
+}
+
+// Users are the people who may sign in.
+type Users interface {
+	ListUsers(ctx context.Context, cursor string, limit int) ([]auth.Account, string, error)
+	AccountOf(u auth.User) auth.Account
+	CreateUser(ctx context.Context, n auth.NewUser) (*auth.User, error)
+	ChangeUser(ctx context.Context, id string, c auth.UserChange) (*auth.User, error)
+	DeleteUser(ctx context.Context, id string) error
+	NewUserLink(ctx context.Context, userID string, ttl time.Duration) (string, error)
+	RoleRules() []auth.Rule
+}
+
+// KeySet shows the public keys of access tokens.
+type KeySet interface {
+	// JWKS is the set as JSON (RFC 7517).
+	JWKS() ([]byte, error)
 }
 
 // Live serves live updates. A method that returns an error has written nothing.
@@ -147,11 +190,12 @@ type Config struct {
 	Bulks       Bulks
 	Probes      ProbeHistory
 	Queues      Queues
+	Metrics     metrics.Reader
 	Events      Events
 	Audit       audit.Store
 	Recorder    *audit.Recorder
 	Auth        Auth
-	Tokens      TokenList
+	Keys        KeySet // nil: there are no access tokens
 	Idempotency auth.IdempotencyStore
 	Tx          txn.Runner
 	Live        Live
@@ -192,6 +236,7 @@ type server struct {
 	crossOrigin *http.CrossOriginProtection
 	failures    *perAddress // wrong credentials
 	refusals    *perAddress // audit entries about strangers
+	strangers   *perAddress // changes that need no sign-in
 	followers   chan struct{}
 	mux         *http.ServeMux
 	api         huma.API
@@ -222,6 +267,7 @@ func newServer(cfg Config) *server {
 		cfg.Failures = 300
 	}
 	s.failures = &perAddress{every: 5, burst: cfg.Failures}
+	s.strangers = &perAddress{every: 20, burst: 200}
 	s.refusals = &perAddress{every: rate.Every(time.Second), burst: 100}
 	for _, name := range cfg.Hosts {
 		s.hosts[strings.ToLower(strings.TrimSuffix(name, "."))] = true

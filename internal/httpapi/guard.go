@@ -40,6 +40,9 @@ func (s *server) guard(route *Route, next http.Handler) http.Handler {
 		}
 		// From here on only the end of the connection is read.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		if err == nil {
+			err = s.rotate(ctx, w, ex)
+		}
 		if err != nil {
 			s.fail(w, r, err)
 		} else {
@@ -68,7 +71,7 @@ func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (cont
 	}
 	if ex.route.Public {
 		if ex.route.Mutation() {
-			return ctx, s.sameSite(r)
+			return ctx, s.stranger(ex, r)
 		}
 		return ctx, nil
 	}
@@ -94,6 +97,21 @@ func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (cont
 	return ctx, nil
 }
 
+// rotate gives the browser a new secret of its session when it is time to. An
+// answer without end may be cut before its headers are kept, so it brings none.
+func (s *server) rotate(ctx context.Context, w http.ResponseWriter, ex *exchange) error {
+	if ex.session == "" || ex.route.Stream {
+		return nil
+	}
+	fresh, err := s.cfg.Auth.RotateSession(ctx, ex.session, ex.who.Role)
+	if err != nil || fresh == "" {
+		return err
+	}
+	ex.session = fresh
+	http.SetCookie(w, s.cookie(ex.secure, fresh))
+	return nil
+}
+
 // authenticate gives who asks and how to ask that again later.
 func (s *server) authenticate(ctx context.Context, ex *exchange, r *http.Request) (auth.Principal, func(context.Context) (auth.Principal, error), error) {
 	head := r.Header.Values("Authorization")
@@ -114,7 +132,8 @@ func (s *server) authenticate(ctx context.Context, ex *exchange, r *http.Request
 	case cookieErr == nil:
 		who, err := s.cfg.Auth.SessionPrincipal(ctx, cookie.Value)
 		ex.session = cookie.Value
-		return who, func(ctx context.Context) (auth.Principal, error) { return s.cfg.Auth.CheckSession(ctx, cookie.Value) }, s.wrongCredentials(ex, err)
+		// The secret may change while the answer goes on; the session stays.
+		return who, func(ctx context.Context) (auth.Principal, error) { return s.cfg.Auth.CheckSession(ctx, who.Session) }, s.wrongCredentials(ex, err)
 	}
 	return auth.Principal{}, nil, fault.New(fault.Unauthenticated, "auth.required", "This needs a sign-in").
 		Do("Send Authorization: Bearer TOKEN, or open the sign-in link that the portal printed.")
@@ -133,6 +152,15 @@ func (s *server) wrongCredentials(ex *exchange, err error) error {
 	p := newProblem(http.StatusUnauthorized, fault.As(err))
 	p.set("WWW-Authenticate", `Bearer realm="platform-portal", error="invalid_token"`)
 	return p
+}
+
+// stranger looks at a change that needs no sign-in: signing in itself.
+func (s *server) stranger(ex *exchange, r *http.Request) error {
+	if !s.strangers.allow(ex.who.From) {
+		return fault.New(fault.RateLimited, "auth.too_many_requests", "There were too many requests from your address").
+			Do("Wait a moment, then try again.")
+	}
+	return s.sameSite(r)
 }
 
 // sameSite refuses what another site's page made the browser send.

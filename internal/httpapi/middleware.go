@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
@@ -28,7 +29,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ex.id = s.newID()
 	}
 	ex.who.From, ex.who.Request, ex.secure = address(r), ex.id, s.secure(r)
-	ctx := withExchange(r.Context(), ex)
+	client := auth.Client{Address: ex.who.From, UserAgent: r.UserAgent()}
+	if c, err := r.Cookie(cookieNamed(deviceCookie, ex.secure)); err == nil {
+		client.Device = c.Value
+	}
+	ctx := auth.WithClient(withExchange(r.Context(), ex), client)
 	t := &tracker{ResponseWriter: w}
 	s.headers(t.Header(), ex)
 	s.metrics.inFlight.Inc()

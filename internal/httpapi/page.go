@@ -56,11 +56,23 @@ func (s *server) forBrowser(r *http.Request, ex *exchange) bool {
 	return !strings.HasPrefix(r.URL.Path, "/api/") && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// SetSession gives the browser that sent the request the secret of its session;
-// an empty one takes it away.
+// SetSession gives the browser that sent the request the secret of its session,
+// and what shows later that somebody has signed in with it; an empty one takes
+// the session away.
 func SetSession(w http.ResponseWriter, r *http.Request, secret string) {
 	ex := exchangeOf(r.Context())
+	// A rotation before this request's handler may have set one already.
+	w.Header().Del("Set-Cookie")
 	http.SetCookie(w, ex.server.cookie(ex.secure, secret))
+	if secret == "" {
+		return
+	}
+	device, err := ex.server.cfg.Auth.Device(r.Context(), secret)
+	if err != nil || device == "" {
+		return // it is a convenience; whoever signed in is in
+	}
+	http.SetCookie(w, &http.Cookie{Name: cookieNamed(deviceCookie, ex.secure), Value: device, Path: "/", HttpOnly: true, Secure: ex.secure,
+		SameSite: http.SameSiteStrictMode, MaxAge: int(deviceLife.Seconds())})
 }
 
 // SessionOf gives the secret of the session that authenticated the request; ""

@@ -180,6 +180,8 @@ func (s *server) register() {
 	s.registerObservability()
 	s.registerAudit()
 	s.registerTokens()
+	s.registerAccounts()
+	s.registerSelf()
 	s.registerQueues()
 	s.registerLive()
 	s.registerDocs()

@@ -54,6 +54,11 @@ var Routes = []Route{
 	{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true, Page: true},
 	{Method: "GET", Path: "/auth/me", Role: auth.Viewer, ID: "me"},
 	{Method: "POST", Path: "/auth/logout", Role: auth.Viewer, ID: "logout"},
+	{Method: "POST", Path: "/auth/logout/all", Role: auth.Viewer, ID: "logout-all"},
+	{Method: "GET", Path: "/auth/sessions", Role: auth.Viewer, ID: "list-sessions"},
+	{Method: "DELETE", Path: "/auth/sessions/{id}", Role: auth.Viewer, ID: "end-session"},
+	{Method: "POST", Path: "/auth/token", Public: true, ID: "token"},
+	{Method: "GET", Path: "/.well-known/jwks.json", Public: true, ID: "jwks"},
 
 	{Method: "GET", Path: base + "/agents", Role: auth.Viewer, ID: "list-agents"},
 	{Method: "POST", Path: base + "/agents", Role: auth.Operator, ID: "create-agent"},
@@ -74,6 +79,7 @@ var Routes = []Route{
 	{Method: "GET", Path: base + "/agents/{id}/instances", Role: auth.Viewer, ID: "agent-instances"},
 	{Method: "GET", Path: base + "/agents/{id}/versions", Role: auth.Viewer, ID: "agent-versions"},
 	{Method: "GET", Path: base + "/agents/{id}/health", Role: auth.Viewer, ID: "agent-health"},
+	{Method: "GET", Path: base + "/agents/{id}/metrics", Role: auth.Viewer, ID: "agent-metrics"},
 	{Method: "GET", Path: base + "/agents/{id}/logs", Role: auth.Viewer, ID: "agent-logs", Stream: true},
 	{Method: "POST", Path: base + "/agents/{id}/tasks", Role: auth.Operator, ID: "send-task"},
 
@@ -93,6 +99,7 @@ var Routes = []Route{
 	{Method: "POST", Path: base + "/bulk/{id}/rollback", Role: auth.Operator, ID: "rollback-bulk", Waits: true},
 
 	{Method: "GET", Path: base + "/events", Role: auth.Viewer, ID: "list-events"},
+	{Method: "GET", Path: base + "/metrics", Role: auth.Viewer, ID: "platform-metrics"},
 	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
 	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
 	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
@@ -100,9 +107,16 @@ var Routes = []Route{
 	{Method: "GET", Path: base + "/audit/export", Role: auth.Viewer, ID: "export-audit", Stream: true},
 	{Method: "GET", Path: base + "/audit/verify", Role: auth.Viewer, ID: "verify-audit", Stream: true},
 
-	{Method: "GET", Path: base + "/tokens", Role: auth.Admin, ID: "list-tokens"},
-	{Method: "POST", Path: base + "/tokens", Role: auth.Admin, ID: "create-token"},
-	{Method: "DELETE", Path: base + "/tokens/{id}", Role: auth.Admin, ID: "revoke-token"},
+	// Everybody has tokens of their own; the service refuses what is beyond that.
+	{Method: "GET", Path: base + "/tokens", Role: auth.Viewer, ID: "list-tokens"},
+	{Method: "POST", Path: base + "/tokens", Role: auth.Viewer, ID: "create-token"},
+	{Method: "DELETE", Path: base + "/tokens/{id}", Role: auth.Viewer, ID: "revoke-token"},
+	{Method: "GET", Path: base + "/users", Role: auth.Admin, ID: "list-users"},
+	{Method: "POST", Path: base + "/users", Role: auth.Admin, ID: "create-user"},
+	{Method: "PATCH", Path: base + "/users/{id}", Role: auth.Admin, ID: "patch-user"},
+	{Method: "DELETE", Path: base + "/users/{id}", Role: auth.Admin, ID: "delete-user"},
+	{Method: "POST", Path: base + "/users/{id}/link", Role: auth.Admin, ID: "link-user"},
+	{Method: "GET", Path: base + "/role-rules", Role: auth.Admin, ID: "role-rules"},
 
 	{Method: "GET", Path: base + "/live", Role: auth.Viewer, ID: "live", Stream: true},
 	{Method: "GET", Path: base + "/live/sse", Role: auth.Viewer, ID: "live-sse", Stream: true},

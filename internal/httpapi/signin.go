@@ -17,19 +17,30 @@ import (
 // sessionCookie holds the secret of a session.
 const sessionCookie = "portal_session"
 
-// cookieName is the cookie's name; by TLS one that browsers accept only from
+// deviceCookie holds what shows that somebody has signed in with this browser.
+const deviceCookie = "portal_device"
+
+// deviceLife is how long a browser is known without anybody signing in.
+const deviceLife = 180 * 24 * time.Hour
+
+// cookieNamed is the cookie's name; by TLS one that browsers accept only from
 // this very host.
-func cookieName(secure bool) string {
+func cookieNamed(name string, secure bool) string {
 	if secure {
-		return "__Host-" + sessionCookie
+		return "__Host-" + name
 	}
-	return sessionCookie
+	return name
 }
 
+// cookieName is that of the cookie with the secret of a session.
+func cookieName(secure bool) string { return cookieNamed(sessionCookie, secure) }
+
 // cookie makes the cookie with the secret of a session, or one that removes it.
+// It comes along when a provider's page leads back here; what other sites' pages
+// make the browser send is refused by sameSite.
 func (s *server) cookie(secure bool, secret string) *http.Cookie {
 	c := &http.Cookie{Name: cookieName(secure), Value: secret, Path: "/", HttpOnly: true, Secure: secure,
-		SameSite: http.SameSiteStrictMode, MaxAge: int(auth.SessionLife.Seconds())}
+		SameSite: http.SameSiteLaxMode, MaxAge: int(auth.SessionLife.Seconds())}
 	if secret == "" {
 		c.MaxAge = -1
 	}
@@ -75,7 +86,7 @@ func (s *server) registerSignIn() {
 		ex := exchangeOf(r.Context())
 		session, err := s.cfg.Auth.RedeemLink(r.Context(), r.PathValue("code"))
 		if err == nil {
-			http.SetCookie(w, s.cookie(ex.secure, session))
+			SetSession(w, r, session)
 			http.Redirect(w, r, "/docs", http.StatusSeeOther)
 			return nil
 		}
@@ -104,72 +115,84 @@ func (s *server) page(w http.ResponseWriter, status int, t *template.Template, v
 	return nil
 }
 
-func (s *server) registerTokens() {
-	handle(s, "list-tokens", "List API tokens", s.listTokens)
-	handle(s, "create-token", "Make an API token; its secret is shown this once", s.createToken, status(http.StatusCreated), func(op *huma.Operation) {
-		op.Description += " An answer that is given again for an Idempotency-Key does not hold the secret."
-	})
-	handle(s, "revoke-token", "End an API token for good", s.revokeToken, status(http.StatusNoContent))
+// registerSelf registers who is asking, signing out, and what a command line
+// signs in with.
+func (s *server) registerSelf() {
 	handle(s, "me", "Who is asking", s.me)
 	handle(s, "logout", "Sign out", s.logout, status(http.StatusNoContent))
+	handle(s, "logout-all", "Sign out everywhere", s.logoutAll, status(http.StatusNoContent))
+	handle(s, "token", "Trade a code or a refresh token for an access token", s.token, func(op *huma.Operation) {
+		op.Description = "For command lines that a browser signed in (RFC 6749, with PKCE S256). A refresh token works once; " +
+			"using it a second time ends the session."
+	})
+	s.describeRaw("jwks", "The keys that access tokens are signed with", "application/json")
+	s.raw("jwks", s.jwks)
 }
 
-func (s *server) listTokens(ctx context.Context, in *Paging) (*listAnswer[auth.Token], error) {
-	items, next, err := s.cfg.Tokens.Tokens(ctx, in.Cursor, in.Limit)
-	return &listAnswer[auth.Token]{Body: listOf(items, next)}, err
-}
-
-type createTokenInput struct {
-	Body struct {
-		Name string `json:"name" minLength:"1" maxLength:"100" doc:"What it is for"`
-		Role string `json:"role" enum:"viewer,operator,admin"`
-		TTL  string `json:"ttl,omitempty" doc:"How long it is valid, e.g. 720h; default 2160h (90 days), at most 8784h (366 days)"`
+func (s *server) jwks(w http.ResponseWriter, _ *http.Request) error {
+	if s.cfg.Keys == nil {
+		return fault.New(fault.NotFound, "auth.no_access_tokens", "This portal gives no access tokens")
 	}
-}
-
-// NewToken is an API token with its secret.
-type NewToken struct {
-	Token  auth.Token `json:"token"`
-	Secret string     `json:"secret,omitempty" doc:"Send it as Authorization: Bearer SECRET; it is not shown again"`
-}
-
-type createTokenAnswer struct {
-	Location string `header:"Location"`
-	Body     NewToken
-}
-
-func (s *server) createToken(ctx context.Context, in *createTokenInput) (*createTokenAnswer, error) {
-	var ttl time.Duration
-	if in.Body.TTL != "" {
-		var err error
-		if ttl, err = time.ParseDuration(in.Body.TTL); err != nil || ttl <= 0 {
-			return nil, invalid("ttl", "must be a positive duration such as 720h")
-		}
-	}
-	secret, t, err := s.cfg.Auth.CreateToken(ctx, in.Body.Name, auth.Role(in.Body.Role), ttl)
+	body, err := s.cfg.Keys.JWKS()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	exchangeOf(ctx).keep = NewToken{Token: t} // a secret is never stored
-	return &createTokenAnswer{Location: base + "/tokens/" + t.ID, Body: NewToken{Token: t, Secret: secret}}, nil
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	_, _ = w.Write(body)
+	return nil
 }
 
-func (s *server) revokeToken(ctx context.Context, in *ByID) (*struct{}, error) {
-	return nil, s.cfg.Auth.RevokeToken(ctx, in.ID)
+// tokenInput is read as JSON or as a form: the guard has made JSON of both.
+type tokenInput struct {
+	Body struct {
+		GrantType    string `json:"grant_type" enum:"authorization_code,refresh_token"`
+		Code         string `json:"code,omitempty" maxLength:"200"`
+		CodeVerifier string `json:"code_verifier,omitempty" maxLength:"128" doc:"What code_challenge is the SHA-256 of"`
+		RedirectURI  string `json:"redirect_uri,omitempty" maxLength:"500" doc:"The same as when the code was asked for"`
+		RefreshToken string `json:"refresh_token,omitempty" maxLength:"200"`
+	}
+}
+
+// Grant is what a command line works with.
+type Grant struct {
+	AccessToken  string `json:"access_token" doc:"Send it as Authorization: Bearer TOKEN"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int    `json:"expires_in" doc:"Seconds"`
+	RefreshToken string `json:"refresh_token" doc:"Gets the next grant, once"`
+}
+
+type grantAnswer struct{ Body Grant }
+
+func (s *server) token(ctx context.Context, in *tokenInput) (*grantAnswer, error) {
+	var g *auth.Grant
+	var err error
+	if b := in.Body; b.GrantType == "refresh_token" {
+		g, err = s.cfg.Auth.Refresh(ctx, b.RefreshToken)
+	} else {
+		g, err = s.cfg.Auth.RedeemCode(ctx, b.Code, b.CodeVerifier, b.RedirectURI)
+	}
+	if err != nil {
+		return nil, s.wrongCredentials(exchangeOf(ctx), err)
+	}
+	return &grantAnswer{Body: Grant{AccessToken: g.Access, TokenType: "Bearer", RefreshToken: g.Refresh,
+		ExpiresIn: int(g.Expires.Sub(s.now()).Seconds())}}, nil
 }
 
 // Me is who is asking.
 type Me struct {
-	ID   string    `json:"id"`
-	Name string    `json:"name"`
-	Role auth.Role `json:"role" enum:"viewer,operator,admin"`
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Role    auth.Role `json:"role" enum:"viewer,operator,admin"`
+	User    string    `json:"user" doc:"Stable key of the person"`
+	Session string    `json:"session,omitempty" doc:"Id of the session"`
 }
 
 type meAnswer struct{ Body Me }
 
 func (s *server) me(ctx context.Context, _ *struct{}) (*meAnswer, error) {
 	p := auth.From(ctx)
-	return &meAnswer{Body: Me{ID: p.ID, Name: p.Name, Role: p.Role}}, nil
+	return &meAnswer{Body: Me{ID: p.ID, Name: p.Name, Role: p.Role, User: p.User, Session: p.Session}}, nil
 }
 
 type logoutAnswer struct {
@@ -177,13 +200,21 @@ type logoutAnswer struct {
 }
 
 func (s *server) logout(ctx context.Context, _ *struct{}) (*logoutAnswer, error) {
-	ex := exchangeOf(ctx)
-	if ex.session == "" {
+	return s.leave(ctx, func(ctx context.Context, session string) error { return s.cfg.Auth.EndSession(ctx, session) })
+}
+
+func (s *server) logoutAll(ctx context.Context, _ *struct{}) (*logoutAnswer, error) {
+	return s.leave(ctx, func(ctx context.Context, _ string) error { return s.cfg.Auth.EndOwnSessions(ctx) })
+}
+
+func (s *server) leave(ctx context.Context, end func(ctx context.Context, session string) error) (*logoutAnswer, error) {
+	session := auth.From(ctx).Session
+	if session == "" {
 		return nil, fault.New(fault.Conflict, "auth.no_session", "There is no session to end").
 			Because("the request was made with an API token").Do("Revoke the token if it is not to be used any more.")
 	}
-	if err := s.cfg.Auth.EndSession(ctx, ex.session); err != nil {
+	if err := end(ctx, session); err != nil {
 		return nil, err
 	}
-	return &logoutAnswer{Cookie: *s.cookie(ex.secure, "")}, nil
+	return &logoutAnswer{Cookie: *s.cookie(exchangeOf(ctx).secure, "")}, nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/httpapi"
 	"github.com/waooaw/platform-portal/internal/live"
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/operation/operationtest"
 	"github.com/waooaw/platform-portal/internal/queue/queuetest"
@@ -68,6 +69,7 @@ type world struct {
 	fleet   *fleet.Service
 	runtime *fleettest.Fake
 	queues  *queuetest.Fake
+	windows *metrics.Windows
 	hub     *live.Hub
 	log     *logBuffer
 	cfg     httpapi.Config
@@ -80,10 +82,12 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	w := &world{t: t, ctx: t.Context(), clock: &clock{}, store: storetest.New(t), runtime: fleettest.NewFake(), queues: queuetest.NewFake(),
 		log: &logBuffer{}, secrets: map[auth.Role]string{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
+	w.windows = &metrics.Windows{Now: w.clock.Now}
 	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	st := w.store
 	rec := &audit.Recorder{Store: st.Audit(), Now: w.clock.Now}
-	w.auth = &auth.Service{Tokens: st.Tokens(), Links: st.Links(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID}
+	w.auth = &auth.Service{Tokens: st.Tokens(), Links: st.Links(), Users: st.Users(), Sessions: st.Sessions(), Passkeys: st.Passkeys(),
+		Flows: st.Flows(), Attempts: st.Attempts(), Key: bytes.Repeat([]byte{7}, 32), Passwords: auth.Argon2{Memory: 64, Time: 1, Threads: 1}, Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID}
 	agents := &agent.Service{Store: st.Agents(), History: st.History(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID}
 	ops := &operation.Service{Store: st.Operations(), Tx: st, Events: st.Events(), Audit: rec, Now: w.clock.Now, NewID: newID, Log: log}
 	ops.Engine = operationtest.NewEngine(t, ops)
@@ -108,8 +112,8 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	}
 	t.Cleanup(func() { _ = w.hub.Stop(context.Background()) })
 	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
-		Runtimes: []httpapi.Reporter{w.runtime}, Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues,
-		Events: st.Events(), Audit: st.Audit(), Recorder: rec, Auth: w.auth, Tokens: st.Tokens(), Idempotency: st.Idempotency(),
+		Runtimes: []httpapi.Reporter{w.runtime}, Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Metrics: w.windows,
+		Events: st.Events(), Audit: st.Audit(), Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub, Components: []httpapi.Component{{Name: "store", Check: st.Ping, Needed: true}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}

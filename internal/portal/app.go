@@ -111,7 +111,10 @@ func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*
 func (a *app) access(key []byte) {
 	s := a.store
 	a.audit = &audit.Recorder{Store: s.Audit(), Now: now}
-	a.auth = &auth.Service{Tokens: s.Tokens(), Links: s.Links(), Tx: s, Audit: a.audit, Events: s.Events(), Now: now, NewID: newID}
+	a.auth = &auth.Service{
+		Tokens: s.Tokens(), Links: s.Links(), Users: s.Users(), Sessions: s.Sessions(), Passkeys: s.Passkeys(), Flows: s.Flows(), Attempts: s.Attempts(),
+		Key: key, Tx: s, Audit: a.audit, Events: s.Events(), Now: now, NewID: newID,
+	}
 	a.keys = &auth.Keyring{Key: key, Store: s.Credentials(), Tx: s, Audit: a.audit, Now: now}
 }
 

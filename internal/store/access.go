@@ -22,6 +22,7 @@ type tokenRow struct {
 	Name       string
 	Role       string
 	Hash       string
+	UserID     string
 	CreatedBy  string
 	CreatedAt  int64
 	ExpiresAt  *int64
@@ -31,7 +32,7 @@ type tokenRow struct {
 
 func (r tokenRow) token() auth.Token {
 	return auth.Token{
-		ID: r.ID, Name: r.Name, Role: auth.Role(r.Role), Hash: r.Hash, CreatedBy: r.CreatedBy, CreatedAt: moment(r.CreatedAt),
+		ID: r.ID, Name: r.Name, Role: auth.Role(r.Role), Hash: r.Hash, UserID: r.UserID, CreatedBy: r.CreatedBy, CreatedAt: moment(r.CreatedAt),
 		ExpiresAt: momentOf(r.ExpiresAt), LastUsedAt: momentOf(r.LastUsedAt), RevokedAt: momentOf(r.RevokedAt),
 	}
 }
@@ -39,7 +40,7 @@ func (r tokenRow) token() auth.Token {
 // CreateToken stores a new token.
 func (st tokens) CreateToken(ctx context.Context, t auth.Token) error {
 	row := tokenRow{
-		ID: t.ID, Name: t.Name, Role: string(t.Role), Hash: t.Hash, CreatedBy: t.CreatedBy, CreatedAt: micros(t.CreatedAt),
+		ID: t.ID, Name: t.Name, Role: string(t.Role), Hash: t.Hash, UserID: t.UserID, CreatedBy: t.CreatedBy, CreatedAt: micros(t.CreatedAt),
 		ExpiresAt: microsOf(t.ExpiresAt), LastUsedAt: microsOf(t.LastUsedAt), RevokedAt: microsOf(t.RevokedAt),
 	}
 	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
@@ -77,8 +78,8 @@ func (st tokens) one(ctx context.Context, where, value string) (*auth.Token, err
 
 func noToken() error { return fault.New(fault.NotFound, "token.not_found", "There is no such token") }
 
-// Tokens lists newest first.
-func (st tokens) Tokens(ctx context.Context, after string, limit int) ([]auth.Token, string, error) {
+// Tokens lists newest first; only those of the user if userID is not "".
+func (st tokens) Tokens(ctx context.Context, userID, after string, limit int) ([]auth.Token, string, error) {
 	from, err := parseCursor("tokens", after)
 	if err != nil {
 		return nil, "", err
@@ -86,6 +87,9 @@ func (st tokens) Tokens(ctx context.Context, after string, limit int) ([]auth.To
 	limit = bounded(limit)
 	var rows []tokenRow
 	q := st.s.db(ctx).NewSelect().Model(&rows).Limit(int64(limit) + 1)
+	if userID != "" {
+		q = q.Where("user_id = ?", userID)
+	}
 	if err := newestFirst(q, from, "created_at").Scan(ctx); err != nil {
 		return nil, "", st.s.explain(ctx, err)
 	}
@@ -157,4 +161,67 @@ func (st credentials) DeleteCredential(ctx context.Context, agentID string) erro
 		_, err := db.NewDelete().Model((*credentialRow)(nil)).Where("agent_id = ?", agentID).Exec(ctx)
 		return err
 	})
+}
+
+// replays is auth.IdempotencyStore.
+type replays struct{ s *Store }
+
+type replayRow struct {
+	bun.BaseModel `bun:"table:replays"`
+
+	Principal string `bun:"principal,pk"`
+	IdemKey   string `bun:"idem_key,pk"`
+	Method    string
+	Path      string
+	BodyHash  string
+	Status    int
+	Header    string
+	Body      []byte
+	CreatedAt int64
+}
+
+// PutReplay stores the answer to a request.
+func (st replays) PutReplay(ctx context.Context, r auth.Replay) error {
+	header, err := encode(r.Header)
+	if err != nil {
+		return st.s.explain(ctx, err)
+	}
+	row := replayRow{
+		Principal: r.Principal, IdemKey: r.Key, Method: r.Method, Path: r.Path, BodyHash: r.BodyHash,
+		Status: r.Status, Header: header, Body: present(r.Body), CreatedAt: micros(r.CreatedAt),
+	}
+	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+		if err == nil && stored == 0 {
+			return fault.New(fault.Conflict, "replay.taken", "A request with this Idempotency-Key was made already").
+				Do("Use a new key for a new request.")
+		}
+		return err
+	})
+}
+
+// Replay gives the answer to the request with the key.
+func (st replays) Replay(ctx context.Context, principal, key string) (*auth.Replay, error) {
+	var row replayRow
+	err := st.s.db(ctx).NewSelect().Model(&row).Where("principal = ? AND idem_key = ?", principal, key).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fault.New(fault.NotFound, "replay.not_found", "No request was made with this Idempotency-Key")
+	}
+	if err != nil {
+		return nil, st.s.explain(ctx, err)
+	}
+	r := &auth.Replay{
+		Key: row.IdemKey, Principal: row.Principal, Method: row.Method, Path: row.Path, BodyHash: row.BodyHash,
+		Status: row.Status, Body: row.Body, CreatedAt: moment(row.CreatedAt),
+	}
+	return r, st.s.explain(ctx, decode(row.Header, &r.Header))
+}
+
+// PruneReplays removes those made before.
+func (st replays) PruneReplays(ctx context.Context, before time.Time) error {
+	_, err := st.s.batches(ctx, func(ctx context.Context, db bun.IDB) (int64, error) {
+		return affected(db.NewRaw("DELETE FROM replays WHERE (principal, idem_key) IN (SELECT principal, idem_key FROM replays WHERE created_at < ? LIMIT ?)",
+			micros(before), pruneBatch).Exec(ctx))
+	})
+	return err
 }

@@ -150,8 +150,23 @@ func (s *Store) Tokens() auth.TokenStore { return tokens{s} }
 // Credentials keeps the credentials of agents.
 func (s *Store) Credentials() auth.CredentialStore { return credentials{s} }
 
-// Links keeps sign-in links and sessions.
+// Links keeps sign-in links.
 func (s *Store) Links() auth.LinkStore { return links{s} }
+
+// Users keeps users.
+func (s *Store) Users() auth.UserStore { return users{s} }
+
+// Sessions keeps sessions.
+func (s *Store) Sessions() auth.SessionStore { return sessions{s} }
+
+// Passkeys keeps passkeys.
+func (s *Store) Passkeys() auth.PasskeyStore { return passkeys{s} }
+
+// Flows keeps what is remembered while somebody signs in.
+func (s *Store) Flows() auth.FlowStore { return flows{s} }
+
+// Attempts keeps how often sign-ins failed.
+func (s *Store) Attempts() auth.AttemptStore { return attempts{s} }
 
 // Idempotency keeps the answers to repeated requests.
 func (s *Store) Idempotency() auth.IdempotencyStore { return replays{s} }

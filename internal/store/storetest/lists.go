@@ -68,7 +68,7 @@ var agentLists = []promise{
 		}
 		_, _, err = s.Operations().Find(t.Context(), opQuery(byName.Next))
 		wantKind(t, err, fault.Invalid)
-		_, _, err = s.Tokens().Tokens(t.Context(), byName.Next, 1)
+		_, _, err = s.Tokens().Tokens(t.Context(), "", byName.Next, 1)
 		wantKind(t, err, fault.Invalid)
 	}},
 }

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		{"events", events},
 		{"audit", audits},
 		{"access", access},
+		{"accounts", accounts},
 		{"instances", instances},
 		{"health", results},
 	} {
