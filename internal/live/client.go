@@ -4,7 +4,9 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/event"
@@ -28,16 +30,22 @@ type client struct {
 	wake chan struct{} // holds one value when there is something to do
 	done chan struct{} // closed by cut
 
+	again func() (auth.Principal, error) // asks who it is now
+
 	last  int64               // seq of the frame it was offered last; guarded by Hub.mu
 	rooms map[string]struct{} // guarded by Hub.mu
+	parts [][]byte            // rows on their way into a message; guarded by Hub.mu
+	sum   uint64              // of parts; guarded by Hub.mu
+
+	comeBack time.Duration // when it is to come back; set before it is cut
 
 	mu     sync.Mutex
 	queue  []*frame
 	reason cutReason
 }
 
-func newClient(who auth.Principal) *client {
-	return &client{who: who, wake: make(chan struct{}, 1), done: make(chan struct{}), rooms: map[string]struct{}{}}
+func newClient(who auth.Principal, again func() (auth.Principal, error)) *client {
+	return &client{who: who, again: again, wake: make(chan struct{}, 1), done: make(chan struct{}), rooms: map[string]struct{}{}}
 }
 
 // offer queues a frame, or cuts the client if it has fallen too far behind.
@@ -130,17 +138,25 @@ func (h *Hub) leave(c *client) {
 // enter and exit change the rooms of a client; Hub.mu is held.
 func (h *Hub) enter(c *client, rooms []string) {
 	for _, room := range rooms {
+		c.rooms[room] = struct{}{}
+		if key, ok := strings.CutPrefix(room, prefixView); ok {
+			h.look(c, key)
+			continue
+		}
 		if h.rooms[room] == nil {
 			h.rooms[room] = map[*client]struct{}{}
 		}
 		h.rooms[room][c] = struct{}{}
-		c.rooms[room] = struct{}{}
 	}
 }
 
 func (h *Hub) exit(c *client, rooms []string) {
 	for _, room := range rooms {
 		delete(c.rooms, room)
+		if key, ok := strings.CutPrefix(room, prefixView); ok {
+			h.unlook(c, key)
+			continue
+		}
 		if delete(h.rooms[room], c); len(h.rooms[room]) == 0 {
 			delete(h.rooms, room)
 		}
@@ -156,8 +172,11 @@ func (h *Hub) change(c *client, add, remove []string) error {
 	for _, room := range add {
 		all[room] = struct{}{}
 	}
-	if len(all) > maxRooms {
-		return authorise(c.who.Role, slices.Collect(maps.Keys(all)))
+	for _, room := range remove {
+		delete(all, room)
+	}
+	if err := tooMany(slices.Collect(maps.Keys(all))); err != nil {
+		return err
 	}
 	h.enter(c, add)
 	h.exit(c, remove)
@@ -182,6 +201,10 @@ func (h *Hub) missed(ctx context.Context, rooms []string, since, upTo int64, sen
 			return resetUnknownPlace, nil
 		}
 		return "", err
+	}
+	rooms = slices.DeleteFunc(slices.Clone(rooms), func(r string) bool { return strings.HasPrefix(r, prefixView) })
+	if len(rooms) == 0 {
+		return "", nil
 	}
 	if frames, ok := h.remembered(rooms, since, upTo); ok {
 		return "", send(frames)

@@ -261,7 +261,7 @@ func TestAbuse(t *testing.T) {
 			}
 		}, websocket.StatusPolicyViolation},
 		"binary":      {func(l *listener) { _ = l.conn.Write(context.Background(), websocket.MessageBinary, []byte{1}) }, websocket.StatusPolicyViolation},
-		"too large":   {func(l *listener) { l.send(strings.Repeat("x", 5000)) }, websocket.StatusMessageTooBig},
+		"too large":   {func(l *listener) { l.send(strings.Repeat("x", 70_000)) }, websocket.StatusMessageTooBig},
 		"more rooms ": {func(l *listener) { l.send(`{"subscribe":[` + strings.Join(rooms, ",") + `]}`) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,8 +8,11 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
-// maxRooms is how many rooms one connection may be in.
-const maxRooms = 100
+// How many rooms one connection may be in.
+const (
+	maxRooms = 100 // of events
+	maxViews = 600 // of states
+)
 
 // Access is one row of the table of rooms.
 type Access struct {
@@ -28,6 +31,18 @@ var Rooms = []Access{
 	{"bulk:", auth.Viewer},
 	{event.RoomQueues, auth.Viewer},
 	{event.RoomAudit, auth.Admin},
+
+	{"view:agent:", auth.Viewer},
+	{"view:fleet", auth.Viewer},
+	{"view:operation:", auth.Viewer},
+	{"view:bulk:", auth.Viewer},
+	{"view:pulse:" + event.RoomAgents, auth.Viewer},
+	{"view:pulse:agent:", auth.Viewer},
+	{"view:pulse:" + event.RoomOperations, auth.Viewer},
+	{"view:pulse:operation:", auth.Viewer},
+	{"view:pulse:bulk:", auth.Viewer},
+	{"view:pulse:" + event.RoomQueues, auth.Viewer},
+	{"view:pulse:" + event.RoomAudit, auth.Admin},
 }
 
 // splitRooms reads "a,b" or repeated values into a list without doubles.
@@ -39,7 +54,7 @@ func splitRooms(values []string) []string {
 			if room = strings.TrimSpace(room); room != "" && !seen[room] {
 				seen[room] = true
 				out = append(out, room)
-				if len(out) > maxRooms {
+				if len(out) > maxRooms+maxViews {
 					return out
 				}
 			}
@@ -55,15 +70,14 @@ func authorise(role auth.Role, rooms []string) error {
 		return fault.New(fault.Invalid, "live.no_room", "No room was named").
 			Do("Name rooms, e.g. rooms=agents,operations").At(fault.Field{Path: "rooms", Message: "is missing"})
 	}
-	if len(rooms) > maxRooms {
-		return fault.New(fault.Invalid, "live.too_many_rooms", "A connection can be in %d rooms at most", maxRooms).
-			Do("Open the room agents, which hears of every agent.")
+	if err := tooMany(rooms); err != nil {
+		return err
 	}
 	for _, room := range rooms {
 		need, ok := roleOf(room)
 		if !ok {
 			return fault.New(fault.Invalid, "live.unknown_room", "There is no such room").
-				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues and audit.").
+				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues and audit; with view: before it agent:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
 				At(fault.Field{Path: "rooms", Message: "names an unknown room: " + shorten(room)})
 		}
 		if !role.Includes(need) {
@@ -72,6 +86,21 @@ func authorise(role auth.Role, rooms []string) error {
 		}
 	}
 	return nil
+}
+
+// tooMany is why one connection can't be in all these rooms; nil if it can.
+func tooMany(rooms []string) error {
+	views := 0
+	for _, room := range rooms {
+		if strings.HasPrefix(room, prefixView) {
+			views++
+		}
+	}
+	if views <= maxViews && len(rooms)-views <= maxRooms {
+		return nil
+	}
+	return fault.New(fault.Invalid, "live.too_many_rooms", "A connection can be in %d rooms and %d view rooms at most", maxRooms, maxViews).
+		Do("Open the room agents, which hears of every agent.")
 }
 
 func roleOf(room string) (auth.Role, bool) {

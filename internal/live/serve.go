@@ -43,7 +43,13 @@ func (h *Hub) accept(r *http.Request) (*request, error) {
 	if who.From == "" {
 		who.From, _, _ = net.SplitHostPort(r.RemoteAddr)
 	}
-	req := &request{client: newClient(who), since: -1}
+	ctx := r.Context()
+	again := func() (auth.Principal, error) {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		return auth.Recheck(ctx)
+	}
+	req := &request{client: newClient(who, again), since: -1}
 	query := r.URL.Query()
 	req.rooms = splitRooms(query["rooms"])
 	if err := authorise(who.Role, req.rooms); err != nil {
@@ -61,7 +67,10 @@ func (h *Hub) accept(r *http.Request) (*request, error) {
 		}
 		req.since = n
 	}
-	var err error
+	err := h.admission(r.Context())
+	if err != nil {
+		return nil, err
+	}
 	req.start, err = h.join(req.client, req.rooms)
 	return req, err
 }
@@ -69,9 +78,6 @@ func (h *Hub) accept(r *http.Request) (*request, error) {
 // run serves the client until it goes, is cut, or ctx ends.
 func (h *Hub) run(ctx context.Context, req *request, w wire) error {
 	c := req.client
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go h.guard(ctx, c)
 	sent, err := h.open(ctx, req, w)
 	if err != nil {
 		return err
@@ -83,12 +89,12 @@ func (h *Hub) run(ctx context.Context, req *request, w wire) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.done:
-			return nil
+			return farewell(ctx, c, w)
 		case <-beat.C:
 			err = h.rest(ctx, c, w)
 		case <-c.wake:
 			if c.why() != cutNone {
-				return nil
+				return farewell(ctx, c, w)
 			}
 			err = w.send(ctx, unsent(c.take(burst), &sent))
 		}
@@ -96,6 +102,31 @@ func (h *Hub) run(ctx context.Context, req *request, w wire) error {
 			return err
 		}
 	}
+}
+
+// farewell tells a client when to come back, if it is to.
+func farewell(ctx context.Context, c *client, w wire) error {
+	if c.why() != cutStopping {
+		return nil
+	}
+	return w.send(ctx, []*frame{retryNotice(c.comeBack)})
+}
+
+// patience is how long a connection may wait to be taken in.
+const patience = 2 * time.Second
+
+// admission lets connections in one after the other when many come at once.
+func (h *Hub) admission(ctx context.Context) error {
+	turn := h.admit.Reserve()
+	wait := turn.Delay()
+	if wait > patience {
+		turn.Cancel()
+		return fault.New(fault.RateLimited, "live.busy", "Too many connections come at once").Do("Try again in a few seconds.")
+	}
+	if wait > 0 && !sleep(ctx, wait) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // open brings the client to the place where it hears of everything, and gives
@@ -136,25 +167,4 @@ func unsent(frames []*frame, sent *int64) []*frame {
 		}
 	}
 	return out
-}
-
-// guard cuts the client when its access ends. A store that does not answer
-// is no reason to cut.
-func (h *Hub) guard(ctx context.Context, c *client) {
-	tick := time.NewTicker(h.cfg.Recheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.done:
-			return
-		case <-tick.C:
-		}
-		now, err := auth.Recheck(ctx)
-		if fault.Is(err, fault.Unauthenticated) || err == nil && !now.Role.Includes(c.who.Role) {
-			c.cut(cutSignedOut)
-			return
-		}
-	}
 }

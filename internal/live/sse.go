@@ -45,10 +45,10 @@ func (s *stream) send(_ context.Context, frames []*frame) error {
 	}
 	var out []byte
 	if len(frames) == 1 {
-		out = frames[0].sse
+		out = frames[0].stream()
 	} else {
 		for _, f := range frames {
-			out = append(out, f.sse...)
+			out = append(out, f.stream()...)
 		}
 	}
 	return s.put(out)

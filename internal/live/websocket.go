@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -20,8 +21,8 @@ import (
 
 // What a client may send.
 const (
-	maxInbound   = 4096 // bytes of one message
-	inboundRate  = 5    // messages a second
+	maxInbound   = 64 << 10 // bytes of one message
+	inboundRate  = 5        // messages a second
 	inboundBurst = 20
 	badCosts     = 5 // a message that can't be followed counts as so many
 )
@@ -53,8 +54,8 @@ func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) error {
 		defer cancel()
 		h.listen(ctx, req.client, conn)
 	}()
-	go h.ping(ctx, cancel, conn)
-	err = h.run(ctx, req, &socket{conn: conn, timeout: h.cfg.WriteTimeout})
+	err = h.run(ctx, req, &socket{conn: conn, timeout: h.cfg.WriteTimeout, gone: cancel})
+	h.leave(req.client) // before the parting, which may take the other end's time
 	end(conn, req.client.why(), err)
 	return nil
 }
@@ -74,26 +75,6 @@ func end(conn *websocket.Conn, why cutReason, err error) {
 		_ = conn.Close(websocket.StatusInternalError, "connect again with since= the last id")
 	default:
 		_ = conn.CloseNow()
-	}
-}
-
-// ping finds connections whose other end is gone.
-func (h *Hub) ping(ctx context.Context, cancel context.CancelFunc, conn *websocket.Conn) {
-	tick := time.NewTicker(h.cfg.Heartbeat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		pingCtx, done := context.WithTimeout(ctx, h.cfg.WriteTimeout)
-		err := conn.Ping(pingCtx)
-		done()
-		if err != nil {
-			cancel()
-			return
-		}
 	}
 }
 
@@ -214,6 +195,8 @@ func (h *Hub) checkOrigin(r *http.Request) error {
 type socket struct {
 	conn    *websocket.Conn
 	timeout time.Duration
+	gone    context.CancelFunc // called when the other end does not answer
+	pinging atomic.Bool
 }
 
 func (s *socket) send(ctx context.Context, frames []*frame) error {
@@ -226,7 +209,20 @@ func (s *socket) send(ctx context.Context, frames []*frame) error {
 }
 
 func (s *socket) beat(ctx context.Context, seq int64) error {
+	if s.pinging.CompareAndSwap(false, true) {
+		go s.ping(ctx)
+	}
 	return s.write(ctx, notice(seq, eventHeartbeat, nil).json)
+}
+
+// ping finds out whether the other end is still there.
+func (s *socket) ping(ctx context.Context) {
+	defer s.pinging.Store(false)
+	ctx, done := context.WithTimeout(ctx, s.timeout)
+	defer done()
+	if err := s.conn.Ping(ctx); err != nil {
+		s.gone()
+	}
 }
 
 func (s *socket) write(ctx context.Context, b []byte) error {

@@ -222,7 +222,7 @@ func parseSSE(lines *bufio.Scanner, cancel func()) (message, error) {
 			if err := json.Unmarshal([]byte(data), &m); err != nil {
 				return m, err
 			}
-			if m.ID != id || m.Event != name {
+			if m.ID != "" && m.ID != id || m.Event != name {
 				return m, fmt.Errorf("the fields say %q %q, the data %q %q", id, name, m.ID, m.Event)
 			}
 			return m, nil
