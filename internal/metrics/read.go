@@ -219,7 +219,9 @@ func figures(t totals) Figures {
 	if t.covered == 0 {
 		return f
 	}
-	f.P95 = t.durations.quantile(0.95)
+	if f.P95 = t.durations.quantile(0.95); f.P95 != nil {
+		f.P95.Seconds = *tidy(f.P95.Seconds)
+	}
 	if t.seen[tasks] {
 		f.Tasks = whole(t.tasks)
 	}
@@ -227,7 +229,7 @@ func figures(t totals) Figures {
 		f.Tokens = whole(t.tokens)
 	}
 	if t.seen[cost] {
-		f.Cost = new(t.cost)
+		f.Cost = tidy(t.cost)
 	}
 	return f
 }
@@ -247,18 +249,18 @@ func valueOf(m Measure, t totals) *float64 {
 		if !t.seen[w] || t.covered == 0 {
 			return nil
 		}
-		return new(t.pace[w] / t.covered * per)
+		return tidy(t.pace[w] / t.covered * per)
 	}
 	switch m {
 	case MeasureTasks:
 		return rate(tasks, 60)
 	case MeasureErrorRate:
 		if n := added(t.tasks); n > 0 {
-			return new(t.tasks[statusFailed] / n)
+			return tidy(t.tasks[statusFailed] / n)
 		}
 	case MeasureP95:
 		if q := t.durations.quantile(0.95); q != nil {
-			return &q.Seconds
+			return tidy(q.Seconds)
 		}
 	case MeasureTokens:
 		return rate(tokens, 60)
@@ -268,10 +270,22 @@ func valueOf(m Measure, t totals) *float64 {
 		return rate(cpu, 1)
 	case MeasureMemory:
 		if t.seen[memory] && t.memory > 0 {
-			return new(t.memory)
+			return tidy(t.memory)
 		}
 	}
 	return nil
+}
+
+// tidy keeps five digits, which is what the slots are exact to.
+func tidy(v float64) *float64 {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return &v
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-4)
+	if unit < 1 { // dividing by a whole number keeps decimal fractions short
+		return new(math.Round(v*math.Round(1/unit)) / math.Round(1/unit))
+	}
+	return new(math.Round(v/unit) * unit)
 }
 
 func added(m map[string]float64) (n float64) {

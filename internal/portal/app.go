@@ -25,6 +25,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
 	"github.com/waooaw/platform-portal/internal/live"
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/store"
 )
@@ -48,6 +49,8 @@ type app struct {
 	reconciler *fleet.Reconciler
 	checker    *health.Checker
 	bulk       *bulk.Service
+	windows    *metrics.Windows
+	scraper    *metrics.Scraper
 	hub        *live.Hub
 	handler    http.Handler
 
@@ -146,8 +149,12 @@ func (a *app) services() {
 	}
 	a.fleet.Register()
 	a.reconciler = &fleet.Reconciler{Service: a.fleet}
-	a.fleet.Changed = a.reconciler.Poke
-	a.checker.Changed = a.reconciler.Poke
+	a.measure()
+	a.fleet.Changed = func(id string) {
+		a.reconciler.Poke(id)
+		a.scraper.Poke()
+	}
+	a.checker.Changed = a.fleet.Changed
 	a.checker.Remedy = a.reconciler
 	a.bulk = &bulk.Service{
 		Store: s.Bulks(), Agents: s.Agents(), Operations: a.operations, Actor: bulk.ActFunc(a.bulkAct), Tx: s, Events: events,
@@ -174,7 +181,7 @@ func (a *app) bulkAct(ctx context.Context, id string, action agent.Action, o bul
 // start runs the services in order; what others need comes first.
 func (a *app) start(ctx context.Context) error {
 	services := []lifecycle.Service{
-		a.bus, a.checker, a.reconciler, a.engine, a.hub, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
+		a.bus, a.checker, a.reconciler, a.engine, a.hub, a.scraper, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}
 	if err := a.group.Start(ctx, services...); err != nil {
 		return err

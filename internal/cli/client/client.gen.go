@@ -17,6 +17,36 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AgentMetricsStatus.
+const (
+	Down      AgentMetricsStatus = "down"
+	NoMetrics AgentMetricsStatus = "no_metrics"
+	Partly    AgentMetricsStatus = "partly"
+	Reporting AgentMetricsStatus = "reporting"
+	Silent    AgentMetricsStatus = "silent"
+	Waiting   AgentMetricsStatus = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the AgentMetricsStatus enum.
+func (e AgentMetricsStatus) Valid() bool {
+	switch e {
+	case Down:
+		return true
+	case NoMetrics:
+		return true
+	case Partly:
+		return true
+	case Reporting:
+		return true
+	case Silent:
+		return true
+	case Waiting:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AgentViewHealth.
 const (
 	AgentViewHealthDegraded  AgentViewHealth = "degraded"
@@ -121,19 +151,97 @@ func (e ComponentHealthStatus) Valid() bool {
 
 // Defines values for CreateTokenInputBodyRole.
 const (
-	Admin    CreateTokenInputBodyRole = "admin"
-	Operator CreateTokenInputBodyRole = "operator"
-	Viewer   CreateTokenInputBodyRole = "viewer"
+	CreateTokenInputBodyRoleAdmin    CreateTokenInputBodyRole = "admin"
+	CreateTokenInputBodyRoleOperator CreateTokenInputBodyRole = "operator"
+	CreateTokenInputBodyRoleViewer   CreateTokenInputBodyRole = "viewer"
 )
 
 // Valid indicates whether the value is a known member of the CreateTokenInputBodyRole enum.
 func (e CreateTokenInputBodyRole) Valid() bool {
 	switch e {
-	case Admin:
+	case CreateTokenInputBodyRoleAdmin:
 		return true
-	case Operator:
+	case CreateTokenInputBodyRoleOperator:
 		return true
-	case Viewer:
+	case CreateTokenInputBodyRoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CreateUserInputBodyRole.
+const (
+	CreateUserInputBodyRoleAdmin    CreateUserInputBodyRole = "admin"
+	CreateUserInputBodyRoleOperator CreateUserInputBodyRole = "operator"
+	CreateUserInputBodyRoleViewer   CreateUserInputBodyRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the CreateUserInputBodyRole enum.
+func (e CreateUserInputBodyRole) Valid() bool {
+	switch e {
+	case CreateUserInputBodyRoleAdmin:
+		return true
+	case CreateUserInputBodyRoleOperator:
+		return true
+	case CreateUserInputBodyRoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MetricsSeriesMeasure.
+const (
+	MetricsSeriesMeasureCostUsdPerHour  MetricsSeriesMeasure = "cost_usd_per_hour"
+	MetricsSeriesMeasureCpuCores        MetricsSeriesMeasure = "cpu_cores"
+	MetricsSeriesMeasureErrorRate       MetricsSeriesMeasure = "error_rate"
+	MetricsSeriesMeasureMemoryBytes     MetricsSeriesMeasure = "memory_bytes"
+	MetricsSeriesMeasureP95Duration     MetricsSeriesMeasure = "p95_duration"
+	MetricsSeriesMeasureTasksPerMinute  MetricsSeriesMeasure = "tasks_per_minute"
+	MetricsSeriesMeasureTokensPerMinute MetricsSeriesMeasure = "tokens_per_minute"
+)
+
+// Valid indicates whether the value is a known member of the MetricsSeriesMeasure enum.
+func (e MetricsSeriesMeasure) Valid() bool {
+	switch e {
+	case MetricsSeriesMeasureCostUsdPerHour:
+		return true
+	case MetricsSeriesMeasureCpuCores:
+		return true
+	case MetricsSeriesMeasureErrorRate:
+		return true
+	case MetricsSeriesMeasureMemoryBytes:
+		return true
+	case MetricsSeriesMeasureP95Duration:
+		return true
+	case MetricsSeriesMeasureTasksPerMinute:
+		return true
+	case MetricsSeriesMeasureTokensPerMinute:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PatchUserInputBodyRole.
+const (
+	PatchUserInputBodyRoleAdmin    PatchUserInputBodyRole = "admin"
+	PatchUserInputBodyRoleEmpty    PatchUserInputBodyRole = ""
+	PatchUserInputBodyRoleOperator PatchUserInputBodyRole = "operator"
+	PatchUserInputBodyRoleViewer   PatchUserInputBodyRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the PatchUserInputBodyRole enum.
+func (e PatchUserInputBodyRole) Valid() bool {
+	switch e {
+	case PatchUserInputBodyRoleAdmin:
+		return true
+	case PatchUserInputBodyRoleEmpty:
+		return true
+	case PatchUserInputBodyRoleOperator:
+		return true
+	case PatchUserInputBodyRoleViewer:
 		return true
 	default:
 		return false
@@ -281,6 +389,66 @@ func (e AgentImpactParamsAction) Valid() bool {
 	case AgentImpactParamsActionStop:
 		return true
 	case AgentImpactParamsActionSuspend:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AgentMetricsParamsWindow.
+const (
+	N15m AgentMetricsParamsWindow = "15m"
+	N1h  AgentMetricsParamsWindow = "1h"
+	N1m  AgentMetricsParamsWindow = "1m"
+	N30m AgentMetricsParamsWindow = "30m"
+	N5m  AgentMetricsParamsWindow = "5m"
+)
+
+// Valid indicates whether the value is a known member of the AgentMetricsParamsWindow enum.
+func (e AgentMetricsParamsWindow) Valid() bool {
+	switch e {
+	case N15m:
+		return true
+	case N1h:
+		return true
+	case N1m:
+		return true
+	case N30m:
+		return true
+	case N5m:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AgentMetricsParamsSeries.
+const (
+	AgentMetricsParamsSeriesCostUsdPerHour  AgentMetricsParamsSeries = "cost_usd_per_hour"
+	AgentMetricsParamsSeriesCpuCores        AgentMetricsParamsSeries = "cpu_cores"
+	AgentMetricsParamsSeriesErrorRate       AgentMetricsParamsSeries = "error_rate"
+	AgentMetricsParamsSeriesMemoryBytes     AgentMetricsParamsSeries = "memory_bytes"
+	AgentMetricsParamsSeriesP95Duration     AgentMetricsParamsSeries = "p95_duration"
+	AgentMetricsParamsSeriesTasksPerMinute  AgentMetricsParamsSeries = "tasks_per_minute"
+	AgentMetricsParamsSeriesTokensPerMinute AgentMetricsParamsSeries = "tokens_per_minute"
+)
+
+// Valid indicates whether the value is a known member of the AgentMetricsParamsSeries enum.
+func (e AgentMetricsParamsSeries) Valid() bool {
+	switch e {
+	case AgentMetricsParamsSeriesCostUsdPerHour:
+		return true
+	case AgentMetricsParamsSeriesCpuCores:
+		return true
+	case AgentMetricsParamsSeriesErrorRate:
+		return true
+	case AgentMetricsParamsSeriesMemoryBytes:
+		return true
+	case AgentMetricsParamsSeriesP95Duration:
+		return true
+	case AgentMetricsParamsSeriesTasksPerMinute:
+		return true
+	case AgentMetricsParamsSeriesTokensPerMinute:
 		return true
 	default:
 		return false
@@ -462,6 +630,62 @@ type AgentImportResult struct {
 	Items    []AgentImportItem `json:"items"`
 	Warnings *[]string         `json:"warnings,omitempty"`
 }
+
+// AgentMetrics defines model for AgentMetrics.
+type AgentMetrics struct {
+	AgentId string `json:"agent_id"`
+
+	// At When the newest of these figures was measured
+	At      *time.Time      `json:"at,omitempty"`
+	Backlog *MetricsBacklog `json:"backlog,omitempty"`
+
+	// CostUsd Spent in the window, in US dollars
+	CostUsd        *float64 `json:"cost_usd,omitempty"`
+	CostUsdPerHour *float64 `json:"cost_usd_per_hour,omitempty"`
+
+	// CostUsdTotal Spent since the running processes started, in US dollars
+	CostUsdTotal *float64 `json:"cost_usd_total,omitempty"`
+
+	// CoveredSeconds For how much of the window there are figures
+	CoveredSeconds float64 `json:"covered_seconds"`
+
+	// CpuCores Cores in use, over the window
+	CpuCores *float64 `json:"cpu_cores,omitempty"`
+
+	// ErrorRate Failed tasks of all tasks, 0 to 1; absent if no task ended
+	ErrorRate *float64 `json:"error_rate,omitempty"`
+
+	// Instances Instances that run
+	Instances int64 `json:"instances"`
+
+	// InstancesReporting Instances whose figures are fresh
+	InstancesReporting int64 `json:"instances_reporting"`
+
+	// MemoryBytes Resident memory, as last reported
+	MemoryBytes *float64         `json:"memory_bytes,omitempty"`
+	P95Duration *MetricsQuantile `json:"p95_duration,omitempty"`
+
+	// Reason Why it does not report, or what was left out
+	Reason *string `json:"reason,omitempty"`
+
+	// Series A null is a gap
+	Series []MetricsSeries `json:"series"`
+
+	// Since Start of the oldest of the running processes that report
+	Since  *time.Time         `json:"since,omitempty"`
+	Status AgentMetricsStatus `json:"status"`
+
+	// Tasks Tasks that ended, by status
+	Tasks          *map[string]float64 `json:"tasks,omitempty"`
+	TasksPerMinute *float64            `json:"tasks_per_minute,omitempty"`
+
+	// Tokens Tokens used, by kind
+	Tokens *map[string]float64 `json:"tokens,omitempty"`
+	Window string              `json:"window"`
+}
+
+// AgentMetricsStatus defines model for AgentMetrics.Status.
+type AgentMetricsStatus string
 
 // AgentPort defines model for AgentPort.
 type AgentPort struct {
@@ -771,6 +995,31 @@ type AuditReport struct {
 	Seq      int64   `json:"seq"`
 }
 
+// AuthAccount defines model for AuthAccount.
+type AuthAccount struct {
+	CreatedAt     time.Time  `json:"created_at"`
+	DisabledAt    *time.Time `json:"disabled_at,omitempty"`
+	EffectiveRole string     `json:"effective_role"`
+	Email         string     `json:"email"`
+	HasPassword   bool       `json:"has_password"`
+	Id            string     `json:"id"`
+	Invited       bool       `json:"invited"`
+	LastSeenAt    *time.Time `json:"last_seen_at,omitempty"`
+	Name          string     `json:"name"`
+	Provider      string     `json:"provider"`
+	Role          *string    `json:"role,omitempty"`
+	RoleFrom      string     `json:"role_from"`
+}
+
+// AuthRule defines model for AuthRule.
+type AuthRule struct {
+	Claim  *string `json:"claim,omitempty"`
+	Domain *string `json:"domain,omitempty"`
+	Email  *string `json:"email,omitempty"`
+	Role   string  `json:"role"`
+	Value  *string `json:"value,omitempty"`
+}
+
 // AuthToken defines model for AuthToken.
 type AuthToken struct {
 	CreatedAt  time.Time  `json:"created_at"`
@@ -781,6 +1030,7 @@ type AuthToken struct {
 	Name       string     `json:"name"`
 	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
 	Role       string     `json:"role"`
+	UserId     *string    `json:"user_id,omitempty"`
 }
 
 // Bulk defines model for Bulk.
@@ -891,7 +1141,10 @@ type ComponentHealthStatus string
 // CreateTokenInputBody defines model for CreateTokenInputBody.
 type CreateTokenInputBody struct {
 	// Name What it is for
-	Name string                   `json:"name"`
+	Name string `json:"name"`
+
+	// Own It is yours and never allows more than you may; false: it belongs to nobody. Only administrators may say false, which is their default
+	Own  *bool                    `json:"own,omitempty"`
 	Role CreateTokenInputBodyRole `json:"role"`
 
 	// Ttl How long it is valid, e.g. 720h; default 2160h (90 days), at most 8784h (366 days)
@@ -900,6 +1153,22 @@ type CreateTokenInputBody struct {
 
 // CreateTokenInputBodyRole defines model for CreateTokenInputBody.Role.
 type CreateTokenInputBodyRole string
+
+// CreateUserInputBody defines model for CreateUserInputBody.
+type CreateUserInputBody struct {
+	Email string  `json:"email"`
+	Name  *string `json:"name,omitempty"`
+
+	// Password For local users; without one they need a link first
+	Password *string `json:"password,omitempty"`
+
+	// Provider Where they sign in; local where empty
+	Provider *string                 `json:"provider,omitempty"`
+	Role     CreateUserInputBodyRole `json:"role"`
+}
+
+// CreateUserInputBodyRole defines model for CreateUserInputBody.Role.
+type CreateUserInputBodyRole string
 
 // Event defines model for Event.
 type Event struct {
@@ -978,6 +1247,19 @@ type HealthResult struct {
 	LatencyNs  int64     `json:"latency_ns"`
 	Ok         bool      `json:"ok"`
 	Reason     *string   `json:"reason,omitempty"`
+}
+
+// ListAccount defines model for ListAccount.
+type ListAccount struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string     `json:"filtered_by_agent,omitempty"`
+	Items           []AuthAccount `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
 }
 
 // ListAgentView defines model for ListAgentView.
@@ -1123,6 +1405,19 @@ type ListRevision struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListRule defines model for ListRule.
+type ListRule struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string  `json:"filtered_by_agent,omitempty"`
+	Items           []AuthRule `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListToken defines model for ListToken.
 type ListToken struct {
 	// FilteredByAgent The agents that were asked for
@@ -1147,6 +1442,37 @@ type ListTransition struct {
 
 	// Total How many there are on all pages
 	Total *int64 `json:"total,omitempty"`
+}
+
+// MetricsBacklog defines model for MetricsBacklog.
+type MetricsBacklog struct {
+	At       time.Time `json:"at"`
+	DlqCount int64     `json:"dlq_count"`
+	InFlight int64     `json:"in_flight"`
+	Waiting  int64     `json:"waiting"`
+}
+
+// MetricsQuantile defines model for MetricsQuantile.
+type MetricsQuantile struct {
+	AtLeast *bool   `json:"at_least,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+// MetricsSeries defines model for MetricsSeries.
+type MetricsSeries struct {
+	Measure     MetricsSeriesMeasure `json:"measure"`
+	Start       time.Time            `json:"start"`
+	StepSeconds float64              `json:"step_seconds"`
+	Values      []*float64           `json:"values"`
+}
+
+// MetricsSeriesMeasure defines model for MetricsSeries.Measure.
+type MetricsSeriesMeasure string
+
+// NewLink defines model for NewLink.
+type NewLink struct {
+	// Path To be opened in a browser on the portal's address, once
+	Path *string `json:"path,omitempty"`
 }
 
 // NewToken defines model for NewToken.
@@ -1223,6 +1549,18 @@ type OperationUndo struct {
 	Until   time.Time `json:"until"`
 	UsedBy  *string   `json:"used_by,omitempty"`
 }
+
+// PatchUserInputBody defines model for PatchUserInputBody.
+type PatchUserInputBody struct {
+	Disabled *bool   `json:"disabled,omitempty"`
+	Name     *string `json:"name,omitempty"`
+
+	// Role Empty leaves a provider's user to the rules
+	Role *PatchUserInputBodyRole `json:"role,omitempty"`
+}
+
+// PatchUserInputBodyRole Empty leaves a provider's user to the rules
+type PatchUserInputBodyRole string
 
 // PlatformHealth defines model for PlatformHealth.
 type PlatformHealth struct {
@@ -1481,6 +1819,24 @@ type AgentLogsParams struct {
 	// Follow Go on with new lines, as application/x-ndjson
 	Follow *bool `form:"follow,omitempty" json:"follow,omitempty"`
 }
+
+// AgentMetricsParams defines parameters for AgentMetrics.
+type AgentMetricsParams struct {
+	// Window The time up to now that the figures are about
+	Window *AgentMetricsParamsWindow `form:"window,omitempty" json:"window,omitempty"`
+
+	// Series Measures to give over time as well
+	Series *[]AgentMetricsParamsSeries `form:"series,omitempty" json:"series,omitempty"`
+
+	// Points Values of a series at most
+	Points *int64 `form:"points,omitempty" json:"points,omitempty"`
+}
+
+// AgentMetricsParamsWindow defines parameters for AgentMetrics.
+type AgentMetricsParamsWindow string
+
+// AgentMetricsParamsSeries defines parameters for AgentMetrics.
+type AgentMetricsParamsSeries string
 
 // ProvisionAgentParams defines parameters for ProvisionAgent.
 type ProvisionAgentParams struct {
@@ -1821,6 +2177,39 @@ type RevokeTokenParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// ListUsersParams defines parameters for ListUsers.
+type ListUsersParams struct {
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateUserParams defines parameters for CreateUser.
+type CreateUserParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteUserParams defines parameters for DeleteUser.
+type DeleteUserParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// PatchUserParams defines parameters for PatchUser.
+type PatchUserParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// LinkUserParams defines parameters for LinkUser.
+type LinkUserParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // CreateAgentJSONRequestBody defines body for CreateAgent for application/json ContentType.
 type CreateAgentJSONRequestBody = AgentSpec
 
@@ -1865,6 +2254,12 @@ type StartBulkJSONRequestBody = BulkInputBody
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = CreateTokenInputBody
+
+// CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
+type CreateUserJSONRequestBody = CreateUserInputBody
+
+// PatchUserJSONRequestBody defines body for PatchUser for application/json ContentType.
+type PatchUserJSONRequestBody = PatchUserInputBody
 
 // Getter for additional properties for Problem. Returns the specified
 // element and whether it was found
@@ -2272,6 +2667,11 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// Jwks The keys that access tokens are signed with
+	//
+	// Corresponds with GET /.well-known/jwks.json (the `Jwks` operationId).
+	Jwks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListAgents List agents
 	//
 	// Needs the role viewer.
@@ -2408,6 +2808,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/platform/agents/{id}/logs (the `AgentLogs` operationId).
 	AgentLogs(ctx context.Context, id string, params *AgentLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AgentMetrics What an agent does and costs, as it reports it
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/agents/{id}/metrics (the `AgentMetrics` operationId).
+	AgentMetrics(ctx context.Context, id string, params *AgentMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ProvisionAgentWithBody Bring an agent to PROVISIONED: provision
 	//
@@ -2711,16 +3118,23 @@ type ClientInterface interface {
 	// Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 	GetQueue(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListTokens List API tokens
+	// RoleRules List the rules that give roles to users of identity providers
 	//
 	// Needs the role admin.
+	//
+	// Corresponds with GET /api/platform/role-rules (the `RoleRules` operationId).
+	RoleRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTokens List your API tokens; all of them for administrators
+	//
+	// Needs the role viewer.
 	//
 	// Corresponds with GET /api/platform/tokens (the `ListTokens` operationId).
 	ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateTokenWithBody Make an API token; its secret is shown this once
 	//
-	// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+	// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2729,7 +3143,7 @@ type ClientInterface interface {
 
 	// CreateToken Make an API token; its secret is shown this once
 	//
-	// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+	// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2738,10 +3152,82 @@ type ClientInterface interface {
 
 	// RevokeToken End an API token for good
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Corresponds with DELETE /api/platform/tokens/{id} (the `RevokeToken` operationId).
 	RevokeToken(ctx context.Context, id string, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListUsers List users, newest first
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with GET /api/platform/users (the `ListUsers` operationId).
+	ListUsers(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateUserWithBody Make a user, who can sign in from then on
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+	CreateUserWithBody(ctx context.Context, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateUser Make a user, who can sign in from then on
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+	CreateUser(ctx context.Context, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteUser Remove a user with everything that gives them access
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with DELETE /api/platform/users/{id} (the `DeleteUser` operationId).
+	DeleteUser(ctx context.Context, id string, params *DeleteUserParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchUserWithBody Change a user; it takes effect at once
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+	PatchUserWithBody(ctx context.Context, id string, params *PatchUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchUser Change a user; it takes effect at once
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+	PatchUser(ctx context.Context, id string, params *PatchUserParams, body PatchUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LinkUser Make a one-time link that signs in as a local user
+	//
+	// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the link.
+	//
+	// Corresponds with POST /api/platform/users/{id}/link (the `LinkUser` operationId).
+	LinkUser(ctx context.Context, id string, params *LinkUserParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// Jwks The keys that access tokens are signed with
+//
+// Corresponds with GET /.well-known/jwks.json (the `Jwks` operationId).
+func (c *Client) Jwks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewJwksRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListAgents List agents
@@ -3041,6 +3527,23 @@ func (c *Client) AgentInstances(ctx context.Context, id string, reqEditors ...Re
 // Corresponds with GET /api/platform/agents/{id}/logs (the `AgentLogs` operationId).
 func (c *Client) AgentLogs(ctx context.Context, id string, params *AgentLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAgentLogsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AgentMetrics What an agent does and costs, as it reports it
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/agents/{id}/metrics (the `AgentMetrics` operationId).
+func (c *Client) AgentMetrics(ctx context.Context, id string, params *AgentMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentMetricsRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3733,9 +4236,26 @@ func (c *Client) GetQueue(ctx context.Context, agent string, reqEditors ...Reque
 	return c.Client.Do(req)
 }
 
-// ListTokens List API tokens
+// RoleRules List the rules that give roles to users of identity providers
 //
 // Needs the role admin.
+//
+// Corresponds with GET /api/platform/role-rules (the `RoleRules` operationId).
+func (c *Client) RoleRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRoleRulesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTokens List your API tokens; all of them for administrators
+//
+// Needs the role viewer.
 //
 // Corresponds with GET /api/platform/tokens (the `ListTokens` operationId).
 func (c *Client) ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3752,7 +4272,7 @@ func (c *Client) ListTokens(ctx context.Context, params *ListTokensParams, reqEd
 
 // CreateTokenWithBody Make an API token; its secret is shown this once
 //
-// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3771,7 +4291,7 @@ func (c *Client) CreateTokenWithBody(ctx context.Context, params *CreateTokenPar
 
 // CreateToken Make an API token; its secret is shown this once
 //
-// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3790,7 +4310,7 @@ func (c *Client) CreateToken(ctx context.Context, params *CreateTokenParams, bod
 
 // RevokeToken End an API token for good
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Corresponds with DELETE /api/platform/tokens/{id} (the `RevokeToken` operationId).
 func (c *Client) RevokeToken(ctx context.Context, id string, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3803,6 +4323,160 @@ func (c *Client) RevokeToken(ctx context.Context, id string, params *RevokeToken
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// ListUsers List users, newest first
+//
+// Needs the role admin.
+//
+// Corresponds with GET /api/platform/users (the `ListUsers` operationId).
+func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListUsersRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateUserWithBody Make a user, who can sign in from then on
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+func (c *Client) CreateUserWithBody(ctx context.Context, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUserRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateUser Make a user, who can sign in from then on
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+func (c *Client) CreateUser(ctx context.Context, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUserRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteUser Remove a user with everything that gives them access
+//
+// Needs the role admin.
+//
+// Corresponds with DELETE /api/platform/users/{id} (the `DeleteUser` operationId).
+func (c *Client) DeleteUser(ctx context.Context, id string, params *DeleteUserParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteUserRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchUserWithBody Change a user; it takes effect at once
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+func (c *Client) PatchUserWithBody(ctx context.Context, id string, params *PatchUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchUserRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchUser Change a user; it takes effect at once
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+func (c *Client) PatchUser(ctx context.Context, id string, params *PatchUserParams, body PatchUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchUserRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LinkUser Make a one-time link that signs in as a local user
+//
+// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the link.
+//
+// Corresponds with POST /api/platform/users/{id}/link (the `LinkUser` operationId).
+func (c *Client) LinkUser(ctx context.Context, id string, params *LinkUserParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLinkUserRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NewJwksRequest constructs an http.Request for the Jwks method
+func NewJwksRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/.well-known/jwks.json")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
 }
 
 // NewListAgentsRequest constructs an http.Request for the ListAgents method
@@ -4831,6 +5505,91 @@ func NewAgentLogsRequest(server string, id string, params *AgentLogsParams) (*ht
 		if params.Follow != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "follow", *params.Follow, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAgentMetricsRequest constructs an http.Request for the AgentMetrics method
+func NewAgentMetricsRequest(server string, id string, params *AgentMetricsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/metrics", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Window != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "window", *params.Window, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Series != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "series", *params.Series, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Points != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "points", *params.Points, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -7264,6 +8023,33 @@ func NewGetQueueRequest(server string, agent string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewRoleRulesRequest constructs an http.Request for the RoleRules method
+func NewRoleRulesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/role-rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListTokensRequest constructs an http.Request for the ListTokens method
 func NewListTokensRequest(server string, params *ListTokensParams) (*http.Request, error) {
 	var err error
@@ -7434,6 +8220,287 @@ func NewRevokeTokenRequest(server string, id string, params *RevokeTokenParams) 
 	return req, nil
 }
 
+// NewListUsersRequest constructs an http.Request for the ListUsers method
+func NewListUsersRequest(server string, params *ListUsersParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/users")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateUserRequest calls the generic CreateUser builder with application/json body
+func NewCreateUserRequest(server string, params *CreateUserParams, body CreateUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateUserRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateUserRequestWithBody constructs an http.Request for the CreateUser method, with any body, and a specified content type
+func NewCreateUserRequestWithBody(server string, params *CreateUserParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/users")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteUserRequest constructs an http.Request for the DeleteUser method
+func NewDeleteUserRequest(server string, id string, params *DeleteUserParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/users/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewPatchUserRequest calls the generic PatchUser builder with application/json body
+func NewPatchUserRequest(server string, id string, params *PatchUserParams, body PatchUserJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchUserRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewPatchUserRequestWithBody constructs an http.Request for the PatchUser method, with any body, and a specified content type
+func NewPatchUserRequestWithBody(server string, id string, params *PatchUserParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/users/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewLinkUserRequest constructs an http.Request for the LinkUser method
+func NewLinkUserRequest(server string, id string, params *LinkUserParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/users/%s/link", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -7477,6 +8544,13 @@ func WithBaseURL(baseURL string) ClientOption {
 
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
+
+	// JwksWithResponse The keys that access tokens are signed with
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /.well-known/jwks.json (the `Jwks` operationId).
+	JwksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*JwksResponse, error)
 
 	// ListAgentsWithResponse List agents
 	//
@@ -7630,6 +8704,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/platform/agents/{id}/logs (the `AgentLogs` operationId).
 	AgentLogsWithResponse(ctx context.Context, id string, params *AgentLogsParams, reqEditors ...RequestEditorFn) (*AgentLogsResponse, error)
+
+	// AgentMetricsWithResponse What an agent does and costs, as it reports it
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/agents/{id}/metrics (the `AgentMetrics` operationId).
+	AgentMetricsWithResponse(ctx context.Context, id string, params *AgentMetricsParams, reqEditors ...RequestEditorFn) (*AgentMetricsResponse, error)
 
 	// ProvisionAgentWithBodyWithResponse Bring an agent to PROVISIONED: provision
 	//
@@ -7973,9 +9056,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 	GetQueueWithResponse(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*GetQueueResponse, error)
 
-	// ListTokensWithResponse List API tokens
+	// RoleRulesWithResponse List the rules that give roles to users of identity providers
 	//
 	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/role-rules (the `RoleRules` operationId).
+	RoleRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*RoleRulesResponse, error)
+
+	// ListTokensWithResponse List your API tokens; all of them for administrators
+	//
+	// Needs the role viewer.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7984,7 +9076,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateTokenWithBodyWithResponse Make an API token; its secret is shown this once
 	//
-	// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+	// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7993,7 +9085,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateTokenWithResponse Make an API token; its secret is shown this once
 	//
-	// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+	// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8002,12 +9094,116 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeTokenWithResponse End an API token for good
 	//
-	// Needs the role admin.
+	// Needs the role viewer.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /api/platform/tokens/{id} (the `RevokeToken` operationId).
 	RevokeTokenWithResponse(ctx context.Context, id string, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*RevokeTokenResponse, error)
+
+	// ListUsersWithResponse List users, newest first
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/users (the `ListUsers` operationId).
+	ListUsersWithResponse(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*ListUsersResponse, error)
+
+	// CreateUserWithBodyWithResponse Make a user, who can sign in from then on
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+	CreateUserWithBodyWithResponse(ctx context.Context, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
+
+	// CreateUserWithResponse Make a user, who can sign in from then on
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+	CreateUserWithResponse(ctx context.Context, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
+
+	// DeleteUserWithResponse Remove a user with everything that gives them access
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/platform/users/{id} (the `DeleteUser` operationId).
+	DeleteUserWithResponse(ctx context.Context, id string, params *DeleteUserParams, reqEditors ...RequestEditorFn) (*DeleteUserResponse, error)
+
+	// PatchUserWithBodyWithResponse Change a user; it takes effect at once
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+	PatchUserWithBodyWithResponse(ctx context.Context, id string, params *PatchUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchUserResponse, error)
+
+	// PatchUserWithResponse Change a user; it takes effect at once
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+	PatchUserWithResponse(ctx context.Context, id string, params *PatchUserParams, body PatchUserJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchUserResponse, error)
+
+	// LinkUserWithResponse Make a one-time link that signs in as a local user
+	//
+	// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the link.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/users/{id}/link (the `LinkUser` operationId).
+	LinkUserWithResponse(ctx context.Context, id string, params *LinkUserParams, reqEditors ...RequestEditorFn) (*LinkUserResponse, error)
+}
+
+type JwksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r JwksResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r JwksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r JwksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r JwksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r JwksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type ListAgentsResponse struct {
@@ -8621,6 +9817,54 @@ func (r AgentLogsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AgentLogsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AgentMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AgentMetrics
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AgentMetricsResponse) GetJSON200() *AgentMetrics {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AgentMetricsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AgentMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AgentMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AgentMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AgentMetricsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10286,6 +11530,54 @@ func (r GetQueueResponse) ContentType() string {
 	return ""
 }
 
+type RoleRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RoleRulesResponse) GetJSON200() *ListRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RoleRulesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RoleRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RoleRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RoleRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RoleRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListTokensResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -10428,6 +11720,266 @@ func (r RevokeTokenResponse) ContentType() string {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
 	return ""
+}
+
+type ListUsersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListAccount
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListUsersResponse) GetJSON200() *ListAccount {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListUsersResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListUsersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListUsersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListUsersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListUsersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateUserResponse201Headers the declared response headers of an HTTP 201 response for CreateUser
+type CreateUserResponse201Headers struct {
+	Location *string
+}
+
+type CreateUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *AuthAccount
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateUserResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateUserResponse) GetJSON201() *AuthAccount {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PatchUserResponse200Headers the declared response headers of an HTTP 200 response for PatchUser
+type PatchUserResponse200Headers struct {
+	Location *string
+}
+
+type PatchUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AuthAccount
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *PatchUserResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PatchUserResponse) GetJSON200() *AuthAccount {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PatchUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PatchUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PatchUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PatchUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PatchUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LinkUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewLink
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r LinkUserResponse) GetJSON201() *NewLink {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LinkUserResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LinkUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LinkUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LinkUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LinkUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// JwksWithResponse The keys that access tokens are signed with
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /.well-known/jwks.json (the `Jwks` operationId).
+func (c *ClientWithResponses) JwksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*JwksResponse, error) {
+	rsp, err := c.Jwks(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseJwksResponse(rsp)
 }
 
 // ListAgentsWithResponse List agents
@@ -10683,6 +12235,21 @@ func (c *ClientWithResponses) AgentLogsWithResponse(ctx context.Context, id stri
 		return nil, err
 	}
 	return ParseAgentLogsResponse(rsp)
+}
+
+// AgentMetricsWithResponse What an agent does and costs, as it reports it
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/agents/{id}/metrics (the `AgentMetrics` operationId).
+func (c *ClientWithResponses) AgentMetricsWithResponse(ctx context.Context, id string, params *AgentMetricsParams, reqEditors ...RequestEditorFn) (*AgentMetricsResponse, error) {
+	rsp, err := c.AgentMetrics(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAgentMetricsResponse(rsp)
 }
 
 // ProvisionAgentWithBodyWithResponse Bring an agent to PROVISIONED: provision
@@ -11255,9 +12822,24 @@ func (c *ClientWithResponses) GetQueueWithResponse(ctx context.Context, agent st
 	return ParseGetQueueResponse(rsp)
 }
 
-// ListTokensWithResponse List API tokens
+// RoleRulesWithResponse List the rules that give roles to users of identity providers
 //
 // Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/role-rules (the `RoleRules` operationId).
+func (c *ClientWithResponses) RoleRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*RoleRulesResponse, error) {
+	rsp, err := c.RoleRules(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRoleRulesResponse(rsp)
+}
+
+// ListTokensWithResponse List your API tokens; all of them for administrators
+//
+// Needs the role viewer.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -11272,7 +12854,7 @@ func (c *ClientWithResponses) ListTokensWithResponse(ctx context.Context, params
 
 // CreateTokenWithBodyWithResponse Make an API token; its secret is shown this once
 //
-// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -11287,7 +12869,7 @@ func (c *ClientWithResponses) CreateTokenWithBodyWithResponse(ctx context.Contex
 
 // CreateTokenWithResponse Make an API token; its secret is shown this once
 //
-// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the secret.
+// Needs the role viewer. An answer that is given again for an Idempotency-Key does not hold the secret.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -11302,7 +12884,7 @@ func (c *ClientWithResponses) CreateTokenWithResponse(ctx context.Context, param
 
 // RevokeTokenWithResponse End an API token for good
 //
-// Needs the role admin.
+// Needs the role viewer.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -11313,6 +12895,137 @@ func (c *ClientWithResponses) RevokeTokenWithResponse(ctx context.Context, id st
 		return nil, err
 	}
 	return ParseRevokeTokenResponse(rsp)
+}
+
+// ListUsersWithResponse List users, newest first
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/users (the `ListUsers` operationId).
+func (c *ClientWithResponses) ListUsersWithResponse(ctx context.Context, params *ListUsersParams, reqEditors ...RequestEditorFn) (*ListUsersResponse, error) {
+	rsp, err := c.ListUsers(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListUsersResponse(rsp)
+}
+
+// CreateUserWithBodyWithResponse Make a user, who can sign in from then on
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+func (c *ClientWithResponses) CreateUserWithBodyWithResponse(ctx context.Context, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error) {
+	rsp, err := c.CreateUserWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateUserResponse(rsp)
+}
+
+// CreateUserWithResponse Make a user, who can sign in from then on
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/users (the `CreateUser` operationId).
+func (c *ClientWithResponses) CreateUserWithResponse(ctx context.Context, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error) {
+	rsp, err := c.CreateUser(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateUserResponse(rsp)
+}
+
+// DeleteUserWithResponse Remove a user with everything that gives them access
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/platform/users/{id} (the `DeleteUser` operationId).
+func (c *ClientWithResponses) DeleteUserWithResponse(ctx context.Context, id string, params *DeleteUserParams, reqEditors ...RequestEditorFn) (*DeleteUserResponse, error) {
+	rsp, err := c.DeleteUser(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteUserResponse(rsp)
+}
+
+// PatchUserWithBodyWithResponse Change a user; it takes effect at once
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+func (c *ClientWithResponses) PatchUserWithBodyWithResponse(ctx context.Context, id string, params *PatchUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchUserResponse, error) {
+	rsp, err := c.PatchUserWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePatchUserResponse(rsp)
+}
+
+// PatchUserWithResponse Change a user; it takes effect at once
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/platform/users/{id} (the `PatchUser` operationId).
+func (c *ClientWithResponses) PatchUserWithResponse(ctx context.Context, id string, params *PatchUserParams, body PatchUserJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchUserResponse, error) {
+	rsp, err := c.PatchUser(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePatchUserResponse(rsp)
+}
+
+// LinkUserWithResponse Make a one-time link that signs in as a local user
+//
+// Needs the role admin. An answer that is given again for an Idempotency-Key does not hold the link.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/users/{id}/link (the `LinkUser` operationId).
+func (c *ClientWithResponses) LinkUserWithResponse(ctx context.Context, id string, params *LinkUserParams, reqEditors ...RequestEditorFn) (*LinkUserResponse, error) {
+	rsp, err := c.LinkUser(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLinkUserResponse(rsp)
+}
+
+// ParseJwksResponse parses an HTTP response from a JwksWithResponse call
+func ParseJwksResponse(rsp *http.Response) (*JwksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &JwksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseListAgentsResponse parses an HTTP response from a ListAgentsWithResponse call
@@ -11815,6 +13528,39 @@ func ParseAgentLogsResponse(rsp *http.Response) (*AgentLogsResponse, error) {
 
 	case rsp.StatusCode == 200:
 		// Content-type (application/x-ndjson) unsupported
+
+	}
+
+	return response, nil
+}
+
+// ParseAgentMetricsResponse parses an HTTP response from a AgentMetricsWithResponse call
+func ParseAgentMetricsResponse(rsp *http.Response) (*AgentMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AgentMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AgentMetrics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
 
 	}
 
@@ -13180,6 +14926,39 @@ func ParseGetQueueResponse(rsp *http.Response) (*GetQueueResponse, error) {
 	return response, nil
 }
 
+// ParseRoleRulesResponse parses an HTTP response from a RoleRulesWithResponse call
+func ParseRoleRulesResponse(rsp *http.Response) (*RoleRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RoleRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListTokensResponse parses an HTTP response from a ListTokensWithResponse call
 func ParseListTokensResponse(rsp *http.Response) (*ListTokensResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -13275,6 +15054,193 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListUsersResponse parses an HTTP response from a ListUsersWithResponse call
+func ParseListUsersResponse(rsp *http.Response) (*ListUsersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListUsersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListAccount
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateUserResponse parses an HTTP response from a CreateUserWithResponse call
+func ParseCreateUserResponse(rsp *http.Response) (*CreateUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest AuthAccount
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateUserResponse201Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteUserResponse parses an HTTP response from a DeleteUserWithResponse call
+func ParseDeleteUserResponse(rsp *http.Response) (*DeleteUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePatchUserResponse parses an HTTP response from a PatchUserWithResponse call
+func ParsePatchUserResponse(rsp *http.Response) (*PatchUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PatchUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AuthAccount
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers PatchUserResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseLinkUserResponse parses an HTTP response from a LinkUserWithResponse call
+func ParseLinkUserResponse(rsp *http.Response) (*LinkUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LinkUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewLink
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
