@@ -86,6 +86,33 @@ type Query struct {
 	Sort       string   // name (default), id, state, health, tier, updated_at, created_at; "-" before it reverses
 	Limit      int      // default 100, at most 1000
 	Cursor     string   // opaque, from a Page
+	Offset     int      // leaves out the first ones, for numbered pages; 0 with a Cursor
+}
+
+// Facets is how many agents each value of a filter selects, beside what the
+// other filters of a Query select.
+type Facets struct {
+	Total    int // that match the whole Query
+	States   map[State]int
+	Healths  map[Health]int
+	Tiers    map[int]int
+	Domains  map[string]int
+	Runtimes map[string]int
+	// Labels are the most frequent labels of the agents that match, the most
+	// frequent first.
+	Labels []LabelCount
+}
+
+// LabelCount is how many agents carry a label.
+type LabelCount struct {
+	Name, Value string
+	Agents      int
+}
+
+// Faceter counts what filters would select.
+type Faceter interface {
+	// Facets ignores the order and the page of q.
+	Facets(ctx context.Context, q Query) (Facets, error)
 }
 
 // Page is a part of a list.

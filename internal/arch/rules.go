@@ -18,6 +18,7 @@ var folders = []Folder{
 	{Path: "internal/auth", Storey: Domain, Purpose: "who asks and what they may do", Sees: []string{"internal/audit"}},
 	{Path: "internal/agent", Storey: Domain, Purpose: "what an agent is, its states and transitions", Sees: []string{"internal/audit", "internal/auth"}},
 	{Path: "internal/operation", Storey: Domain, Purpose: "durable work in steps", Sees: []string{"internal/audit", "internal/auth"}},
+	{Path: "internal/preference", Storey: Domain, Purpose: "what a person likes of the portal, for example saved filters"},
 	{Path: "internal/queue", Storey: Domain, Purpose: "what the portal needs of a message queue"},
 	{Path: "internal/fleet", Storey: Domain, Purpose: "actions on agents and the reconciler",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/health", "internal/operation", "internal/queue"}},

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -48,6 +49,9 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 	limit := bounded(q.Limit)
 	var rows []agentRow
 	page := db.NewSelect().Model(&rows).ExcludeColumn(unread...).Limit(int64(limit) + 1)
+	if after == nil && q.Offset > 0 {
+		page.Offset(int64(q.Offset))
+	}
 	if err := st.filter(page, q); err != nil {
 		return agent.Page{}, err
 	}
@@ -55,7 +59,7 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 		return agent.Page{}, st.s.explain(ctx, err)
 	}
 	total := len(rows)
-	if after != nil || total > limit {
+	if after != nil || total > limit || q.Offset > 0 {
 		if total, err = st.count(ctx, db, q); err != nil {
 			return agent.Page{}, err
 		}
@@ -184,3 +188,89 @@ func (st agents) Counts(ctx context.Context) (map[agent.State]int, map[agent.Hea
 	}
 	return states, healths, nil
 }
+
+// maxLabels is how many labels Facets gives.
+const maxLabels = 40
+
+// facetGroup is a number of agents that are alike in what lists filter by.
+type facetGroup struct {
+	State, Health, Domain, Runtime string
+	Tier, N                        int
+}
+
+// Facets counts what each value of a filter selects beside the other filters.
+// One statement groups the agents; what the filters make of the groups, of which
+// there are few, is counted here.
+func (st agents) Facets(ctx context.Context, q agent.Query) (agent.Facets, error) {
+	db := st.s.db(ctx)
+	rest := q
+	rest.States, rest.Healths, rest.Tiers, rest.Domains, rest.Runtimes = nil, nil, nil, nil, nil
+	sel := db.NewSelect().Model((*agentRow)(nil)).ColumnExpr("a.state, a.health, a.domain, a.runtime, a.tier, count(*) AS n").
+		GroupExpr("a.state, a.health, a.domain, a.runtime, a.tier")
+	if err := st.filter(sel, rest); err != nil {
+		return agent.Facets{}, err
+	}
+	var groups []facetGroup
+	if err := sel.Scan(ctx, &groups); err != nil {
+		return agent.Facets{}, st.s.explain(ctx, err)
+	}
+	f := sum(groups, q)
+	labels := db.NewSelect().TableExpr("agent_labels AS l").ColumnExpr("l.name, l.value, count(*) AS agents").
+		GroupExpr("l.name, l.value").OrderExpr("agents DESC, l.name, l.value").Limit(maxLabels)
+	if filters(q) {
+		labels.Join("JOIN agents AS a ON a.id = l.agent_id")
+		if err := st.filter(labels, q); err != nil {
+			return agent.Facets{}, err
+		}
+	}
+	return f, st.s.explain(ctx, labels.Scan(ctx, &f.Labels))
+}
+
+// filters tells whether the query leaves any agent out.
+func filters(q agent.Query) bool {
+	return len(q.IDs)+len(q.States)+len(q.Healths)+len(q.Tiers)+len(q.Domains)+len(q.Runtimes)+len(q.Templates)+len(q.Selector) > 0 ||
+		q.CustomerID != "" || q.Search != ""
+}
+
+// sum counts each group wherever all filters but the facet's own let it through.
+func sum(groups []facetGroup, q agent.Query) agent.Facets {
+	f := agent.Facets{
+		States: map[agent.State]int{}, Healths: map[agent.Health]int{}, Tiers: map[int]int{},
+		Domains: map[string]int{}, Runtimes: map[string]int{},
+	}
+	for _, g := range groups {
+		passes := [...]bool{
+			oneOf(q.States, agent.State(g.State)), oneOf(q.Healths, agent.Health(g.Health)), oneOf(q.Tiers, g.Tier),
+			oneOf(q.Domains, g.Domain), oneOf(q.Runtimes, g.Runtime),
+		}
+		failed, last := 0, 0
+		for i, ok := range passes {
+			if !ok {
+				failed, last = failed+1, i
+			}
+		}
+		counts := func(facet int) bool { return failed == 0 || failed == 1 && last == facet }
+		if failed == 0 {
+			f.Total += g.N
+		}
+		if counts(0) {
+			f.States[agent.State(g.State)] += g.N
+		}
+		if counts(1) {
+			f.Healths[agent.Health(g.Health)] += g.N
+		}
+		if counts(2) {
+			f.Tiers[g.Tier] += g.N
+		}
+		if counts(3) {
+			f.Domains[g.Domain] += g.N
+		}
+		if counts(4) {
+			f.Runtimes[g.Runtime] += g.N
+		}
+	}
+	return f
+}
+
+// oneOf tells whether a filter lets a value through.
+func oneOf[T comparable](filter []T, v T) bool { return len(filter) == 0 || slices.Contains(filter, v) }

@@ -28,6 +28,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/preference"
 )
 
 // Config says where the data is.
@@ -132,6 +133,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // Agents keeps agents.
 func (s *Store) Agents() agent.Store { return agents{s} }
 
+// Facets counts what filters of agents select.
+func (s *Store) Facets() agent.Faceter { return agents{s} }
+
 // History keeps revisions and transitions of agents.
 func (s *Store) History() agent.History { return history{s} }
 
@@ -176,6 +180,9 @@ func (s *Store) Instances() fleet.InstanceStore { return instances{s} }
 
 // Health keeps probe results.
 func (s *Store) Health() health.Store { return results{s} }
+
+// Preferences keeps what people like.
+func (s *Store) Preferences() preference.Store { return preferences{s} }
 
 // Events keeps the stream of events.
 func (s *Store) Events() event.Log { return events{s} }

@@ -62,8 +62,10 @@ var old = []string{
 	`UPDATE event_head SET seq = 1;
 	 INSERT INTO events VALUES (1, 'agent:created', 'one', '["agents"]', 'system', 1700000000000001, '{}');
 	 INSERT INTO event_rooms VALUES ('agents', 1)`,
-	`INSERT INTO tokens VALUES ('t', 'ci', 'viewer', 'h', 'system', 1700000000000001, NULL, NULL, NULL)`,
+	`INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES ('t', 'ci', 'viewer', 'h', 'system', 1700000000000001)`,
 	`INSERT INTO ports VALUES (20000, 'one', 0)`,
+	`INSERT INTO users VALUES ('u', 'a@example.com', 'A', 'google', 's', '', '', '', 1700000000000001, NULL, NULL)`,
+	`INSERT INTO preferences VALUES ('user:1', 'agents/views/a', '{}', 1700000000000001)`,
 }
 
 // TestMigrate opens databases of every earlier version, with data in them.

@@ -160,13 +160,17 @@ func (st users) TouchUser(ctx context.Context, id string, at time.Time) error {
 	})
 }
 
-// DeleteUser removes a user with everything that gives them access.
+// DeleteUser removes a user with everything that gives them access, and what
+// is remembered of them.
 func (st users) DeleteUser(ctx context.Context, id string) error {
 	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
 		for _, model := range []any{(*sessionRow)(nil), (*tokenRow)(nil), (*linkRow)(nil), (*passkeyRow)(nil)} {
 			if _, err := db.NewDelete().Model(model).Where("user_id = ? AND user_id <> ''", id).Exec(ctx); err != nil {
 				return err
 			}
+		}
+		if _, err := db.NewDelete().Model((*preferenceRow)(nil)).Where("owner = ?", auth.User{ID: id}.Key()).Exec(ctx); err != nil {
+			return err
 		}
 		n, err := affected(db.NewDelete().Model((*userRow)(nil)).Where("id = ?", id).Exec(ctx))
 		if err == nil && n == 0 {

@@ -1,10 +1,15 @@
 package store
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/waooaw/platform-portal/internal/fault"
 )
 
 // Times are stored as microseconds since 1970, so that they come back from
@@ -82,4 +87,70 @@ func present(data []byte) []byte {
 		return []byte{}
 	}
 	return data
+}
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// bounded gives the number of rows of a page.
+func bounded(limit int) int {
+	if limit <= 0 {
+		return defaultLimit
+	}
+	return min(limit, maxLimit)
+}
+
+// cursor is the last row of a page: what it was sorted by, and its id. List
+// names the list and its order, so that a cursor of another one is refused.
+type cursor struct {
+	List string `json:"l"`
+	Text string `json:"t,omitempty"`
+	Num  int64  `json:"n,omitempty"`
+	ID   string `json:"i,omitempty"`
+}
+
+func (c cursor) String() string {
+	data, err := json.Marshal(c)
+	if err != nil {
+		panic("store: cursor does not encode: " + err.Error()) // it holds strings and a number
+	}
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+// parseCursor reads a cursor of the list; nil for "".
+func parseCursor(list, s string) (*cursor, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var c cursor
+	data, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	if err != nil || c.List != list {
+		return nil, fault.New(fault.Invalid, "store.bad_cursor", "The cursor does not belong to this list").
+			At(fault.Field{Path: "cursor", Message: "must be the one that this list gave, with the same sort"}).
+			Do("Start again without a cursor.")
+	}
+	return &c, nil
+}
+
+// newestFirst orders a list by a time and an id, and goes on after the cursor.
+func newestFirst(q *bun.SelectQuery, c *cursor, at string) *bun.SelectQuery {
+	if c != nil {
+		q = q.Where("(?, id) < (?, ?)", bun.Ident(at), c.Num, c.ID)
+	}
+	return q.OrderExpr("? DESC, id DESC", bun.Ident(at))
+}
+
+// cut takes the row too many off that told there is a next page, and gives the
+// cursor after the last one that stays.
+func cut[T any](rows []T, limit int, after func(T) cursor) ([]T, string) {
+	if len(rows) <= limit {
+		return rows, ""
+	}
+	rows = rows[:limit]
+	return rows, after(rows[limit-1]).String()
 }

@@ -36,6 +36,17 @@ var agentLists = []promise{
 		equal(t, "second page", names(second.Agents), []string{"a3", "a4", "a5"})
 		equal(t, "next", second.Next, "")
 	}},
+	{"pages have numbers for whoever wants them", func(t *testing.T, s *store.Store) {
+		for i := range 5 {
+			create(t, s, draft(fmt.Sprintf("a%d", i)))
+		}
+		for offset, want := range map[int][]string{0: {"a0", "a1"}, 2: {"a2", "a3"}, 4: {"a4"}, 9: {}, -1: {"a0", "a1"}} {
+			page, err := s.Agents().Find(t.Context(), agent.Query{Limit: 2, Offset: offset})
+			must(t, err)
+			equal(t, fmt.Sprintf("agents and total from %d", offset), []any{names(page.Agents), page.Total}, []any{want, 5})
+		}
+	}},
+	{"facets count what each value of a filter would select", facets},
 	{"a page holds 100 unless told, and 1000 at most", func(t *testing.T, s *store.Store) {
 		must(t, Seed(t.Context(), s, 0, 1003))
 		for limit, want := range map[int]int{0: 100, -5: 100, 7: 7, 1000: 1000, 5000: 1000} {
@@ -88,6 +99,38 @@ func wantNames(t testing.TB, s *store.Store, q agent.Query, want ...string) {
 	must(t, err)
 	equal(t, fmt.Sprintf("agents of %+v", q), names(page.Agents), append([]string{}, want...))
 	equal(t, fmt.Sprintf("total of %+v", q), page.Total, len(want))
+}
+
+func facets(t *testing.T, s *store.Store) {
+	for i, name := range []string{"ann", "bob", "cid", "dan"} {
+		a := draft(name)
+		a.State = []agent.State{agent.Draft, agent.Running, agent.Running, agent.Stopped}[i]
+		a.Health = []agent.Health{agent.HealthUnknown, agent.HealthHealthy, agent.HealthDegraded, agent.HealthUnknown}[i]
+		a.Spec.Tier, a.Spec.Domain = 1+i/2, []string{"", "scale", "scale", "guardian"}[i]
+		a.Spec.Labels = []map[string]string{{"env": "prod"}, {"env": "prod", "team": "a"}, {"env": "dev"}, nil}[i]
+		create(t, s, a)
+	}
+	got, err := s.Facets().Facets(t.Context(), agent.Query{Limit: 1, Sort: "-tier", Offset: 3})
+	must(t, err)
+	equal(t, "facets of all", got, agent.Facets{
+		Total: 4, States: map[agent.State]int{agent.Draft: 1, agent.Running: 2, agent.Stopped: 1},
+		Healths: map[agent.Health]int{agent.HealthUnknown: 2, agent.HealthHealthy: 1, agent.HealthDegraded: 1},
+		Tiers:   map[int]int{1: 2, 2: 2}, Domains: map[string]int{"": 1, "scale": 2, "guardian": 1}, Runtimes: map[string]int{"process": 4},
+		Labels: []agent.LabelCount{{Name: "env", Value: "prod", Agents: 2}, {Name: "env", Value: "dev", Agents: 1}, {Name: "team", Value: "a", Agents: 1}},
+	})
+	// The filter of a facet does not count for the facet itself.
+	got, err = s.Facets().Facets(t.Context(), agent.Query{States: []agent.State{agent.Running}, Tiers: []int{2}})
+	must(t, err)
+	equal(t, "facets of a filter", got, agent.Facets{
+		Total: 1, States: map[agent.State]int{agent.Running: 1, agent.Stopped: 1}, Healths: map[agent.Health]int{agent.HealthDegraded: 1},
+		Tiers: map[int]int{1: 1, 2: 1}, Domains: map[string]int{"scale": 1}, Runtimes: map[string]int{"process": 1},
+		Labels: []agent.LabelCount{{Name: "env", Value: "dev", Agents: 1}},
+	})
+	got, err = s.Facets().Facets(t.Context(), agent.Query{Search: "nobody"})
+	must(t, err)
+	equal(t, "total of nothing", []int{got.Total, len(got.States), len(got.Labels)}, []int{0, 0, 0})
+	_, err = s.Facets().Facets(t.Context(), agent.Query{Selector: agent.Selector{{Key: "a", Op: "~"}}})
+	wantKind(t, err, fault.Invalid)
 }
 
 func filters(t *testing.T, s *store.Store) {

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		{"accounts", accounts},
 		{"instances", instances},
 		{"health", results},
+		{"preferences", preferences},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.promises {
