@@ -39,6 +39,7 @@ var folders = []Folder{
 
 	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL"},
 	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
+	{Path: "internal/jwt", Storey: Adapter, Purpose: "access tokens as JWTs, and their keys"},
 	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},
 	{Path: "internal/scrape", Storey: Adapter, Purpose: "metrics.Source on the Prometheus text that instances serve"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},

@@ -35,7 +35,9 @@ func newWorld(t *testing.T) *world {
 	clock := func() time.Time { return w.now }
 	w.audit = &audit.Recorder{Store: w.store.Audit(), Now: clock}
 	n := 0
-	w.service = &auth.Service{Tokens: w.store.Tokens(), Links: w.store.Links(), Tx: w.store, Audit: w.audit, Events: w.store.Events(), Now: clock,
+	w.service = &auth.Service{Tokens: w.store.Tokens(), Links: w.store.Links(), Users: w.store.Users(), Sessions: w.store.Sessions(),
+		Passkeys: w.store.Passkeys(), Flows: w.store.Flows(), Attempts: w.store.Attempts(), Key: bytes.Repeat([]byte{1}, 32),
+		Passwords: auth.Argon2{Memory: 64, Time: 1, Threads: 1}, Tx: w.store, Audit: w.audit, Events: w.store.Events(), Now: clock,
 		NewID: func() string { n++; return fmt.Sprint("id-", n) }}
 	w.keys = &auth.Keyring{Key: bytes.Repeat([]byte{1}, 32), Store: w.store.Credentials(), Tx: w.store, Audit: w.audit, Now: clock}
 	return w

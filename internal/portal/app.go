@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/jwt"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
 	"github.com/waooaw/platform-portal/internal/live"
 	"github.com/waooaw/platform-portal/internal/metrics"
@@ -42,6 +44,7 @@ type app struct {
 	engine     *engine.Engine
 	audit      *audit.Recorder
 	auth       *auth.Service
+	tokens     *jwt.Tokens
 	keys       *auth.Keyring
 	agents     *agent.Service
 	operations *operation.Service
@@ -114,9 +117,10 @@ func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*
 func (a *app) access(key []byte) {
 	s := a.store
 	a.audit = &audit.Recorder{Store: s.Audit(), Now: now}
+	a.tokens = &jwt.Tokens{Key: key, Issuer: a.cfg.PublicURL, Now: now, NewID: newID}
 	a.auth = &auth.Service{
 		Tokens: s.Tokens(), Links: s.Links(), Users: s.Users(), Sessions: s.Sessions(), Passkeys: s.Passkeys(), Flows: s.Flows(), Attempts: s.Attempts(),
-		Key: key, Tx: s, Audit: a.audit, Events: s.Events(), Now: now, NewID: newID,
+		Access: a.tokens, Rules: slices.Concat(a.cfg.Admins, a.cfg.Operators, a.cfg.Viewers), Key: key, Tx: s, Audit: a.audit, Events: s.Events(), Now: now, NewID: newID,
 	}
 	a.keys = &auth.Keyring{Key: key, Store: s.Credentials(), Tx: s, Audit: a.audit, Now: now}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
@@ -35,6 +36,9 @@ type Config struct {
 	KeepEvents  time.Duration // age at which events are removed
 	KeepProbes  time.Duration // age at which probe results are removed
 	SecureOnly  bool          // mark cookies Secure (behind TLS)
+	Admins      []auth.Rule   // who of the identity providers' users is an admin
+	Operators   []auth.Rule   // an operator
+	Viewers     []auth.Rule   // a viewer
 }
 
 // Setting is one row of the table of settings: its name, what it means, its
@@ -85,6 +89,13 @@ func port(field func(*Config) *int) func(*Config, string) error {
 		}
 		*field(c) = n
 		return nil
+	}
+}
+
+func rules(role auth.Role, field func(*Config) *[]auth.Rule) func(*Config, string) error {
+	return func(c *Config, v string) (err error) {
+		*field(c), err = auth.ParseRules(role, v)
+		return err
 	}
 }
 
@@ -143,6 +154,12 @@ var Settings = []Setting{
 		set: span(func(c *Config) *time.Duration { return &c.KeepEvents })},
 	{Key: "keep.probes", Default: "168h", Doc: "Age at which probe results are removed.",
 		set: span(func(c *Config) *time.Duration { return &c.KeepProbes })},
+	{Key: "roles.admins", Doc: "Who of those who sign in with an identity provider is an admin: name@example.com, @example.com or claim:groups=VALUE, separated by commas.",
+		set: rules(auth.Admin, func(c *Config) *[]auth.Rule { return &c.Admins })},
+	{Key: "roles.operators", Doc: "Who is an operator; the highest role that fits counts. Whom nothing fits has no access.",
+		set: rules(auth.Operator, func(c *Config) *[]auth.Rule { return &c.Operators })},
+	{Key: "roles.viewers", Doc: "Who is a viewer.",
+		set: rules(auth.Viewer, func(c *Config) *[]auth.Rule { return &c.Viewers })},
 	{Key: "secure-cookies", Default: "false", Doc: "true marks cookies Secure; set it when browsers reach the portal over TLS.",
 		set: func(c *Config, v string) (err error) {
 			if c.SecureOnly, err = strconv.ParseBool(v); err != nil {
