@@ -22,6 +22,8 @@ type IO struct {
 	InTTY, OutTTY, ErrTTY bool
 	Getenv                func(string) string
 	Now                   func() time.Time
+	// Open shows an address in the user's browser; nil where there is none.
+	Open func(ctx context.Context, address string) error
 	// Edit lets the user edit the file and returns when they are done.
 	Edit func(ctx context.Context, path string) error
 }
@@ -32,7 +34,7 @@ func StdIO() IO {
 	return IO{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTTY: tty(os.Stdin), OutTTY: tty(os.Stdout), ErrTTY: tty(os.Stderr),
-		Getenv: os.Getenv, Now: time.Now, Edit: edit,
+		Getenv: os.Getenv, Now: time.Now, Open: openBrowser, Edit: edit,
 	}
 }
 
@@ -102,7 +104,8 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "portal",
 		Short: "Run a fleet of agents",
 		Long: "portal is the control plane for a fleet of AI agents: the server, and the commands that speak to it.\n\n" +
-			"Commands reach the server at PORTAL_URL (default " + defaultServer + ") with the token in PORTAL_TOKEN.\n" +
+			"Commands reach the server at PORTAL_URL (default: the one of portal login, else " + defaultServer + "),\n" +
+			"signed in by portal login or with the token in PORTAL_TOKEN.\n" +
 			"A token is never given as a flag, because every user of a machine can read the arguments of a process.\n\n" +
 			exitCodesHelp,
 		SilenceErrors: true, SilenceUsage: true,
@@ -113,8 +116,13 @@ func newRoot(a *app) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "fleet", Title: "The fleet:"},
 		&cobra.Group{ID: "watch", Title: "What happens:"},
+		&cobra.Group{ID: "access", Title: "Access:"},
 		&cobra.Group{ID: "local", Title: "This machine:"},
 	)
+	for _, c := range []*cobra.Command{loginCommand(a), logoutCommand(a), tokenCommand(a)} {
+		c.GroupID = "access"
+		root.AddCommand(c)
+	}
 	for _, c := range []*cobra.Command{importCommand(a), applyCommand(a), agentsCommand(a), bulkCommand(a)} {
 		c.GroupID = "fleet"
 		root.AddCommand(c)
@@ -123,7 +131,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "watch"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{serveCommand(a), tokenCommand(a), configCommand(a), doctorCommand(a), agentCommand(a), versionCommand(a)} {
+	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), agentCommand(a), versionCommand(a)} {
 		c.GroupID = "local"
 		root.AddCommand(c)
 	}

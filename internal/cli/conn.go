@@ -34,33 +34,54 @@ type conn struct {
 	edit   client.RequestEditorFn
 }
 
-// connect finds out which portal is meant and with which token.
-func (a *app) connect() (*conn, error) {
-	if err := a.checkOutput(); err != nil {
-		return nil, err
-	}
+// address finds out which portal is meant: the one that was named, or the one
+// that was signed in to last.
+func (a *app) address() (string, error) {
 	server := a.server
 	if server == "" {
 		server = a.io.Getenv("PORTAL_URL")
 	}
 	if server == "" {
+		all, err := a.signInFile().read()
+		if err != nil {
+			return "", err
+		}
+		server = all.Current
+	}
+	if server == "" {
 		server = defaultServer
 	}
 	u, err := url.Parse(server)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
-		return nil, fault.New(fault.Invalid, "cli.server", "%q is not the address of a portal", server).
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fault.New(fault.Invalid, "cli.server", "%q is not the address of a portal", server).
 			Do("Set PORTAL_URL or --server to something like %s.", defaultServer)
 	}
-	token, err := a.token()
+	return strings.TrimRight(server, "/"), nil
+}
+
+// connect finds out which portal is meant and with which token.
+func (a *app) connect() (*conn, error) {
+	if err := a.checkOutput(); err != nil {
+		return nil, err
+	}
+	server, err := a.address()
 	if err != nil {
 		return nil, err
 	}
-	if token != "" && u.Scheme == "http" && !loopback(u.Hostname()) {
+	bearer, err := a.bearer(server)
+	if err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(server); err == nil && bearer != nil && u.Scheme == "http" && !loopback(u.Hostname()) {
 		fmt.Fprintln(a.io.Err, "Warning: the token goes over the network unencrypted; use https.")
 	}
-	edit := func(_ context.Context, r *http.Request) error {
+	edit := func(ctx context.Context, r *http.Request) error {
 		r.Header.Set("User-Agent", "portal/"+a.deps.Version.Version)
-		if token != "" {
+		if bearer != nil {
+			token, err := bearer(ctx)
+			if err != nil {
+				return err
+			}
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
 		if r.Method != http.MethodGet && r.Header.Get("Idempotency-Key") == "" {
@@ -68,9 +89,29 @@ func (a *app) connect() (*conn, error) {
 		}
 		return nil
 	}
-	c := &conn{http: &http.Client{}, server: strings.TrimRight(server, "/"), edit: edit}
+	c := &conn{http: &http.Client{}, server: server, edit: edit}
 	c.api, err = client.NewClient(c.server, client.WithHTTPClient(c.http), client.WithRequestEditorFn(edit))
 	return c, err
+}
+
+// bearer gives what finds the token of each request: a token that was given, or
+// else that of portal login; nil where there is none.
+func (a *app) bearer(server string) (func(ctx context.Context) (string, error), error) {
+	token, err := a.token()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		return func(context.Context) (string, error) { return token, nil }, nil
+	}
+	all, err := a.signInFile().read()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := all.Portals[server]; !ok {
+		return nil, nil
+	}
+	return func(ctx context.Context) (string, error) { return a.access(ctx, server) }, nil
 }
 
 func (a *app) token() (string, error) {
@@ -118,16 +159,20 @@ func (c *conn) read(r *http.Response, err error) (json.RawMessage, error) {
 // decode reads the body of a successful answer into v.
 func (c *conn) decode(body []byte, v any) error {
 	if err := json.Unmarshal(body, v); err != nil {
-		return fault.New(fault.Unavailable, "cli.answer", "The answer of %s is not that of a portal", c.server).
-			Do("Check the address; a proxy may have answered in its place.").Wrap(err)
+		return c.notAPortal(err)
 	}
 	return nil
+}
+
+func (c *conn) notAPortal(err error) error {
+	return fault.New(fault.Unavailable, "cli.answer", "The answer of %s is not that of a portal", c.server).
+		Do("Check the address; a proxy may have answered in its place.").Wrap(err)
 }
 
 // unreachable turns an error of the network into a fault; one that comes from
 // the user's own context stays what it is.
 func (c *conn) unreachable(err error) error {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || fault.As(err) != nil { // the latter when there is no token to send
 		return err
 	}
 	f := fault.New(fault.Unavailable, "cli.unreachable", "The portal at %s does not answer", c.server).Wrap(err)
@@ -171,7 +216,7 @@ func (c *conn) problem(r *http.Response, body []byte) error {
 		f.What, f.Why = p.Title, p.Detail
 	}
 	if kind == fault.Unauthenticated { // what the server says is meant for those who write requests
-		f.Remedy = "Set PORTAL_TOKEN; on the portal's machine \"portal token create\" makes one."
+		f.Remedy = "Run \"portal login\", or set PORTAL_TOKEN; on the portal's machine \"portal token create\" makes one."
 	}
 	return f
 }

@@ -51,6 +51,7 @@ func (f *fakePortal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	f.got = append(f.got, request{r.Method, r.URL.Path, r.URL.RawQuery, string(body), r.Header})
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	h := f.routes[r.Method+" "+r.URL.Path]
 	f.mu.Unlock()
 	if h == nil {
@@ -112,12 +113,14 @@ type result struct {
 
 // console is where a test runs commands.
 type console struct {
-	t    *testing.T
-	env  map[string]string
-	in   string
-	tty  bool
-	deps cli.Deps
-	edit func(path string) error
+	t     *testing.T
+	env   map[string]string
+	in    string
+	stdin io.Reader // in place of in
+	tty   bool
+	deps  cli.Deps
+	edit  func(path string) error
+	open  func(address string) error // the user's browser; nil for none
 	// each is called with everything that is on stderr whenever something is written there.
 	each func(stderr string)
 }
@@ -159,6 +162,12 @@ func (c *console) runIn(ctx context.Context, args ...string) result {
 		Getenv: func(k string) string { return c.env[k] },
 		Now:    func() time.Time { return now },
 		Edit:   func(_ context.Context, path string) error { return c.edit(path) },
+	}
+	if c.stdin != nil {
+		io.In = c.stdin
+	}
+	if c.open != nil {
+		io.Open = func(_ context.Context, address string) error { return c.open(address) }
 	}
 	code := cli.Run(ctx, c.deps, io, args)
 	return result{code, out.String(), errs.buf.String()}

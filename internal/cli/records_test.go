@@ -243,7 +243,7 @@ func TestExitCodesTellWhatToDoNext(t *testing.T) {
 		})
 		remedy := "Do that"
 		if status == 401 {
-			remedy = "Set PORTAL_TOKEN"
+			remedy = `Run "portal login", or set PORTAL_TOKEN`
 		}
 		at(t, f).run("agents", "ls").want(t, code, fmt.Sprintf("Error: It is %d\n  Why: so\n  p: m\n  Do: %s", status, remedy))
 	}

@@ -28,8 +28,8 @@ func TestCommandReference(t *testing.T) {
 	b.WriteString("# Command line\n\nGenerated from the commands by `make generate`.\n\n")
 	b.WriteString(strings.TrimSpace(root.Long) + "\n\n## Environment\n\n")
 	b.WriteString("| variable | meaning |\n|---|---|\n" +
-		"| `PORTAL_URL` | address of the portal, default `http://127.0.0.1:8080` |\n" +
-		"| `PORTAL_TOKEN` | token to sign in with |\n" +
+		"| `PORTAL_URL` | address of the portal; default is the one of `portal login`, else `http://127.0.0.1:8080` |\n" +
+		"| `PORTAL_TOKEN` | token to sign in with, in place of `portal login` |\n" +
 		"| `PORTAL_TOKEN_FILE` | file with the token, where `PORTAL_TOKEN` is not set |\n" +
 		"| `NO_COLOR` | any value: no colour, also on a terminal |\n" +
 		"| `VISUAL`, `EDITOR` | editor of `portal agents edit` |\n\n## Commands\n")
