@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/oidc"
 	"github.com/waooaw/platform-portal/internal/oidc/oidctest"
@@ -470,5 +469,3 @@ func TestDex(t *testing.T) {
 	_, _, err = p.Finish(t.Context(), browser, last)
 	w.refused(err, fault.Unavailable, "oidc.unreachable", "can't be reached")
 }
-
-var _ oidc.Flows = (*auth.Service)(nil)
