@@ -132,7 +132,7 @@ func TestLinkSignsInOnce(t *testing.T) {
 // Without scripts every page can be read, and says the same as with them.
 func TestEveryPageWithoutScripts(t *testing.T) {
 	h := shared(t)
-	for _, pl := range places(t, h) {
+	for _, pl := range places(t, h, exemplary) {
 		t.Run(pl.name, func(t *testing.T) {
 			t.Parallel()
 			with, without := visit(t), visit(t)
@@ -157,7 +157,7 @@ func TestEveryPageWithoutScripts(t *testing.T) {
 // Whoever asks for less motion gets none.
 func TestEveryPageWithLessMotion(t *testing.T) {
 	h := shared(t)
-	for _, pl := range places(t, h) {
+	for _, pl := range places(t, h, exemplary) {
 		t.Run(pl.name, func(t *testing.T) {
 			t.Parallel()
 			p := visit(t)
