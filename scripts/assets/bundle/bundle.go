@@ -67,7 +67,7 @@ func compile(dir, source string, manifest map[string]string) ([]byte, error) {
 		EntryPoints: []string{filepath.Join(dir, "src", source)}, Bundle: true, Write: false, Outdir: "out",
 		MinifySyntax: true, MinifyWhitespace: true, MinifyIdentifiers: true, Target: api.ES2022,
 		Format: api.FormatIIFE, Charset: api.CharsetUTF8, LegalComments: api.LegalCommentsNone,
-		External: []string{"/assets/*"}, LogLevel: api.LogLevelSilent, AbsWorkingDir: workingDir(),
+		External: []string{"/assets/*"}, Loader: map[string]api.Loader{".svg": api.LoaderDataURL}, LogLevel: api.LogLevelSilent, AbsWorkingDir: workingDir(),
 	})
 	if len(result.Errors) > 0 {
 		text := api.FormatMessages(result.Errors, api.FormatMessagesOptions{})
