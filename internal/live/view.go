@@ -25,9 +25,11 @@ const (
 	keyFleet    = "fleet"
 )
 
-// fleetPace is the least time between two looks at the whole fleet: counting it
-// costs more than looking at one agent.
-const fleetPace = 250 * time.Millisecond
+// slowPace is the least time between two looks at the whole fleet, or at a bulk
+// operation: to look at them is to look at everything in them.
+const slowPace = 250 * time.Millisecond
+
+func slow(key string) bool { return key == keyFleet || strings.HasPrefix(key, "bulk:") }
 
 // Touch says that what is shown under the keys may have changed without an event.
 func (h *Hub) Touch(keys ...string) {
@@ -179,8 +181,8 @@ func (h *Hub) render(ctx context.Context, now time.Time) (again bool, err error)
 			} else {
 				ask = append(ask, r.key)
 			}
-			if r.key == keyFleet {
-				r.due = now.Add(fleetPace)
+			if slow(r.key) {
+				r.due = now.Add(slowPace)
 			}
 		}
 		if !r.dirty {

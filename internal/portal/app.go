@@ -30,6 +30,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/store"
+	"github.com/waooaw/platform-portal/internal/web"
+	"github.com/waooaw/platform-portal/internal/web/view"
 )
 
 // app is the assembled portal.
@@ -54,6 +56,7 @@ type app struct {
 	bulk       *bulk.Service
 	windows    *metrics.Windows
 	scraper    *metrics.Scraper
+	site       *web.Server
 	hub        *live.Hub
 	handler    http.Handler
 
@@ -157,6 +160,7 @@ func (a *app) services() {
 	a.fleet.Changed = func(id string) {
 		a.reconciler.Poke(id)
 		a.scraper.Poke()
+		a.hub.Touch(rows(id)...)
 	}
 	a.checker.Changed = a.fleet.Changed
 	a.checker.Remedy = a.reconciler
@@ -165,7 +169,18 @@ func (a *app) services() {
 		Audit: a.audit, Now: now, NewID: newID,
 	}
 	a.bulk.Register()
-	a.hub = live.New(live.Config{Log: events, Logger: a.log, Origins: a.cfg.Hosts})
+	a.site = a.web()
+	a.hub = live.New(live.Config{Log: events, Viewer: a.site, Logger: a.log, Origins: a.cfg.Hosts})
+	a.scraper.Changed = func(ids []string) { a.hub.Touch(append(rows(ids...), view.Fleet)...) }
+}
+
+// rows are the keys under which live updates show agents.
+func rows(ids ...string) []string {
+	keys := make([]string, 0, len(ids)+1)
+	for _, id := range ids {
+		keys = append(keys, view.AgentKey(id))
+	}
+	return keys
 }
 
 // unusable explains why the files of agents can't be kept in the directory.

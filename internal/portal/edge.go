@@ -13,7 +13,7 @@ import (
 
 // edge makes the handler of everything that is reached over HTTP.
 func (a *app) edge() http.Handler {
-	s, site := a.store, a.web()
+	s, site := a.store, a.site
 	return httpapi.New(httpapi.Config{
 		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Runtimes: []httpapi.Reporter{a.runtime},
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus, Metrics: a.windows, Events: s.Events(),

@@ -12,7 +12,7 @@ import (
 func (a *app) web() *web.Server {
 	return web.New(web.Config{
 		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Operations: a.operations, Bulks: a.bulk,
-		Probes: a.store.Health(), Events: a.store.Events(), Audit: a.store.Audit(),
+		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.windows, Audit: a.store.Audit(),
 		Door: web.Door{
 			SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf,
 			WrongCredentials: httpapi.WrongCredentials,

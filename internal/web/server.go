@@ -13,6 +13,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/web/assets"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	Bulks      Bulks
 	Probes     ProbeReader
 	Events     EventReader
+	Figures    metrics.Reader
 	Audit      audit.Store
 
 	// Brand is how the portal calls itself.

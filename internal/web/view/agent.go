@@ -7,6 +7,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 )
 
@@ -16,12 +17,15 @@ type Agent struct {
 	Instances []fleet.Instance
 	// Operation is what works on the agent now; nil if nothing does.
 	Operation *operation.Operation
+	// Figures are what it reports of its work; nil where nobody asks.
+	Figures *metrics.AgentFigures
 }
 
 // Row is the agent's cells: name, state, health, instances, restarts, version,
-// revision, operation, progress, actions and updated.
+// revision, operation, progress, actions, updated, and with figures tasks,
+// errors, p95, cpu, memory, cost, queue and dead.
 func (a Agent) Row() Row {
-	return Row{
+	r := Row{
 		"name":      {Text: a.title(), Hint: a.ID},
 		"state":     a.state(),
 		"health":    Health(a.Health, a.HealthReason),
@@ -33,7 +37,15 @@ func (a Agent) Row() Row {
 		"progress":  a.progress(),
 		"actions":   {Status: a.actions()},
 		"updated":   When(a.UpdatedAt),
-	}.plain()
+	}
+	if f := a.Figures; f != nil {
+		hint := ""
+		if f.Status == metrics.Partly {
+			hint = fmt.Sprintf("%d of %d instances report", f.Reporting, f.Instances)
+		}
+		r.figureCells(f.Figures, why(f), hint)
+	}
+	return r.plain()
 }
 
 func (a Agent) title() string {

@@ -11,6 +11,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/bulk"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/web/view"
 )
@@ -181,5 +182,43 @@ func TestCellsAsJSON(t *testing.T) {
 	body, _ := json.Marshal(view.When(at))
 	if err := json.Unmarshal(body, &c); err != nil || !c.At.Equal(at) || !strings.Contains(string(body), `"at":"2026-03-01T11:00:00.123456Z"`) {
 		t.Errorf("a time is %s, %v", body, err)
+	}
+}
+
+func TestFiguresOfAnAgent(t *testing.T) {
+	a := view.Agent{Agent: &agent.Agent{ID: "a"}, Figures: &metrics.AgentFigures{Status: metrics.Partly, Instances: 2, Reporting: 1, Figures: metrics.Figures{
+		TasksPerMinute: new(12.5), ErrorRate: new(0.034), P95: &metrics.Quantile{Seconds: 10, AtLeast: true}, Memory: new(float64(64 << 20)), CostPerHour: new(0.25),
+		Backlog: &metrics.Backlog{Waiting: 1200, InFlight: 3},
+	}}}
+	r := a.Row()
+	is(t, r, "tasks", "12.5", "")
+	is(t, r, "errors", "3.4 %", "warning")
+	is(t, r, "p95", "> 10 s", "")
+	is(t, r, "memory", "64 MiB", "")
+	is(t, r, "cpu", "–", "none")
+	is(t, r, "cost", "$0.25", "")
+	is(t, r, "queue", "1200", "waiting")
+	is(t, r, "dead", "0", "none")
+	if r["tasks"].Hint != "1 of 2 instances report" || r["cpu"].Hint != "It does not report this" {
+		t.Errorf("tasks %+v, cpu %+v", r["tasks"], r["cpu"])
+	}
+	a.Figures = &metrics.AgentFigures{Status: metrics.Silent, Reason: "it does not answer"}
+	if c := a.Row()["tasks"]; c.Text != view.None || c.Hint != "It reported nothing lately. it does not answer." {
+		t.Errorf("a silent agent: %+v", c)
+	}
+	a.Figures = &metrics.AgentFigures{Status: metrics.Reporting, Figures: metrics.Figures{TasksPerMinute: new(0.0)}}
+	if c := a.Row()["errors"]; c.Text != view.None || c.Hint != "No task ended" {
+		t.Errorf("without tasks: %+v", c)
+	}
+}
+
+func TestFiguresOfTheFleet(t *testing.T) {
+	r := view.Summary{Operations: 2, Figures: &metrics.FleetFigures{Coverage: metrics.Coverage{Agents: 5, Reporting: 3}, Figures: metrics.Figures{TasksPerMinute: new(7.0)}}}.Row()
+	is(t, r, "operations", "2", "busy")
+	is(t, r, "tasks", "7", "")
+	is(t, r, "reporting", "3/5", "")
+	is(t, r, "cost", "–", "none")
+	if _, ok := (view.Summary{}).Row()["tasks"]; ok {
+		t.Error("figures are shown that nobody asked for")
 	}
 }
