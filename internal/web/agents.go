@@ -5,7 +5,13 @@ import (
 	"net/http"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/auth"
 )
+
+// fleetRoutes are the pages of the fleet as a whole, and what is done to it there.
+var fleetRoutes = []Route{
+	{Method: "GET", Path: "/agents", Role: auth.Viewer, ID: "agents-page", Title: "Agents", handle: (*Server).agentsPage},
+}
 
 // agentsPage lists the fleet.
 func (s *Server) agentsPage(w http.ResponseWriter, r *http.Request) error {

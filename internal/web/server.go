@@ -9,8 +9,10 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/metrics"
@@ -29,6 +31,12 @@ type Config struct {
 	Events     EventReader
 	Figures    metrics.Reader
 	Audit      audit.Store
+	// Facets counts what filters of agents select.
+	Facets agent.Faceter
+	// Queues knows what waits in the queues.
+	Queues QueueReader
+	// Preferences remembers what people like.
+	Preferences Preferences
 
 	// Brand is how the portal calls itself.
 	Brand Brand
@@ -100,10 +108,10 @@ func (s *Server) Handler(route Route) func(w http.ResponseWriter, r *http.Reques
 }
 
 // Routes is every page, fragment, form and file there is, and who may use it.
-var Routes = []Route{
-	{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset},
-	{Method: "GET", Path: "/agents", Role: auth.Viewer, ID: "agents-page", Title: "Agents", handle: (*Server).agentsPage},
-}
+var Routes = slices.Concat(
+	[]Route{{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset}},
+	fleetRoutes,
+)
 
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) error {
 	if !assets.Serve(w, r, r.PathValue("file")) {

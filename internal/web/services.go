@@ -9,6 +9,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/preference"
+	"github.com/waooaw/platform-portal/internal/queue"
 )
 
 // AgentReader reads agents. See agent.Store.
@@ -55,6 +57,7 @@ type Operations interface {
 
 // Bulks starts, shows and steers bulk operations. See bulk.Service.
 type Bulks interface {
+	Preview(ctx context.Context, r bulk.Request) (bulk.Preview, error)
 	Start(ctx context.Context, r bulk.Request) (*bulk.Bulk, error)
 	Get(ctx context.Context, id string) (*bulk.Bulk, error)
 	List(ctx context.Context, cursor string, limit int) (list []*bulk.Bulk, next string, err error)
@@ -70,4 +73,17 @@ type ProbeReader interface {
 // EventReader reads the stored stream of events. See event.Log.
 type EventReader interface {
 	Find(ctx context.Context, q event.Query) ([]event.Event, error)
+}
+
+// QueueReader reads what waits in all queues, by agent. See bus.Bus.
+type QueueReader interface {
+	Backlogs(ctx context.Context) (map[string]queue.Stats, error)
+}
+
+// Preferences remembers what a person likes. See preference.Service.
+type Preferences interface {
+	Get(ctx context.Context, owner, key string, v any) error
+	List(ctx context.Context, owner, prefix string) ([]preference.Preference, error)
+	Put(ctx context.Context, owner, key string, v any) error
+	Delete(ctx context.Context, owner, key string) error
 }
