@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -122,7 +123,11 @@ func (s *Server) fleetRow(ctx context.Context) (view.Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		sum.Figures = &f
+		before, err := s.cfg.Figures.Fleet(ctx, metrics.Window{Before: 5 * time.Minute})
+		if err != nil {
+			return nil, err
+		}
+		sum.Figures, sum.Before = &f, &before
 	}
 	return sum.Row(), nil
 }

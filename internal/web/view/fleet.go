@@ -16,14 +16,16 @@ type Summary struct {
 	Operations int
 	// Figures are what the agents report together; nil where nobody asks.
 	Figures *metrics.FleetFigures
+	// Before are those of the 5 minutes before, for trends; may be nil.
+	Before *metrics.FleetFigures
 }
 
 // Healths are all healths, the worst first.
 var Healths = []agent.Health{agent.HealthUnhealthy, agent.HealthDegraded, agent.HealthStarting, agent.HealthHealthy, agent.HealthUnknown}
 
 // Row is the fleet's cells: total, operations, state-NAME and health-NAME in lower
-// case, and with figures tasks, errors, p95, cpu, memory, cost, queue, dead and
-// reporting. The total leaves out what is revoked.
+// case, and with figures tasks, errors, p95, cpu, memory, cost, queue, dead,
+// reporting and those of fleetCells. The total leaves out what is revoked.
 func (f Summary) Row() Row {
 	r := Row{}
 	total := 0
@@ -47,6 +49,7 @@ func (f Summary) Row() Row {
 		}
 		r.figureCells(g.Figures, missing, hint)
 		r["reporting"] = Cell{Text: fmt.Sprintf("%d/%d", g.Reporting, g.Agents), Hint: hint}
+		r.fleetCells(g, f.Before)
 	}
 	return r.plain()
 }
