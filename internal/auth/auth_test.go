@@ -223,13 +223,13 @@ func TestLinkAndSession(t *testing.T) {
 		w.refused(err, "auth.session_over")
 	}
 	for range 2 {
-		if err := w.service.EndSession(w.ctx, session); err != nil {
+		if err := w.service.EndSession(w.ctx, p.Session); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err = w.service.SessionPrincipal(w.ctx, session)
 	w.refused(err, "auth.session_over")
-	events, err := w.store.Events().Find(w.ctx, event.Query{Types: []event.Type{event.SignIn}})
+	events, err := w.store.Events().Find(w.ctx, event.Query{Types: []event.Type{event.SignIn, event.SessionChanged}})
 	if err != nil || len(events) != 2 {
 		t.Errorf("events %+v %v", events, err)
 	}
@@ -271,14 +271,19 @@ func TestSessionLivesByUse(t *testing.T) {
 		return session
 	}
 	used, watched := open(), open()
+	p, err := w.service.SessionPrincipal(w.ctx, watched)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := p.Session
 	for range 2 {
 		w.now = w.now.Add(13 * time.Hour)
 		if _, err := w.service.SessionPrincipal(w.ctx, used); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = w.service.CheckSession(w.ctx, watched) // looking is not use
+		_, _ = w.service.CheckSession(w.ctx, id) // looking is not use
 	}
-	_, err := w.service.CheckSession(w.ctx, watched)
+	_, err = w.service.CheckSession(w.ctx, id)
 	w.refused(err, "auth.session_over")
 	for w.now.Before(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)) {
 		w.now = w.now.Add(20 * time.Hour)

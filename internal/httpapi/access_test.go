@@ -125,7 +125,7 @@ func TestOneTimeLink(t *testing.T) {
 		t.Errorf("Location %q", r.Header.Get("Location"))
 	}
 	cookie := r.Header.Get("Set-Cookie")
-	for _, want := range []string{"portal_session=pts_", "HttpOnly", "SameSite=Strict", "Path=/"} {
+	for _, want := range []string{"portal_session=pts_", "HttpOnly", "SameSite=Lax", "Path=/"} {
 		if !strings.Contains(cookie, want) {
 			t.Errorf("cookie %q has no %s", cookie, want)
 		}
@@ -159,7 +159,7 @@ func TestSession(t *testing.T) {
 	if me := w.do("GET", "/auth/me", nil, with()...).want(t, 200).JSON(t); me["role"] != "operator" {
 		t.Errorf("me: %v", me)
 	}
-	w.do("GET", api+"/tokens", nil, with()...).want(t, 403)
+	w.do("GET", api+"/users", nil, with()...).want(t, 403)
 	// What other sites' pages send is refused; what ours send is not.
 	for _, more := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
 		if code := w.do("POST", api+"/agents", spec("Evil"), with(more...)...).want(t, 403).code(t); code != "auth.cross_site" {

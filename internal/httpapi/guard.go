@@ -3,9 +3,11 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -214,8 +216,30 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) 
 		keyOfForm(r, kind, body)
 		return nil
 	}
+	if route.Form && kind == formType {
+		if body, err = jsonOfForm(body); err != nil {
+			return err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	r.Header.Set("Content-Type", "application/json") // how it is read is the handler's business now
 	return nil
+}
+
+// jsonOfForm makes the JSON that says the same as a form.
+func jsonOfForm(body []byte) ([]byte, error) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "request.body", "The form can't be read").Do("Send name=value pairs.")
+	}
+	fields := map[string]string{}
+	for name, values := range form {
+		if len(values) != 1 {
+			return nil, invalid(name, "is there more than once")
+		}
+		fields[name] = values[0]
+	}
+	return json.Marshal(fields)
 }
 
 // What is left of a body that is too large is read a little further: a client

@@ -30,6 +30,9 @@ func (s *server) registerPages() {
 	}
 }
 
+// formType is the content type of forms.
+const formType = "application/x-www-form-urlencoded"
+
 // formKey is the field of a page's form that says which sending of it this is,
 // as the header Idempotency-Key does for programs.
 const formKey = "idempotency_key"
@@ -37,7 +40,7 @@ const formKey = "idempotency_key"
 // keyOfForm takes the key out of a page's form, so that a form that is sent
 // twice acts once.
 func keyOfForm(r *http.Request, kind string, body []byte) {
-	if kind != "application/x-www-form-urlencoded" || r.Header.Get("Idempotency-Key") != "" {
+	if kind != formType || r.Header.Get("Idempotency-Key") != "" {
 		return
 	}
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get(formKey) != "" {

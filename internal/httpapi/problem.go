@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"strconv"
 	"slices"
 	"strings"
 
@@ -101,11 +102,19 @@ func newProblem(status int, f *fault.Error) *Problem {
 	case http.StatusUnauthorized:
 		p.set("WWW-Authenticate", `Bearer realm="platform-portal"`)
 	case http.StatusTooManyRequests:
-		p.set("Retry-After", "10")
+		p.set("Retry-After", retryAfter(f))
 	case http.StatusServiceUnavailable:
 		p.set("Retry-After", "5")
 	}
 	return p
+}
+
+// retryAfter is how many seconds a client that asks too much is to wait.
+func retryAfter(f *fault.Error) string {
+	if n, ok := f.Extra["retry_after"].(int); ok {
+		return strconv.Itoa(n)
+	}
+	return "10"
 }
 
 func (p *Problem) set(name, value string) {

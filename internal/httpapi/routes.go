@@ -23,6 +23,7 @@ type Route struct {
 	Large  bool   // takes bodies of up to 10 MiB instead of 1 MiB
 	Hidden bool   // its path holds a secret and is kept out of logs
 	Page   bool   // is for browsers
+	Form   bool   // takes a form in place of JSON, too
 }
 
 // Mutation tells whether the route changes something.
@@ -57,7 +58,7 @@ var Routes = []Route{
 	{Method: "POST", Path: "/auth/logout/all", Role: auth.Viewer, ID: "logout-all"},
 	{Method: "GET", Path: "/auth/sessions", Role: auth.Viewer, ID: "list-sessions"},
 	{Method: "DELETE", Path: "/auth/sessions/{id}", Role: auth.Viewer, ID: "end-session"},
-	{Method: "POST", Path: "/auth/token", Public: true, ID: "token"},
+	{Method: "POST", Path: "/auth/token", Public: true, ID: "token", Form: true},
 	{Method: "GET", Path: "/.well-known/jwks.json", Public: true, ID: "jwks"},
 
 	{Method: "GET", Path: base + "/agents", Role: auth.Viewer, ID: "list-agents"},
