@@ -53,6 +53,9 @@ func (s *server) forBrowser(r *http.Request, ex *exchange) bool {
 	if s.cfg.ErrorPage == nil {
 		return false
 	}
+	if r.Header.Get("Accept") == "application/json" {
+		return false // a script of a page reads what went wrong
+	}
 	if ex.route != nil {
 		return ex.route.Page
 	}

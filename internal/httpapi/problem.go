@@ -6,8 +6,8 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"

@@ -171,7 +171,6 @@ func (s *server) register() {
 	cfg.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[agent.PortRef](), reflect.TypeFor[portRef]())
 	s.api = humago.New(router{s}, cfg)
 	s.registerPortal()
-	s.registerSignIn()
 	s.registerAgents()
 	s.registerActions()
 	s.registerAgentDetails()

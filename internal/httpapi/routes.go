@@ -51,8 +51,6 @@ var Routes = []Route{
 	{Method: "GET", Path: "/docs/style.css", Public: true, ID: "docs-style", Page: true},
 	{Method: "GET", Path: "/metrics", Role: auth.Viewer, ID: "own-metrics"},
 
-	{Method: "GET", Path: "/auth/link/{code}", Public: true, ID: "show-link", Hidden: true, Page: true},
-	{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true, Page: true},
 	{Method: "GET", Path: "/auth/me", Role: auth.Viewer, ID: "me"},
 	{Method: "POST", Path: "/auth/logout", Role: auth.Viewer, ID: "logout"},
 	{Method: "POST", Path: "/auth/logout/all", Role: auth.Viewer, ID: "logout-all"},

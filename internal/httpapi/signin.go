@@ -5,7 +5,6 @@ import (
 	"context"
 	"html/template"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -49,55 +48,6 @@ func (s *server) cookie(secure bool, secret string) *http.Cookie {
 
 // pagePolicy is for pages: nothing but our own style sheet, and forms to us.
 const pagePolicy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-
-var signInPage = template.Must(template.New("sign-in").Parse(`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>{{.Title}} · Platform Portal</title>
-<link rel="stylesheet" href="/docs/style.css">
-</head>
-<body class="narrow">
-<main>
-<h1>{{.Title}}</h1>
-<p>{{.Text}}</p>
-{{if .Form}}<form method="post"><button type="submit" autofocus>Sign in</button></form>{{end}}
-</main>
-</body>
-</html>
-`))
-
-type signInView struct {
-	Title, Text string
-	Form        bool
-}
-
-// registerSignIn registers the pages of one-time links. Opening a link shows a
-// form and uses up nothing, because browsers and chat programs look at links
-// before anybody clicks; sending the form signs in.
-func (s *server) registerSignIn() {
-	s.raw("show-link", func(w http.ResponseWriter, _ *http.Request) error {
-		return s.page(w, http.StatusOK, signInPage, signInView{Title: "Sign in", Form: true,
-			Text: "This link works once. It signs this browser in to the portal."})
-	})
-	s.raw("redeem-link", func(w http.ResponseWriter, r *http.Request) error {
-		ex := exchangeOf(r.Context())
-		session, err := s.cfg.Auth.RedeemLink(r.Context(), r.PathValue("code"))
-		if err == nil {
-			SetSession(w, r, session)
-			http.Redirect(w, r, "/docs", http.StatusSeeOther)
-			return nil
-		}
-		err = s.wrongCredentials(ex, err)
-		if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-			return err
-		}
-		p := s.problemOf(r.Context(), err)
-		return s.page(w, p.Status, signInPage, signInView{Title: "This did not work", Text: p.Detail})
-	})
-}
 
 // page writes an HTML page.
 func (s *server) page(w http.ResponseWriter, status int, t *template.Template, view any) error {

@@ -117,6 +117,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		Tx: st, Live: w.hub, Components: []httpapi.Component{{Name: "store", Check: st.Ping, Needed: true}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}
+	w.cfg.Pages = []httpapi.Page{{Route: httpapi.Route{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true}, Handler: w.redeemLink}}
 	for _, fn := range change {
 		fn(&w.cfg)
 	}
