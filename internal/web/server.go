@@ -30,6 +30,9 @@ type Config struct {
 	Probes     ProbeReader
 	Events     EventReader
 	Figures    metrics.Reader
+	// Place is the number of the newest event that live updates gave out, from where
+	// a page that is made now goes on.
+	Place func() int64
 	Audit      audit.Store
 	// Facets counts what filters of agents select.
 	Facets agent.Faceter
@@ -104,7 +107,7 @@ type Route struct {
 
 // Handler gives what serves the route.
 func (s *Server) Handler(route Route) func(w http.ResponseWriter, r *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error { return route.handle(s, w, r) }
+	return func(w http.ResponseWriter, r *http.Request) error { return route.handle(s, w, s.placed(r)) }
 }
 
 // Routes is every page, fragment, form and file there is, and who may use it.
