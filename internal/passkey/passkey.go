@@ -51,7 +51,7 @@ type Config struct {
 // Authority checks passkeys. Use it from any goroutine.
 type Authority struct {
 	cfg     Config
-	parties map[string]*webauthn.WebAuthn // by origin
+	parties map[string]*webauthn.WebAuthn // by host, with the port if it is not the usual one
 }
 
 // New makes an Authority. Origins at which browsers allow no passkeys (an IP
@@ -68,7 +68,7 @@ func New(cfg Config) (*Authority, error) {
 			continue
 		}
 		party, err := webauthn.New(&webauthn.Config{
-			RPID: u.Hostname(), RPDisplayName: cfg.Name, RPOrigins: []string{originOf(u)}, AttestationPreference: protocol.PreferNoAttestation,
+			RPID: u.Hostname(), RPDisplayName: cfg.Name, RPOrigins: []string{u.Scheme + "://" + hostOf(u)}, AttestationPreference: protocol.PreferNoAttestation,
 			AuthenticatorSelection: protocol.AuthenticatorSelection{
 				ResidentKey: protocol.ResidentKeyRequirementRequired, RequireResidentKey: protocol.ResidentKeyRequired(),
 				UserVerification: protocol.VerificationRequired,
@@ -77,18 +77,19 @@ func New(cfg Config) (*Authority, error) {
 		if err != nil {
 			return nil, fmt.Errorf("passkeys at %s: %w", origin, err)
 		}
-		a.parties[originOf(u)] = party
+		a.parties[hostOf(u)] = party
 	}
 	return a, nil
 }
 
-// originOf gives the address's origin as browsers write it.
-func originOf(u *url.URL) string {
-	host, port := strings.ToLower(u.Hostname()), u.Port()
-	if port == "" || port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https" {
-		return u.Scheme + "://" + host
+// hostOf gives the address's host, with the port if it is not the usual one, as
+// browsers send it.
+func hostOf(u *url.URL) string {
+	host, port := strings.ToLower(u.Host), u.Port()
+	if port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https" {
+		host = strings.TrimSuffix(host, ":"+port)
 	}
-	return u.Scheme + "://" + host + ":" + port
+	return host
 }
 
 // possible tells whether browsers allow passkeys at the address.
@@ -99,19 +100,12 @@ func possible(u *url.URL) bool {
 	return u.Scheme == "https" || u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost")
 }
 
-// Works tells whether passkeys can be used at the origin at which the browser is.
-func (a *Authority) Works(origin string) bool { return a.parties[normal(origin)] != nil }
+// Works tells whether passkeys can be used at the host at which the browser is,
+// with its port as in the Host header.
+func (a *Authority) Works(host string) bool { return a.parties[strings.ToLower(host)] != nil }
 
-func normal(origin string) string {
-	u, err := url.Parse(origin)
-	if err != nil {
-		return ""
-	}
-	return originOf(u)
-}
-
-func (a *Authority) party(origin string) (*webauthn.WebAuthn, error) {
-	if p := a.parties[normal(origin)]; p != nil {
+func (a *Authority) party(host string) (*webauthn.WebAuthn, error) {
+	if p := a.parties[strings.ToLower(host)]; p != nil {
 		return p, nil
 	}
 	return nil, fault.New(fault.Conflict, "passkey.address", "Passkeys can't be used at this address").
@@ -121,8 +115,8 @@ func (a *Authority) party(origin string) (*webauthn.WebAuthn, error) {
 
 // BeginRegistration gives what the browser passes to navigator.credentials.create
 // so that the user gets a new passkey, and the secret to come back with.
-func (a *Authority) BeginRegistration(ctx context.Context, origin string, user auth.User) (options json.RawMessage, flow string, err error) {
-	party, err := a.party(origin)
+func (a *Authority) BeginRegistration(ctx context.Context, host string, user auth.User) (options json.RawMessage, flow string, err error) {
+	party, err := a.party(host)
 	if err != nil {
 		return nil, "", err
 	}
@@ -134,7 +128,7 @@ func (a *Authority) BeginRegistration(ctx context.Context, origin string, user a
 	if err != nil {
 		return nil, "", fmt.Errorf("ask for a new passkey: %w", err)
 	}
-	return a.keep(ctx, registering, creation.Response, origin, session)
+	return a.keep(ctx, registering, creation.Response, host, session)
 }
 
 // FinishRegistration checks the browser's answer and gives the new passkey of
@@ -170,8 +164,8 @@ func (a *Authority) FinishRegistration(ctx context.Context, flow string, user au
 
 // BeginSignIn gives what the browser passes to navigator.credentials.get, and
 // the secret to come back with. The authenticator says who it is.
-func (a *Authority) BeginSignIn(ctx context.Context, origin string) (options json.RawMessage, flow string, err error) {
-	party, err := a.party(origin)
+func (a *Authority) BeginSignIn(ctx context.Context, host string) (options json.RawMessage, flow string, err error) {
+	party, err := a.party(host)
 	if err != nil {
 		return nil, "", err
 	}
@@ -179,7 +173,7 @@ func (a *Authority) BeginSignIn(ctx context.Context, origin string) (options jso
 	if err != nil {
 		return nil, "", fmt.Errorf("ask for a passkey: %w", err)
 	}
-	return a.keep(ctx, signingIn, assertion.Response, origin, session)
+	return a.keep(ctx, signingIn, assertion.Response, host, session)
 }
 
 // Proof is what an authenticator has proved.
@@ -229,16 +223,16 @@ func (a *Authority) FinishSignIn(ctx context.Context, flow string, answer []byte
 
 // asked is what is remembered until the answer comes.
 type asked struct {
-	Origin  string               `json:"origin"`
+	Host    string               `json:"host"`
 	Session webauthn.SessionData `json:"session"`
 }
 
-func (a *Authority) keep(ctx context.Context, kind string, options any, origin string, session *webauthn.SessionData) (json.RawMessage, string, error) {
+func (a *Authority) keep(ctx context.Context, kind string, options any, host string, session *webauthn.SessionData) (json.RawMessage, string, error) {
 	out, err := json.Marshal(options)
 	if err != nil {
 		return nil, "", fmt.Errorf("write the options: %w", err)
 	}
-	data, err := json.Marshal(asked{Origin: normal(origin), Session: *session})
+	data, err := json.Marshal(asked{Host: host, Session: *session})
 	if err != nil {
 		return nil, "", fmt.Errorf("write the challenge: %w", err)
 	}
@@ -258,7 +252,7 @@ func (a *Authority) take(ctx context.Context, kind, flow string) (*webauthn.WebA
 	if err := json.Unmarshal(data, &was); err != nil {
 		return nil, nil, fmt.Errorf("read the challenge: %w", err)
 	}
-	party, err := a.party(was.Origin)
+	party, err := a.party(was.Host)
 	return party, &was.Session, err
 }
 

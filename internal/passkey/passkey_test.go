@@ -16,7 +16,7 @@ const origin, host = "https://portal.example.com", "portal.example.com"
 
 func (w *world) register(a *authenticator, user auth.User) (auth.Passkey, error) {
 	w.t.Helper()
-	options, flow, err := w.authority.BeginRegistration(w.t.Context(), origin, user)
+	options, flow, err := w.authority.BeginRegistration(w.t.Context(), host, user)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func (w *world) register(a *authenticator, user auth.User) (auth.Passkey, error)
 
 func (w *world) signIn(a *authenticator) (passkey.Proof, error) {
 	w.t.Helper()
-	options, flow, err := w.authority.BeginSignIn(w.t.Context(), origin)
+	options, flow, err := w.authority.BeginSignIn(w.t.Context(), host)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 	if _, err := w.register(a, w.ann); err != nil {
 		t.Fatal(err)
 	}
-	raw, _, err := w.authority.BeginRegistration(t.Context(), origin, w.ann)
+	raw, _, err := w.authority.BeginRegistration(t.Context(), host, w.ann)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 	if o.RP.ID != host || o.Selection.ResidentKey != "required" || o.Selection.UserVerification != "required" || len(o.Exclude) != 1 || o.Exclude[0].ID != b64(a.id) {
 		t.Errorf("a new passkey: %s", raw)
 	}
-	raw, _, err = w.authority.BeginSignIn(t.Context(), origin)
+	raw, _, err = w.authority.BeginSignIn(t.Context(), host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 	if o := a.read(raw); o.RPID != host || o.UserVerification != "required" || len(o.Allow) != 0 || bytes.Contains(raw, []byte(w.ann.Email)) {
 		t.Errorf("a sign-in: %s", raw)
 	}
-	again, _, err := w.authority.BeginSignIn(t.Context(), origin)
+	again, _, err := w.authority.BeginSignIn(t.Context(), host)
 	if err != nil || a.read(again).Challenge == o.Challenge || a.read(again).Challenge == a.read(raw).Challenge {
 		t.Errorf("the challenge is not new: %v", err)
 	}
@@ -146,7 +146,7 @@ func TestChallengeWorksOnceAndForItsPurpose(t *testing.T) {
 	}
 	begin := func() (json.RawMessage, string) {
 		t.Helper()
-		options, flow, err := w.authority.BeginSignIn(t.Context(), origin)
+		options, flow, err := w.authority.BeginSignIn(t.Context(), host)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestChallengeWorksOnceAndForItsPurpose(t *testing.T) {
 	_, err = w.authority.FinishSignIn(t.Context(), flow, a.get(options))
 	w.refused(err, "auth.flow_over")
 	// Somebody else's registration, taken over.
-	options, flow, err = w.authority.BeginRegistration(t.Context(), origin, w.ann)
+	options, flow, err = w.authority.BeginRegistration(t.Context(), host, w.ann)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,8 +189,8 @@ func TestWherePasskeysWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for at, works := range map[string]bool{
-		origin: true, "https://portal.example.com:443": true, "http://localhost:8080": true, "http://localhost:9090": false, "http://127.0.0.1:8080": false,
-		"http://portal.example.com": false, "https://[::1]:1": false, "https://evil.example": false, "": false, "null": false,
+		host: true, "Portal.Example.COM": true, "localhost:8080": true, "localhost:9090": false, "localhost": false, "127.0.0.1:8080": false,
+		"portal.example.com:80": false, "[::1]:1": false, "evil.example": false, "": false, "null": false,
 	} {
 		if a.Works(at) != works {
 			t.Errorf("%q: %v", at, !works)

@@ -28,7 +28,9 @@ import (
 	"github.com/waooaw/platform-portal/internal/lifecycle"
 	"github.com/waooaw/platform-portal/internal/live"
 	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/oidc"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/passkey"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/web"
 	"github.com/waooaw/platform-portal/internal/web/view"
@@ -48,6 +50,8 @@ type app struct {
 	auth       *auth.Service
 	tokens     *jwt.Tokens
 	keys       *auth.Keyring
+	provider   *oidc.Provider // nil where none is configured
+	passkeys   *passkey.Authority
 	agents     *agent.Service
 	operations *operation.Service
 	fleet      *fleet.Service
@@ -108,6 +112,9 @@ func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*
 		return nil, errors.Join(unusable(cfg.Data, err), a.store.Close())
 	}
 	a.access(key)
+	if err := a.ways(ctx); err != nil {
+		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
+	}
 	if err := a.engines(); err != nil {
 		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/oidc"
 )
 
 // Config is everything that can be set. Every zero value has a working default.
@@ -39,6 +40,16 @@ type Config struct {
 	Admins      []auth.Rule   // who of the identity providers' users is an admin
 	Operators   []auth.Rule   // an operator
 	Viewers     []auth.Rule   // a viewer
+	OIDC        OIDC          // where people sign in who have no account of the portal's own
+}
+
+// OIDC says where people sign in. Without a ClientID nobody does.
+type OIDC struct {
+	Issuer   string
+	ClientID string
+	Secret   string // or file:NAME
+	Name     string // for people
+	Scopes   []string
 }
 
 // Setting is one row of the table of settings: its name, what it means, its
@@ -154,6 +165,19 @@ var Settings = []Setting{
 		set: span(func(c *Config) *time.Duration { return &c.KeepEvents })},
 	{Key: "keep.probes", Default: "168h", Doc: "Age at which probe results are removed.",
 		set: span(func(c *Config) *time.Duration { return &c.KeepProbes })},
+	{Key: "oidc.client-id", Doc: "Client id of the portal at an OpenID Connect provider; people sign in there once it is set. Redirect address to register: PUBLIC-URL/auth/callback.",
+		set: text(func(c *Config) *string { return &c.OIDC.ClientID })},
+	{Key: "oidc.client-secret", Secret: true, Doc: "Secret of that client, or file:NAME of a file in the secrets directory that holds it.",
+		set: text(func(c *Config) *string { return &c.OIDC.Secret })},
+	{Key: "oidc.issuer", Default: oidc.Google, Doc: "Issuer of the provider, exactly as it writes it. Google needs nothing but the client's id and secret.",
+		set: text(func(c *Config) *string { return &c.OIDC.Issuer })},
+	{Key: "oidc.name", Doc: "What the button of the provider says; made from the issuer where empty.",
+		set: text(func(c *Config) *string { return &c.OIDC.Name })},
+	{Key: "oidc.scopes", Default: "email profile", Doc: "What is asked for besides openid, separated by spaces; some providers give groups only for a scope of their own.",
+		set: func(c *Config, v string) error {
+			c.OIDC.Scopes = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
+			return nil
+		}},
 	{Key: "roles.admins", Doc: "Who of those who sign in with an identity provider is an admin: name@example.com, @example.com or claim:groups=VALUE, separated by commas.",
 		set: rules(auth.Admin, func(c *Config) *[]auth.Rule { return &c.Admins })},
 	{Key: "roles.operators", Doc: "Who is an operator; the highest role that fits counts. Whom nothing fits has no access.",

@@ -27,7 +27,7 @@ func notHere() *fault.Error {
 // ErrorPage shows a problem. Whoever is not signed in is led to the sign-in and
 // comes back afterwards.
 func (s *Server) ErrorPage(w http.ResponseWriter, r *http.Request, p Problem) {
-	if p.Status == http.StatusUnauthorized && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/auth/") {
+	if p.Status == http.StatusUnauthorized && r.Method == http.MethodGet && (!strings.HasPrefix(r.URL.Path, "/auth/") || r.URL.Path == cliPath) {
 		toSignIn(w, r)
 		return
 	}

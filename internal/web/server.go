@@ -41,6 +41,7 @@ type Config struct {
 	// Preferences remembers what people like.
 	Preferences Preferences
 
+	SignIns SignIns
 	// Brand is how the portal calls itself.
 	Brand Brand
 	// Door is what the edge that serves the pages knows of a request.
@@ -113,6 +114,7 @@ func (s *Server) Handler(route Route) func(w http.ResponseWriter, r *http.Reques
 // Routes is every page, fragment, form and file there is, and who may use it.
 var Routes = slices.Concat(
 	[]Route{{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset}},
+	signInRoutes,
 	fleetRoutes,
 )
 
