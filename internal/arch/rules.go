@@ -56,6 +56,7 @@ var folders = []Folder{
 		Sees: []string{"internal/web/assets", "internal/web/view"}},
 	{Path: "internal/web/view", Storey: Edge, Purpose: "how values are shown, in pages and in live updates"},
 	{Path: "internal/cli", Storey: Edge, Purpose: "the command line"},
+	{Path: "internal/cli/login", Storey: Edge, Purpose: "sign-in of the command line with a browser"},
 	{Path: "internal/cli/client", Storey: Edge, Purpose: "API client generated from the OpenAPI document"},
 
 	{Path: "internal/portal", Storey: Wiring, Purpose: "configuration, and all parts put together"},

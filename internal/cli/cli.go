@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/waooaw/platform-portal/internal/cli/login"
 )
 
 // IO is where a command reads and writes; tests give their own.
@@ -34,7 +36,7 @@ func StdIO() IO {
 	return IO{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTTY: tty(os.Stdin), OutTTY: tty(os.Stdout), ErrTTY: tty(os.Stderr),
-		Getenv: os.Getenv, Now: time.Now, Open: openBrowser, Edit: edit,
+		Getenv: os.Getenv, Now: time.Now, Open: login.Open, Edit: edit,
 	}
 }
 

@@ -42,11 +42,10 @@ func (a *app) address() (string, error) {
 		server = a.io.Getenv("PORTAL_URL")
 	}
 	if server == "" {
-		all, err := a.signInFile().read()
-		if err != nil {
+		var err error
+		if server, err = a.signIns().Current(); err != nil {
 			return "", err
 		}
-		server = all.Current
 	}
 	if server == "" {
 		server = defaultServer
@@ -104,14 +103,10 @@ func (a *app) bearer(server string) (func(ctx context.Context) (string, error), 
 	if token != "" {
 		return func(context.Context) (string, error) { return token, nil }, nil
 	}
-	all, err := a.signInFile().read()
-	if err != nil {
+	if signedIn, err := a.signIns().Has(server); err != nil || !signedIn {
 		return nil, err
 	}
-	if _, ok := all.Portals[server]; !ok {
-		return nil, nil
-	}
-	return func(ctx context.Context) (string, error) { return a.access(ctx, server) }, nil
+	return func(ctx context.Context) (string, error) { return a.signIns().Access(ctx, server) }, nil
 }
 
 func (a *app) token() (string, error) {
