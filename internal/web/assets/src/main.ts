@@ -4,3 +4,4 @@ import "./htmx";
 import "../vendor/htmx/hx-csp.js";
 import "./nav";
 import "./live";
+import "./passkey";
