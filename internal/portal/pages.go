@@ -15,7 +15,7 @@ func (a *app) web() *web.Server {
 		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Operations: a.operations, Bulks: a.bulk,
 		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.windows, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
-		SignIns: a.signIns(),
+		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth},
 		Door: web.Door{
 			SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf,
 			WrongCredentials: httpapi.WrongCredentials,

@@ -33,7 +33,7 @@ type Config struct {
 	// Place is the number of the newest event that live updates gave out, from where
 	// a page that is made now goes on.
 	Place func() int64
-	Audit      audit.Store
+	Audit audit.Store
 	// Facets counts what filters of agents select.
 	Facets agent.Faceter
 	// Queues knows what waits in the queues.
@@ -41,7 +41,8 @@ type Config struct {
 	// Preferences remembers what people like.
 	Preferences Preferences
 
-	SignIns SignIns
+	SignIns  SignIns
+	Settings Settings
 	// Brand is how the portal calls itself.
 	Brand Brand
 	// Door is what the edge that serves the pages knows of a request.
@@ -116,6 +117,7 @@ var Routes = slices.Concat(
 	[]Route{{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset}},
 	signInRoutes,
 	fleetRoutes,
+	settingsRoutes,
 )
 
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) error {
