@@ -100,6 +100,9 @@ func (p *Portal) Launch() error {
 	return nil
 }
 
+// Args adds arguments of serve, from the next start on.
+func (p *Portal) Args(args ...string) { p.extra = append(p.extra, args...) }
+
 // WaitReady polls /readyz until it answers 200.
 func (p *Portal) WaitReady(ctx context.Context) error {
 	tick := time.NewTicker(2 * time.Millisecond)

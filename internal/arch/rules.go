@@ -81,6 +81,7 @@ var folders = []Folder{
 	{Path: "e2e/dex", Storey: Tool, Purpose: "a real OpenID Connect provider for tests, in a module of its own"},
 	{Path: "e2e/crash", Storey: Tool, Purpose: "the portal killed at random moments"},
 	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
+	{Path: "e2e/signin", Storey: Tool, Purpose: "sign-in with the built portal and a real provider"},
 	{Path: "internal/arch", Storey: Tool, Purpose: "these rules"},
 	{Path: "scripts/assets", Storey: Tool, Purpose: "builds the files that pages load"},
 	{Path: "scripts/assets/bundle", Storey: Tool, Purpose: "sources of scripts and styles made into bundles"},

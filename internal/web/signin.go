@@ -195,10 +195,15 @@ func afterSignIn(next string) string {
 // loginAgain is the sign-in page's own address.
 func loginAgain(next string) string { return loginPath + "?next=" + url.QueryEscape(next) }
 
-// sentence makes a whole sentence of a reason.
+// sentence makes a whole sentence of a reason. An address at its beginning stays
+// as it is.
 func sentence(s string) string {
-	if s == "" {
+	first, _, _ := strings.Cut(s, " ")
+	switch {
+	case s == "":
 		return ""
+	case strings.Contains(first, "@"):
+		return s + "."
 	}
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }

@@ -142,6 +142,7 @@ func (w *waiting) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
+	h.Set("Connection", "close") // nothing comes after it
 	title, text, status := "You are signed in", "The command line goes on. You can close this window.", http.StatusOK
 	switch {
 	case r.Method != http.MethodGet || r.URL.Path != "/done" || r.Host != strings.TrimSuffix(strings.TrimPrefix(w.redirect, "http://"), "/done") || !w.take(r.URL.Query()):
