@@ -215,6 +215,9 @@ type Config struct {
 	Listen string
 	// Hosts are further names under which the portal is reached.
 	Hosts []string
+	// Key keeps what is stored of requests' bodies from being guessed at; the same
+	// for all portals with one store.
+	Key []byte
 	// Secure says that browsers reach the portal by TLS, even if a proxy ends it.
 	Secure bool
 	// Failures is how many wrong credentials an address may send at once; a new

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,7 +32,7 @@ var errRefused = errors.New("httpapi: the request was refused")
 // does and the answer that it gives are stored in one transaction. A refused
 // request stores nothing, so that it can be sent again with the same key.
 func (s *server) once(route *Route, next http.Handler) http.Handler {
-	if !route.Mutation() || route.Public {
+	if !route.Mutation() || route.Public || route.Secret {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,7 +61,7 @@ func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*r
 	if err != nil {
 		return nil, err
 	}
-	ask := auth.Replay{Key: key, Principal: auth.From(r.Context()).ID, Method: r.Method, Path: resource(r), BodyHash: digest(body)}
+	ask := auth.Replay{Key: key, Principal: auth.From(r.Context()).ID, Method: r.Method, Path: resource(r), BodyHash: s.digest(body)}
 	var rec *recorder
 	err = s.cfg.Tx.Do(r.Context(), func(ctx context.Context) error {
 		rec = nil // the transaction may be run a second time
@@ -147,7 +148,13 @@ func resource(r *http.Request) string {
 	return r.URL.Path + "?" + q.Encode()
 }
 
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+// digest tells bodies apart. It has a key, because a body may hold a password,
+// which whoever has the stored digests must not be able to guess at.
+func (s *server) digest(b []byte) string {
+	// A key of its own, so that no body can be a message to what else has the key.
+	own := hmac.New(sha256.New, s.cfg.Key)
+	own.Write([]byte("platform-portal digests of requests 1"))
+	mac := hmac.New(sha256.New, own.Sum(nil))
+	mac.Write(b)
+	return hex.EncodeToString(mac.Sum(nil))
 }

@@ -24,6 +24,7 @@ type Route struct {
 	Hidden bool   // its path holds a secret and is kept out of logs
 	Page   bool   // is for browsers
 	Form   bool   // takes a form in place of JSON, too
+	Secret bool   // its answer holds a secret: no Idempotency-Key keeps it
 }
 
 // Mutation tells whether the route changes something.

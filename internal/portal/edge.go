@@ -17,7 +17,7 @@ func (a *app) edge() http.Handler {
 	return httpapi.New(httpapi.Config{
 		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Runtimes: []httpapi.Reporter{a.runtime},
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus, Metrics: a.windows, Events: s.Events(),
-		Audit: s.Audit(), Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
+		Audit: s.Audit(), Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
 		Pages: pages(site), ErrorPage: errorPage(site),
 		Components: []httpapi.Component{
 			{Name: "store", Check: s.Ping, Needed: true},

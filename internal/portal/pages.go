@@ -29,7 +29,7 @@ func pages(s *web.Server) []httpapi.Page {
 	out := make([]httpapi.Page, 0, len(web.Routes))
 	for _, r := range web.Routes {
 		out = append(out, httpapi.Page{
-			Route:   httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream},
+			Route:   httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret},
 			Handler: s.Handler(r),
 		})
 	}

@@ -104,6 +104,7 @@ type Route struct {
 	Title  string
 	Hidden bool // its path holds a secret and is kept out of logs
 	Stream bool // answers without end
+	Secret bool // its answer holds a secret, which is not kept for a second sending
 	handle func(s *Server, w http.ResponseWriter, r *http.Request) error
 }
 

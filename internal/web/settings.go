@@ -73,13 +73,13 @@ var settingsRoutes = []Route{
 	{Method: "POST", Path: sessionsPath + "/{id}/end", Role: auth.Viewer, ID: "end-one-session", handle: (*Server).endSession},
 	{Method: "POST", Path: sessionsPath + "/end", Role: auth.Viewer, ID: "end-all-sessions", handle: (*Server).endSessions},
 	{Method: "GET", Path: tokensPath, Role: auth.Viewer, ID: "tokens-page", Title: "API tokens", handle: (*Server).tokensPage},
-	{Method: "POST", Path: tokensPath, Role: auth.Viewer, ID: "new-token", handle: (*Server).newToken},
+	{Method: "POST", Path: tokensPath, Role: auth.Viewer, ID: "new-token", Secret: true, handle: (*Server).newToken},
 	{Method: "POST", Path: tokensPath + "/{id}/revoke", Role: auth.Viewer, ID: "end-token", handle: (*Server).endToken},
 	{Method: "GET", Path: usersPath, Role: auth.Admin, ID: "users-page", Title: "Users", handle: (*Server).usersPage},
 	{Method: "POST", Path: usersPath, Role: auth.Admin, ID: "new-user", handle: (*Server).newUser},
 	{Method: "GET", Path: usersPath + "/{id}", Role: auth.Admin, ID: "user-page", handle: (*Server).userPage},
 	{Method: "POST", Path: usersPath + "/{id}", Role: auth.Admin, ID: "change-user", handle: (*Server).changeUser},
-	{Method: "POST", Path: usersPath + "/{id}/link", Role: auth.Admin, ID: "user-link", handle: (*Server).userLink},
+	{Method: "POST", Path: usersPath + "/{id}/link", Role: auth.Admin, ID: "user-link", Secret: true, handle: (*Server).userLink},
 	{Method: "POST", Path: usersPath + "/{id}/delete", Role: auth.Admin, ID: "remove-user", handle: (*Server).removeUser},
 }
 
