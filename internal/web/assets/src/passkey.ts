@@ -1,5 +1,5 @@
 // Passkeys: a part marked data-passkey="sign-in" signs in with one,
-// data-passkey="add" adds one. Such a part is hidden until it is known that the
+// data-passkey="new" adds one. Such a part is hidden until it is known that the
 // browser can do it.
 type Options = { challenge: string; [name: string]: unknown };
 
@@ -105,7 +105,7 @@ async function start(part: HTMLElement, button: HTMLButtonElement): Promise<void
   button.disabled = true;
   show(part, "");
   try {
-    if (part.dataset.passkey === "add") {
+    if (part.dataset.passkey === "new") {
       await add(part.querySelector<HTMLInputElement>("input[name=passkey-name]")?.value ?? "");
       location.reload();
     } else {
