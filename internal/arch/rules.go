@@ -67,6 +67,8 @@ var folders = []Folder{
 	{Path: "agents/blank", Storey: Agents, Purpose: "the smallest agent"},
 	{Path: "agents/memory", Storey: Agents, Purpose: "an agent that remembers"},
 
+	{Path: "examples", Storey: Agents, Purpose: "specifications of agents to begin with"},
+
 	{Path: "internal/lifecycle/lifecycletest", Storey: Suite, Purpose: "what every service does between start and stop"},
 	{Path: "internal/operation/operationtest", Storey: Suite, Purpose: "an engine in memory, and what every engine does"},
 	{Path: "internal/queue/queuetest", Storey: Suite, Purpose: "a broker in memory, and what every broker does"},

@@ -42,6 +42,11 @@ func (w *Windows) Agents(_ context.Context, win Window, ids ...string) ([]AgentF
 		for id := range w.agents {
 			ids = append(ids, id)
 		}
+		for id := range w.backlogs {
+			if w.agents[id] == nil {
+				ids = append(ids, id)
+			}
+		}
 		slices.Sort(ids)
 	}
 	out := make([]AgentFigures, len(ids))

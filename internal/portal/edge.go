@@ -19,15 +19,20 @@ func (a *app) edge() http.Handler {
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus, Metrics: a.windows, Events: s.Events(),
 		Audit: s.Audit(), Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
 		Pages: pages(site), ErrorPage: errorPage(site),
-		Components: []httpapi.Component{
-			{Name: "store", Check: s.Ping, Needed: true},
-			{Name: "services", Check: a.running, Needed: true},
-			{Name: "bus", Check: a.bus.Ping, Needed: true},
-		},
-		Log: a.log, Now: now, NewID: newID,
+		Components: a.components(),
+		Log:        a.log, Now: now, NewID: newID,
 		Version: httpapi.Version{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
 		Listen:  a.cfg.Listen, Hosts: a.cfg.Hosts, Secure: a.cfg.SecureOnly,
 	})
+}
+
+// components are the parts of the portal whose health is shown.
+func (a *app) components() []httpapi.Component {
+	return []httpapi.Component{
+		{Name: "store", Check: a.store.Ping, Needed: true},
+		{Name: "services", Check: a.running, Needed: true},
+		{Name: "bus", Check: a.bus.Ping, Needed: true},
+	}
 }
 
 // running tells whether all services have been started.

@@ -1,9 +1,15 @@
 package portal
 
 import (
+	"context"
 	"net/http"
+	"sync"
+	"time"
 
+	"github.com/waooaw/platform-portal/examples"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/manifest"
 	"github.com/waooaw/platform-portal/internal/preference"
 	"github.com/waooaw/platform-portal/internal/web"
 )
@@ -16,6 +22,7 @@ func (a *app) web() *web.Server {
 		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.windows, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
 		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth},
+		Examples: exampleFleet, Parts: a.parts,
 		Door: web.Door{
 			SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf,
 			WrongCredentials: httpapi.WrongCredentials,
@@ -42,4 +49,49 @@ func errorPage(s *web.Server) func(w http.ResponseWriter, r *http.Request, p *ht
 		s.ErrorPage(w, r, web.Problem{Status: p.Status, What: p.What, Why: p.Why, Remedy: p.Remedy, Fields: p.Errors,
 			RequestID: p.RequestID, ErrorID: p.ErrorID})
 	}
+}
+
+// partTime is how long a part may take to say that it is well before a page
+// goes on without its answer.
+const partTime = time.Second
+
+// parts says how the portal's own parts are, for pages.
+func (a *app) parts(ctx context.Context) []web.Part {
+	ctx, cancel := context.WithTimeout(ctx, partTime)
+	defer cancel()
+	list := a.components()
+	out := make([]web.Part, len(list))
+	var all sync.WaitGroup
+	for i, c := range list {
+		out[i] = web.Part{Name: c.Name}
+		all.Go(func() {
+			err := c.Check(ctx)
+			if f := fault.As(err); f != nil {
+				out[i].Problem, out[i].Remedy = f.What, f.Remedy
+			} else if err != nil {
+				out[i].Problem = "It does not answer"
+			}
+		})
+	}
+	all.Wait()
+	return out
+}
+
+// exampleFleet gives the agents that a new fleet can begin with.
+func exampleFleet() ([]map[string]any, error) {
+	files, err := examples.Fleet()
+	if err != nil {
+		return nil, err
+	}
+	var out []map[string]any
+	for _, file := range files {
+		docs, err := manifest.Parse(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range docs {
+			out = append(out, d.Tree)
+		}
+	}
+	return out, nil
 }

@@ -43,6 +43,11 @@ type Config struct {
 
 	SignIns  SignIns
 	Settings Settings
+
+	// Examples gives the agents that a new fleet can begin with, as documents.
+	Examples func() ([]map[string]any, error)
+	// Parts says how the portal's own parts are.
+	Parts func(ctx context.Context) []Part
 	// Brand is how the portal calls itself.
 	Brand Brand
 	// Door is what the edge that serves the pages knows of a request.
@@ -117,6 +122,7 @@ func (s *Server) Handler(route Route) func(w http.ResponseWriter, r *http.Reques
 var Routes = slices.Concat(
 	[]Route{{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset}},
 	signInRoutes,
+	homeRoutes,
 	fleetRoutes,
 	settingsRoutes,
 )
