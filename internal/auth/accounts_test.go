@@ -55,14 +55,14 @@ func (w *world) signedIn(session string, err error) context.Context {
 	return auth.With(w.ctx, p)
 }
 
-func wantFault(t *testing.T, what string, err error, kind fault.Kind, code string) {
+func wantFault(t testing.TB, what string, err error, kind fault.Kind, code string) {
 	t.Helper()
 	if f := fault.As(err); f == nil || f.Kind != kind || f.Code != code {
 		t.Errorf("%s: %v, want %s %s", what, err, kind, code)
 	}
 }
 
-func wantField(t *testing.T, what string, err error, field string) {
+func wantField(t testing.TB, what string, err error, field string) {
 	t.Helper()
 	if f := fault.As(err); f == nil || f.Kind != fault.Invalid || len(f.Fields) != 1 || f.Fields[0].Path != field {
 		t.Errorf("%s: %v, want the field %s", what, err, field)

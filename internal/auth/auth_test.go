@@ -20,7 +20,7 @@ import (
 )
 
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	store   *store.Store
 	now     time.Time
@@ -29,7 +29,7 @@ type world struct {
 	keys    *auth.Keyring
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, store: storetest.New(t), now: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)}
 	w.ctx = auth.With(t.Context(), auth.Principal{ID: "token:boss", Role: auth.Admin, From: "127.0.0.1", Request: "r1"})
 	clock := func() time.Time { return w.now }

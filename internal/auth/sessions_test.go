@@ -408,3 +408,25 @@ func TestRefreshEndsInTheEnd(t *testing.T) {
 	}
 	w.refused(err, "auth.session_over")
 }
+
+// BenchmarkRequest is what finding out who asks costs each request.
+func BenchmarkRequest(b *testing.B) {
+	w := newWorld(b)
+	u, err := w.service.CreateUser(w.ctx, auth.NewUser{Email: "ann@example.com", Role: auth.Admin, Password: goodPassword})
+	if err != nil {
+		b.Fatal(err)
+	}
+	session, err := w.service.SignInPassword(w.ctx, u.Email, goodPassword)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		p, err := w.service.SessionPrincipal(w.ctx, session)
+		if err == nil {
+			_, err = w.service.RotateSession(w.ctx, session, p.Role)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
