@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -28,10 +29,15 @@ type Shell struct {
 	Active string  // path of the entry of the navigation that is marked, e.g. "/agents"
 	Crumbs []Crumb // the way from the start to this page, without the page itself
 	Bare   bool    // without navigation, for pages before the sign-in
+	// Actions stand beside the heading: buttons.
+	Actions templ.Component
 
-	brand Brand
-	user  auth.Principal
-	theme string
+	brand  Brand
+	user   auth.Principal
+	theme  string
+	nav    string // "narrow" or "" for the wide sidebar
+	here   string // the address of this page, to come back to
+	choice choice
 }
 
 // Crumb is one step of the way to a page.
@@ -43,7 +49,13 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, shell Shell, body 
 }
 
 func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, shell Shell, body templ.Component) error {
-	shell.brand, shell.user, shell.theme = s.cfg.Brand, auth.From(r.Context()), themeOf(r)
+	shell.brand, shell.user = s.cfg.Brand, auth.From(r.Context())
+	shell.theme, shell.nav, shell.here = chosen(r, "theme", "dark", "light"), chosen(r, "nav", "narrow"), r.URL.RequestURI()
+	if !shell.Bare {
+		if shell.choice = s.choiceOf(r); shell.choice.Gone != "" {
+			s.setCookie(w, r, contextCookie, "")
+		}
+	}
 	return s.write(w, r, status, func(ctx context.Context) templ.Component { return layout(shell, body) })
 }
 
@@ -113,14 +125,12 @@ func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// themeCookie holds the theme that a person chose: "dark", "light" or nothing
-// for what the system says. The script writes it, so that the server can send
-// the page in the right colours at once.
-const themeCookie = "portal_theme"
-
-func themeOf(r *http.Request) string {
-	c, err := r.Cookie(themeCookie)
-	if err != nil || c.Value != "dark" && c.Value != "light" {
+// chosen gives what a person chose of the portal's looks: the value of a cookie
+// if it is one of those, and else "". Scripts write it too, so that the server
+// can send the page as it should look at once.
+func chosen(r *http.Request, name string, values ...string) string {
+	c, err := r.Cookie("portal_" + name)
+	if err != nil || !slices.Contains(values, c.Value) {
 		return ""
 	}
 	return c.Value

@@ -62,6 +62,11 @@ type Config struct {
 type Brand struct {
 	Name  string // default "WAOOAW"
 	Claim string // default "Ways of Working"
+	// Colors replace values of the theme by their name in the style sheet without
+	// dashes, e.g. "accent": "#667eea"; those of the light theme begin with "light-".
+	Colors map[string]string
+	// Logo is an SVG picture in place of the portal's own; nil for that.
+	Logo []byte
 }
 
 // Door is how pages give and take sessions, and learn about a request. It is
@@ -125,6 +130,7 @@ var Routes = slices.Concat(
 	homeRoutes,
 	fleetRoutes,
 	settingsRoutes,
+	frameRoutes,
 )
 
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) error {

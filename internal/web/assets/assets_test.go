@@ -45,4 +45,4 @@ func TestFilesOfOthersAreWhatTheirChecksumsSay(t *testing.T) {
 }
 
 // own are files of this repository that lie beside those of others.
-var own = map[string]bool{"favicon.svg": true, "portal.webmanifest": true}
+var own = map[string]bool{"favicon.svg": true}
