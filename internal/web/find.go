@@ -69,7 +69,7 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request) error {
 // actionsFrom gives the actions that begin with the word.
 func actionsFrom(word string) []agent.Action {
 	var out []agent.Action
-	for _, a := range agent.Actions {
+	for _, a := range agent.Actions() {
 		if strings.HasPrefix(string(a), lower(word)) {
 			out = append(out, a)
 		}
@@ -98,7 +98,7 @@ func agentHits(role auth.Role, a *agent.Agent) []hit {
 		}
 	}
 	if mayGet(role, actionPath) {
-		for _, action := range agent.Actions {
+		for _, action := range agent.Actions() {
 			if agentAllows(a, action) {
 				out = append(out, actionHit(a, action))
 			}

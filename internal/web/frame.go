@@ -140,7 +140,7 @@ func (s *Server) contextPage(w http.ResponseWriter, r *http.Request) error {
 	if wantsPart(r) {
 		return s.fragment(w, r, contextResults(list, r.FormValue("q")))
 	}
-	return s.show(w, r, Shell{Title: "Context", Crumbs: []Crumb{{"Agents", "/agents"}}}, contextBody(list, r.FormValue("q"), afterSignIn(r.FormValue("next"))))
+	return s.show(w, r, Shell{Title: "Context", Crumbs: []Crumb{{"Agents", "/agents"}}}, contextBody(list, r.FormValue("q"), cameFrom(r)))
 }
 
 // setContext remembers an agent as the context; "" clears it.
@@ -154,7 +154,7 @@ func (s *Server) setContext(w http.ResponseWriter, r *http.Request) error {
 		id = a.ID
 	}
 	s.setCookie(w, r, contextCookie, url.QueryEscape(id))
-	http.Redirect(w, r, withoutAgent(afterSignIn(r.FormValue("next"))), http.StatusSeeOther)
+	http.Redirect(w, r, withoutAgent(cameFrom(r)), http.StatusSeeOther)
 	return nil
 }
 
@@ -186,7 +186,7 @@ func (s *Server) setAppearance(w http.ResponseWriter, r *http.Request) error {
 		}
 		s.setCookie(w, r, "portal_"+field, v)
 	}
-	http.Redirect(w, r, afterSignIn(r.FormValue("next")), http.StatusSeeOther)
+	http.Redirect(w, r, cameFrom(r), http.StatusSeeOther)
 	return nil
 }
 
@@ -212,4 +212,17 @@ func (s *Server) shortcutsPage(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) findAgents(ctx context.Context, text string) ([]*agent.Agent, error) {
 	page, err := s.cfg.Agents.Find(ctx, agent.Query{Search: strings.TrimSpace(text), Limit: 8})
 	return page.Agents, err
+}
+
+// cameFrom gives the page to go back to: the one that the form names, or else the
+// one that it is on.
+func cameFrom(r *http.Request) string {
+	if next := r.FormValue("next"); next != "" {
+		return afterSignIn(next)
+	}
+	u, err := url.Parse(r.Referer())
+	if err != nil || u.Host != r.Host {
+		return "/"
+	}
+	return afterSignIn(u.RequestURI())
 }

@@ -36,7 +36,6 @@ type Shell struct {
 	user   auth.Principal
 	theme  string
 	nav    string // "narrow" or "" for the wide sidebar
-	here   string // the address of this page, to come back to
 	choice choice
 }
 
@@ -50,7 +49,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, shell Shell, body 
 
 func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, shell Shell, body templ.Component) error {
 	shell.brand, shell.user = s.cfg.Brand, auth.From(r.Context())
-	shell.theme, shell.nav, shell.here = chosen(r, "theme", "dark", "light"), chosen(r, "nav", "narrow"), r.URL.RequestURI()
+	shell.theme, shell.nav = chosen(r, "theme", "dark", "light"), chosen(r, "nav", "narrow")
 	if !shell.Bare {
 		if shell.choice = s.choiceOf(r); shell.choice.Gone != "" {
 			s.setCookie(w, r, contextCookie, "")

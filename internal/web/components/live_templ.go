@@ -32,7 +32,7 @@ func LiveIndicator() templ.Component {
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<span class=\"live\" data-live-state=\"connecting\" role=\"status\"><span class=\"live-dot\" aria-hidden=\"true\"></span> <span class=\"live-text needs-script\" data-live-text>Connecting</span> <span class=\"live-text no-script\">Reload to update</span></span>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<span class=\"live\" data-live-status data-live-state=\"connecting\"><span class=\"live-dot\" aria-hidden=\"true\"></span> <span class=\"live-text needs-script\" data-live-text>Connecting</span> <span class=\"live-text no-script\">Reload to update</span> <span class=\"hidden-text\" role=\"status\" data-live-announce></span></span>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -21,10 +21,10 @@ const (
 	sparkHeight = 32.0
 )
 
-// Sparkline is a small line of how a value went, the newest at the right. NaN is
+// Sparkline is a small line of how a value went, the newest at the right. nil is
 // a gap: nothing is known of that time. label says what it is, and screen readers
 // hear the lowest, highest and last value with it.
-func Sparkline(label string, values []float64) templ.Component {
+func Sparkline(label string, values []*float64) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -103,7 +103,7 @@ func Sparkline(label string, values []float64) templ.Component {
 }
 
 // sparkPaths gives the parts of the line between gaps.
-func sparkPaths(values []float64) []string {
+func sparkPaths(values []*float64) []string {
 	low, high := span(values)
 	if len(values) < 2 || math.IsInf(low, 1) {
 		return nil
@@ -119,13 +119,13 @@ func sparkPaths(values []float64) []string {
 		points = 0
 	}
 	for i, v := range values {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
+		if !known(v) {
 			end()
 			continue
 		}
 		y := sparkHeight / 2
 		if high > low {
-			y = sparkHeight - 2 - (v-low)/(high-low)*(sparkHeight-4)
+			y = sparkHeight - 2 - (*v-low)/(high-low)*(sparkHeight-4)
 		}
 		d.WriteString(map[bool]string{true: "M", false: "L"}[points == 0])
 		d.WriteString(place(float64(i)/float64(len(values)-1)*sparkWidth) + " " + place(y))
@@ -143,26 +143,29 @@ func sparkFloor(d string) string {
 	return "L" + last + " 32L" + first + " 32Z"
 }
 
+// known tells whether there is a value.
+func known(v *float64) bool { return v != nil && !math.IsNaN(*v) && !math.IsInf(*v, 0) }
+
 func place(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) }
 
-func span(values []float64) (low, high float64) {
+func span(values []*float64) (low, high float64) {
 	low, high = math.Inf(1), math.Inf(-1)
 	for _, v := range values {
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
-			low, high = min(low, v), max(high, v)
+		if known(v) {
+			low, high = min(low, *v), max(high, *v)
 		}
 	}
 	return low, high
 }
 
-func sparkText(label string, values []float64) string {
+func sparkText(label string, values []*float64) string {
 	low, high := span(values)
 	if math.IsInf(low, 1) {
 		return label + ": nothing known"
 	}
 	last := "not known"
-	if v := values[len(values)-1]; !math.IsNaN(v) {
-		last = view.Number(v)
+	if v := values[len(values)-1]; known(v) {
+		last = view.Number(*v)
 	}
 	return label + ": lowest " + view.Number(low) + ", highest " + view.Number(high) + ", last " + last
 }
