@@ -11,100 +11,117 @@ import (
 
 func TestProvider(t *testing.T) {
 	w := withProvider(t)
+	t.Run("a rule lets in", w.ruleLetsIn)
+	t.Run("a domain and a group let in", w.domainAndGroupLetIn)
+	t.Run("nothing lets in", w.nothingLetsIn)
+	t.Run("a sign-in is for one browser, once", w.oneBrowserOnce)
+	t.Run("two windows at once", w.twoWindows)
+	t.Run("made up answers", w.madeUpAnswers)
+	t.Run("only from where the provider comes back to", w.fromWhereItComesBack)
+	t.Run("the provider is gone", w.providerGone)
+}
 
-	t.Run("a rule lets in", func(t *testing.T) {
-		b := w.browser()
-		if to := b.get("/agents?q=a%26b").want(303).location(); to != "/auth/login?next=%2Fagents%3Fq%3Da%2526b" {
-			t.Errorf("led to %s", to)
+func (w *world) ruleLetsIn(t *testing.T) {
+	b := w.browser()
+	if to := b.get("/agents?q=a%26b").want(303).location(); to != "/auth/login?next=%2Fagents%3Fq%3Da%2526b" {
+		t.Errorf("led to %s", to)
+	}
+	p := b.signInAt(ann, "/agents?q=a%26b").want(303)
+	if p.location() != "/agents?q=a%26b" {
+		t.Errorf("came back to %s", p.location())
+	}
+	for _, c := range p.header.Values("Set-Cookie") {
+		if !strings.Contains(c, "HttpOnly") || !strings.Contains(c, "SameSite=") || !strings.Contains(c, "Path=/") {
+			t.Errorf("cookie %s", c)
 		}
-		p := b.signInAt(ann, "/agents?q=a%26b").want(303)
-		if p.location() != "/agents?q=a%26b" {
-			t.Errorf("came back to %s", p.location())
+	}
+	if me := b.signedIn(); !strings.Contains(me, `"role":"admin"`) || !strings.Contains(me, `"name":"Ann"`) {
+		t.Errorf("ann is %s", me)
+	}
+	b.get("/agents").want(200)
+	b.post("/auth/sign-out", url.Values{}).want(303)
+	if me := b.signedIn(); me != "" {
+		t.Errorf("still signed in: %s", me)
+	}
+}
+
+func (w *world) domainAndGroupLetIn(t *testing.T) {
+	b := w.browser()
+	b.signInAt(bob, "/").want(303)
+	if me := b.signedIn(); !strings.Contains(me, `"role":"viewer"`) {
+		t.Errorf("bob is %s", me)
+	}
+	b = w.browser()
+	b.get(oidctest.SignInWithGroups(t, b.toProvider("/")).String()).want(303)
+	if me := b.signedIn(); !strings.Contains(me, `"role":"operator"`) {
+		t.Errorf("an author is %s", me)
+	}
+}
+
+func (w *world) nothingLetsIn(t *testing.T) {
+	b := w.browser()
+	b.signInAt(eve, "/agents").want(403, "You have no access to this portal", eve, "Ask an administrator", "Use another account")
+	if b.signedIn() != "" || b.cookie("portal_session") != "" {
+		t.Error("eve has a session")
+	}
+}
+
+func (w *world) oneBrowserOnce(t *testing.T) {
+	b := w.browser()
+	back := oidctest.SignIn(t, b.toProvider("/"), ann, password).String()
+	other := w.browser()
+	other.get(back).want(401, "The sign-in did not work", "another browser")
+	if other.signedIn() != "" {
+		t.Error("a sign-in was taken over")
+	}
+	b.get(back).want(401, "can't be continued") // it is used up all the same
+	back = oidctest.SignIn(t, b.toProvider("/"), ann, password).String()
+	b.get(back).want(303)
+	again := w.browser()
+	again.client.Jar = b.client.Jar
+	again.post("/auth/sign-out", url.Values{}).want(303)
+	again.get(back).want(401, "can't be continued")
+	if again.signedIn() != "" {
+		t.Error("an answer signed in twice")
+	}
+}
+
+func (w *world) twoWindows(t *testing.T) {
+	b := w.browser()
+	first, second := b.toProvider("/agents"), b.toProvider("/docs")
+	if to := b.get(oidctest.SignIn(t, first, ann, password).String()).want(303).location(); to != "/agents" {
+		t.Errorf("the first came to %s", to)
+	}
+	if to := b.get(oidctest.SignIn(t, second, ann, password).String()).want(303).location(); to != "/docs" {
+		t.Errorf("the second came to %s", to)
+	}
+}
+
+func (w *world) madeUpAnswers(t *testing.T) {
+	b := w.browser()
+	b.toProvider("/")
+	for _, q := range []string{"", "?state=x&code=y", "?error=access_denied&state=x", "?state=%00", "?code=1&code=2&state=a&state=b"} {
+		if p := b.get("/auth/callback" + q); p.status != 401 && p.status != 429 {
+			t.Errorf("%s: status %d", q, p.status)
 		}
-		for _, c := range p.header.Values("Set-Cookie") {
-			if !strings.Contains(c, "HttpOnly") || !strings.Contains(c, "SameSite=") || !strings.Contains(c, "Path=/") {
-				t.Errorf("cookie %s", c)
-			}
-		}
-		if me := b.signedIn(); !strings.Contains(me, `"role":"admin"`) || !strings.Contains(me, `"name":"Ann"`) {
-			t.Errorf("ann is %s", me)
-		}
-		b.get("/agents").want(200)
-		b.post("/auth/sign-out", url.Values{}).want(303)
-		if me := b.signedIn(); me != "" {
-			t.Errorf("still signed in: %s", me)
-		}
-	})
-	t.Run("a domain and a group let in", func(t *testing.T) {
-		b := w.browser()
-		b.signInAt(bob, "/").want(303)
-		if me := b.signedIn(); !strings.Contains(me, `"role":"viewer"`) {
-			t.Errorf("bob is %s", me)
-		}
-		b = w.browser()
-		b.get(oidctest.SignInWithGroups(t, b.toProvider("/")).String()).want(303)
-		if me := b.signedIn(); !strings.Contains(me, `"role":"operator"`) {
-			t.Errorf("an author is %s", me)
-		}
-	})
-	t.Run("nothing lets in", func(t *testing.T) {
-		b := w.browser()
-		b.signInAt(eve, "/agents").want(403, "You have no access to this portal", eve, "Ask an administrator", "Use another account")
-		if b.signedIn() != "" || b.cookie("portal_session") != "" {
-			t.Error("eve has a session")
-		}
-	})
-	t.Run("a sign-in is for one browser, once", func(t *testing.T) {
-		b := w.browser()
-		back := oidctest.SignIn(t, b.toProvider("/"), ann, password).String()
-		other := w.browser()
-		other.get(back).want(401, "The sign-in did not work", "another browser")
-		if other.signedIn() != "" {
-			t.Error("a sign-in was taken over")
-		}
-		b.get(back).want(401, "can't be continued") // it is used up all the same
-		back = oidctest.SignIn(t, b.toProvider("/"), ann, password).String()
-		b.get(back).want(303)
-		again := w.browser()
-		again.client.Jar = b.client.Jar
-		again.post("/auth/sign-out", url.Values{}).want(303)
-		again.get(back).want(401, "can't be continued")
-		if again.signedIn() != "" {
-			t.Error("an answer signed in twice")
-		}
-	})
-	t.Run("two windows at once", func(t *testing.T) {
-		b := w.browser()
-		first, second := b.toProvider("/agents"), b.toProvider("/docs")
-		if to := b.get(oidctest.SignIn(t, first, ann, password).String()).want(303).location(); to != "/agents" {
-			t.Errorf("the first came to %s", to)
-		}
-		if to := b.get(oidctest.SignIn(t, second, ann, password).String()).want(303).location(); to != "/docs" {
-			t.Errorf("the second came to %s", to)
-		}
-	})
-	t.Run("made up answers", func(t *testing.T) {
-		b := w.browser()
-		b.toProvider("/")
-		for _, q := range []string{"", "?state=x&code=y", "?error=access_denied&state=x", "?state=%00", "?code=1&code=2&state=a&state=b"} {
-			if p := b.get("/auth/callback" + q); p.status != 401 && p.status != 429 {
-				t.Errorf("%s: status %d", q, p.status)
-			}
-		}
-		w.browser().get("/auth/provider/other").want(404)
-		if b.signedIn() != "" {
-			t.Error("signed in by a made up answer")
-		}
-	})
-	t.Run("only from where the provider comes back to", func(t *testing.T) {
-		b := w.browser()
-		path := button.FindStringSubmatch(b.get("/auth/login").body)
-		p := b.get(path[1], "Host", "localhost").want(303)
-		if p.location() != w.URL+path[1] || p.header.Get("Set-Cookie") != "" {
-			t.Errorf("led to %s", p.location())
-		}
-	})
-	// From here on the provider is gone.
+	}
+	w.browser().get("/auth/provider/other").want(404)
+	if b.signedIn() != "" {
+		t.Error("signed in by a made up answer")
+	}
+}
+
+func (w *world) fromWhereItComesBack(t *testing.T) {
+	b := w.browser()
+	path := button.FindStringSubmatch(b.get("/auth/login").body)
+	p := b.get(path[1], "Host", "localhost").want(303)
+	if p.location() != w.URL+path[1] || p.header.Get("Set-Cookie") != "" {
+		t.Errorf("led to %s", p.location())
+	}
+}
+
+// The portal starts and can be used without its provider.
+func (w *world) providerGone(t *testing.T) {
 	b := w.browser()
 	inFlight := oidctest.SignIn(t, b.toProvider("/"), ann, password).String()
 	w.stopProvider()
@@ -112,7 +129,7 @@ func TestProvider(t *testing.T) {
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	w.launch() // it starts without the provider
+	w.launch()
 	b.get("/auth/login").want(200, "Test people can't be reached", "Try again")
 	w.signInByLink(b).want(303)
 	if b.signedIn() == "" {
