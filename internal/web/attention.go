@@ -246,14 +246,6 @@ func ofAgent(a *agent.Agent, badge view.Cell) concern {
 	return concern{Badge: badge, Title: nameOf(a), Href: "/agents/" + a.ID, AgentID: a.ID, At: view.When(a.UpdatedAt)}
 }
 
-// nameOf gives the name of an agent that people know.
-func nameOf(a *agent.Agent) string {
-	if a.Spec.DisplayName != "" {
-		return view.Plain(a.Spec.DisplayName, 100)
-	}
-	return view.Plain(a.Spec.Name, 100)
-}
-
 // add lists a concern about an agent. While an operation works on it there is
 // nothing to do but wait.
 func (c *concerns) add(one concern, a *agent.Agent, seen map[string]bool) {
