@@ -83,7 +83,7 @@ func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*r
 				return err
 			}
 		}
-		for _, name := range []string{"Content-Type", "Location", "ETag"} {
+		for _, name := range kept {
 			if v := rec.header.Get(name); v != "" {
 				answer.Header[name] = v
 			}
@@ -108,6 +108,13 @@ func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*r
 		return nil, err
 	}
 	return rec, nil
+}
+
+// kept are the headers that belong to an answer; of pages also how it is packed,
+// what it allows, and what it tells the page's script to do.
+var kept = []string{
+	"Content-Type", "Location", "ETag", "Content-Encoding", "Content-Security-Policy", "Referrer-Policy", "Vary",
+	"HX-Location", "HX-Redirect", "HX-Trigger", "HX-Retarget", "HX-Reswap", "HX-Push-Url", "HX-Replace-Url",
 }
 
 // replay gives the stored answer, or nil if there is none. Conflict if the key

@@ -97,3 +97,11 @@ func WrongCredentials(ctx context.Context, err error) error {
 	ex := exchangeOf(ctx)
 	return ex.server.wrongCredentials(ex, err)
 }
+
+// Refused notes an error that a page shows in its own way, so that it goes on
+// record like any other refusal.
+func Refused(ctx context.Context, err error) {
+	if ex := exchangeOf(ctx); ex.server != nil {
+		ex.server.problemOf(ctx, err)
+	}
+}

@@ -25,7 +25,7 @@ func (a *app) web() *web.Server {
 		Examples: exampleFleet, Parts: a.parts,
 		Door: web.Door{
 			SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf,
-			WrongCredentials: httpapi.WrongCredentials,
+			WrongCredentials: httpapi.WrongCredentials, Refused: httpapi.Refused,
 		},
 		Log: a.log, Now: now,
 	})
@@ -36,7 +36,7 @@ func pages(s *web.Server) []httpapi.Page {
 	out := make([]httpapi.Page, 0, len(web.Routes))
 	for _, r := range web.Routes {
 		out = append(out, httpapi.Page{
-			Route:   httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret},
+			Route:   httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Large: r.Large},
 			Handler: s.Handler(r),
 		})
 	}

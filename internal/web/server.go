@@ -80,6 +80,9 @@ type Door struct {
 	SecureOf func(ctx context.Context) bool
 	// WrongCredentials slows an address down that fails to sign in too often.
 	WrongCredentials func(ctx context.Context, err error) error
+	// Refused notes that an attempt is refused by a page of its own, so that it goes
+	// on record as one that is refused by an error.
+	Refused func(ctx context.Context, err error)
 }
 
 // Server makes the pages.
@@ -115,6 +118,7 @@ type Route struct {
 	Hidden bool // its path holds a secret and is kept out of logs
 	Stream bool // answers without end
 	Secret bool // its answer holds a secret, which is not kept for a second sending
+	Large  bool // takes bodies of up to 10 MiB instead of 1 MiB
 	handle func(s *Server, w http.ResponseWriter, r *http.Request) error
 }
 
@@ -129,6 +133,7 @@ var Routes = slices.Concat(
 	signInRoutes,
 	homeRoutes,
 	fleetRoutes,
+	agentRoutes,
 	settingsRoutes,
 	frameRoutes,
 )

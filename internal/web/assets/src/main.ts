@@ -10,3 +10,6 @@ import "./theme";
 import "./nav";
 import "./live";
 import "./passkey";
+import "./logs";
+import "./editor";
+import "./copy";

@@ -1,0 +1,288 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/web/view"
+)
+
+// perPage is how many entries of a list a page shows.
+const perPage = 50
+
+// exitText says how an instance's last run ended; "" if none has.
+func exitText(in fleet.Instance) string {
+	var out []string
+	if in.ExitCode != nil {
+		out = append(out, "exit code "+strconv.Itoa(*in.ExitCode))
+	}
+	if in.Signal != "" {
+		out = append(out, "ended by "+in.Signal)
+	}
+	if in.OOMKilled {
+		out = append(out, "out of memory")
+	}
+	return capital(strings.Join(out, ", "))
+}
+
+// answer is the cell of what a probe says.
+func answer(ok *bool, yes, no string) view.Cell {
+	switch {
+	case ok == nil:
+		return view.Unknown("There is no probe, or no answer yet")
+	case *ok:
+		return view.Cell{Text: yes, Status: "healthy"}
+	}
+	return view.Cell{Text: no, Status: "unhealthy"}
+}
+
+func (s *Server) healthTab(r *http.Request, d *agentDetail) (templ.Component, error) {
+	list, next, err := s.cfg.Probes.Results(r.Context(), d.ID, r.URL.Query().Get("cursor"), perPage)
+	if err != nil {
+		return nil, err
+	}
+	return healthBody(d, list, olderHref(r, next)), nil
+}
+
+// olderHref is where the next part of a list is; "" on the last.
+func olderHref(r *http.Request, next string) string {
+	if next == "" {
+		return ""
+	}
+	q := r.URL.Query()
+	q.Set("cursor", next)
+	return r.URL.Path + "?" + q.Encode()
+}
+
+// instanceName is the part of an instance's id that tells it from its siblings.
+func instanceName(id, agentID string) string {
+	return view.Plain(strings.TrimPrefix(strings.TrimPrefix(id, agentID), "-"), 80)
+}
+
+func resultCell(p health.Result) view.Cell {
+	if p.OK {
+		return view.Cell{Text: "Passes", Status: "healthy"}
+	}
+	return view.Cell{Text: "Fails", Status: "unhealthy"}
+}
+
+func (s *Server) agentOperationsTab(r *http.Request, d *agentDetail) (templ.Component, error) {
+	list, next, err := s.cfg.Operations.Find(r.Context(), operation.Query{AgentIDs: []string{d.ID}, Limit: perPage / 2, Cursor: r.URL.Query().Get("cursor")})
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]operationLine, len(list))
+	for i, op := range list {
+		// The list comes without steps; of one agent they are few.
+		whole, err := s.cfg.Operations.Get(r.Context(), op.ID)
+		if err != nil {
+			return nil, err
+		}
+		attempts, err := s.cfg.Operations.Attempts(r.Context(), op.ID)
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = operationLine{Operation: whole, Attempts: attempts}
+	}
+	return agentOperationsBody(d, rows, olderHref(r, next)), nil
+}
+
+func (s *Server) historyTab(r *http.Request, d *agentDetail) (templ.Component, error) {
+	list, next, err := s.cfg.History.Transitions(r.Context(), d.ID, r.URL.Query().Get("cursor"), perPage)
+	if err != nil {
+		return nil, err
+	}
+	return historyBody(list, olderHref(r, next)), nil
+}
+
+// lasted says how long the state before lasted; the list is newest first. Of the
+// last entry on a page it is not known.
+func lasted(list []agent.Transition, i int) string {
+	if i+1 >= len(list) {
+		return ""
+	}
+	return view.Duration(list[i].CreatedAt.Sub(list[i+1].CreatedAt))
+}
+
+// metaText gives a piece of a transition's metadata; "" if it is not there.
+func metaText(t agent.Transition, key string) string {
+	v, ok := t.Metadata[key]
+	if !ok || v == nil {
+		return ""
+	}
+	return view.Plain(fmt.Sprint(v), 500)
+}
+
+func (s *Server) eventsTab(r *http.Request, d *agentDetail) (templ.Component, error) {
+	q := event.Query{AgentID: []string{d.ID}, Limit: perPage, Newest: true}
+	if text := r.URL.Query().Get("cursor"); text != "" {
+		before, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || before < 1 {
+			return nil, invalidQuery("cursor", "is not a place in this list")
+		}
+		q.Before = before
+	}
+	list, err := s.cfg.Events.Find(r.Context(), q)
+	if err != nil {
+		return nil, err
+	}
+	next := ""
+	if n := len(list); n == perPage {
+		next = strconv.FormatInt(list[n-1].Seq, 10)
+	}
+	if !auth.From(r.Context()).Role.Includes(auth.Admin) {
+		list = slices.DeleteFunc(list, confidential)
+	}
+	return eventsBody(list, olderHref(r, next)), nil
+}
+
+// confidential tells whether only the audit room hears of the event, which is
+// for administrators.
+func confidential(e event.Event) bool {
+	return len(e.Rooms) > 0 && !slices.ContainsFunc(e.Rooms, func(room string) bool { return room != event.RoomAudit })
+}
+
+// eventText says in a sentence what happened.
+func eventText(e event.Event) string {
+	var d struct {
+		OldState string         `json:"old_state"`
+		NewState string         `json:"new_state"`
+		Health   string         `json:"health"`
+		Reason   string         `json:"reason"`
+		Name     string         `json:"name"`
+		Revision int            `json:"revision"`
+		Instance string         `json:"instance_id"`
+		State    string         `json:"state"`
+		Kind     string         `json:"kind"`
+		Step     string         `json:"step"`
+		Status   string         `json:"status"`
+		Error    string         `json:"error"`
+		Metrics  map[string]any `json:"metrics"`
+	}
+	if json.Unmarshal(e.Data, &d) != nil {
+		return ""
+	}
+	text := ""
+	switch e.Type {
+	case event.AgentStateChanged:
+		text = view.Words(d.OldState) + " → " + view.Words(d.NewState)
+	case event.AgentHealthUpdate:
+		text = view.Words(d.Health)
+	case event.AgentCreated, event.AgentUpdated:
+		text = "Revision " + strconv.Itoa(d.Revision)
+	case event.InstanceChanged:
+		text = "Instance " + d.Instance + ": " + d.State
+	case event.OperationChanged:
+		text = view.Kind(d.Kind) + ": " + strings.ToLower(view.Words(d.State))
+	case event.StepCompleted:
+		text = "Step " + d.Step + ": " + d.Status
+	default:
+		return ""
+	}
+	for _, more := range []string{d.Reason, d.Error} {
+		if more != "" {
+			text += " (" + more + ")"
+		}
+	}
+	return view.Plain(text, 500)
+}
+
+// pretty is JSON with line breaks, cut if it is very long.
+func pretty(raw json.RawMessage) string {
+	if len(raw) == 0 {
+		return ""
+	}
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return view.Unformatted(string(raw[:min(len(raw), maxJSON)]))
+	}
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return ""
+	}
+	text := view.Unformatted(string(body))
+	if len(text) > maxJSON {
+		text = strings.ToValidUTF8(text[:maxJSON], "") + "\n…"
+	}
+	return text
+}
+
+// maxJSON is how much of a document is shown, in bytes.
+const maxJSON = 20_000
+
+func (s *Server) agentAuditTab(r *http.Request, d *agentDetail) (templ.Component, error) {
+	list, next, err := s.cfg.Audit.Find(r.Context(), audit.Query{Targets: []string{"agent/" + d.ID}, Limit: perPage, Cursor: r.URL.Query().Get("cursor")})
+	if err != nil {
+		return nil, err
+	}
+	return agentAuditBody(list, olderHref(r, next)), nil
+}
+
+// agentFigures are the figures that an agent reports of its work.
+type agentFigures struct {
+	metrics.AgentFigures
+	Series []series
+}
+
+// windows are the lengths of time that the metrics tab offers.
+var windows = []struct {
+	Name   string
+	Length time.Duration
+}{{"5m", 5 * time.Minute}, {"15m", 15 * time.Minute}, {"1h", time.Hour}}
+
+// metricsTab shows what the agent reported over a window.
+func (s *Server) metricsTab(r *http.Request, d *agentDetail) (templ.Component, error) {
+	window := r.URL.Query().Get("window")
+	if window == "" {
+		window = "15m"
+	}
+	at := slices.IndexFunc(windows, func(w struct {
+		Name   string
+		Length time.Duration
+	}) bool {
+		return w.Name == window
+	})
+	if at < 0 {
+		return nil, invalidQuery("window", "must be 5m, 15m or 1h")
+	}
+	if s.cfg.Figures == nil {
+		return metricsBody(d, window, nil), nil
+	}
+	win := metrics.Window{Length: windows[at].Length}
+	list, err := s.cfg.Figures.Agents(r.Context(), win, d.ID)
+	if err != nil || len(list) == 0 {
+		return metricsBody(d, window, nil), err
+	}
+	f := &agentFigures{AgentFigures: list[0]}
+	for _, m := range metrics.Measures {
+		one, err := s.cfg.Figures.Series(r.Context(), m, win, 60, d.ID)
+		if err != nil {
+			return nil, err
+		}
+		f.Series = append(f.Series, one)
+	}
+	return metricsBody(d, window, f), nil
+}
+
+// orNone writes a number, and that it is not known as 0.
+func orNone(n int) string {
+	if n == 0 {
+		return view.None
+	}
+	return strconv.Itoa(n)
+}
