@@ -151,13 +151,17 @@ func (s *Server) reports(ctx context.Context, out *concerns, seen map[string]boo
 	}
 	dead := slices.DeleteFunc(slices.Clone(all), func(f metrics.AgentFigures) bool { return f.Backlog == nil || f.Backlog.Dead == 0 })
 	slices.SortFunc(dead, func(a, b metrics.AgentFigures) int { return cmp.Compare(b.Backlog.Dead, a.Backlog.Dead) })
+	names, err := s.names(ctx, all)
+	if err != nil {
+		return err
+	}
 	for i, f := range dead {
 		if i == maxConcerns {
 			out.rest(len(dead)-i, "queue with dead letters", "queues with dead letters", "/figures?sort=dead")
 			break
 		}
 		out.List = append(out.List, concern{
-			Badge: view.Cell{Text: "Dead letters", Status: "warning"}, Title: f.AgentID, Href: "/agents/" + f.AgentID,
+			Badge: view.Cell{Text: "Dead letters", Status: "warning"}, Title: names[f.AgentID], Href: "/agents/" + f.AgentID,
 			Text: count(f.Backlog.Dead, "command", "commands") + " could not be done", Remedy: "Its logs say why.",
 		})
 	}
@@ -167,11 +171,34 @@ func (s *Server) reports(ctx context.Context, out *concerns, seen map[string]boo
 		}
 		seen[f.AgentID] = true
 		out.List = append(out.List, concern{
-			Badge: view.Cell{Text: "Silent", Status: "warning"}, Title: f.AgentID, Href: "/agents/" + f.AgentID,
+			Badge: view.Cell{Text: "Silent", Status: "warning"}, Title: names[f.AgentID], Href: "/agents/" + f.AgentID,
 			Text: view.Plain("It runs and does not say what it does: "+orWords(f.Reason, "no answer"), 300), At: view.When(f.At),
 		})
 	}
 	return nil
+}
+
+// names gives the names of those agents of the figures that are named among what
+// needs attention.
+func (s *Server) names(ctx context.Context, all []metrics.AgentFigures) (map[string]string, error) {
+	out := map[string]string{}
+	var ids []string
+	for _, f := range all {
+		if f.Status == metrics.Silent || f.Backlog != nil && f.Backlog.Dead > 0 {
+			ids = append(ids, f.AgentID)
+			out[f.AgentID] = f.AgentID
+		}
+	}
+	for part := range slices.Chunk(ids, 200) {
+		page, err := s.cfg.Agents.Find(ctx, agent.Query{IDs: part, Limit: 2 * len(part)})
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range page.Agents {
+			out[a.ID] = nameOf(a)
+		}
+	}
+	return out, nil
 }
 
 // failures lists operations that failed lately, unless something was done about

@@ -251,7 +251,7 @@ func (s *Server) workOf(ctx context.Context, op *operation.Operation) (work, err
 }
 
 const (
-	maxEvents  = 12
+	maxEvents  = 10
 	readEvents = 100 // of which those alike are shown as one
 )
 
@@ -329,6 +329,6 @@ func happeningOf(e event.Event) happening {
 	case event.DeadLetter:
 		h.Badge, h.Text = view.Cell{Text: "Dead letter", Status: "warning"}, "a command could not be done"
 	}
-	h.Text = view.Plain(h.Text, 200)
+	h.Text = view.Plain(h.Text, 300)
 	return h
 }
