@@ -33,7 +33,7 @@ func (s *Service) SignInExternal(ctx context.Context, id Identity) (string, erro
 		return "", s.refuse(ctx, "identity/"+id.Provider, err)
 	}
 	var secret string
-	var refusal *fault.Error
+	var refusal error
 	err := s.Tx.Do(ctx, func(ctx context.Context) error {
 		secret, refusal = "", nil
 		before, err := s.find(ctx, id)
@@ -41,13 +41,19 @@ func (s *Service) SignInExternal(ctx context.Context, id Identity) (string, erro
 			return err
 		}
 		u := s.identified(before, id)
-		refusal = s.mayEnter(u)
-		if before == nil && !s.enters(u) {
+		role, _ := s.RoleOf(u)
+		switch {
+		case u.DisabledAt != nil:
+			refusal = disabled(fault.Forbidden)
+		case !role.Valid():
+			refusal = noRole(u.Email)
+		}
+		if before == nil && refusal != nil {
 			return nil // of strangers nothing is kept
 		}
 		// What the provider says now is kept also of somebody who may not come in
 		// (any more): it takes the role from the sessions that are open.
-		if err := s.keepUser(ctx, before, u); err != nil || !s.enters(u) {
+		if err := s.keepUser(ctx, before, u); err != nil || refusal != nil {
 			return err
 		}
 		secret, err = s.openSession(ctx, &u, Session{Method: id.Provider})
@@ -168,7 +174,7 @@ func (s *Service) SignInPasskey(ctx context.Context, userID, credentialID string
 	unknown := fault.New(fault.Unauthenticated, "auth.passkey_unknown", "This passkey is not known here").
 		Do("Sign in another way, then add the passkey in the settings.")
 	var secret string
-	var refusal *fault.Error
+	var refusal error
 	err := s.Tx.Do(ctx, func(ctx context.Context) error {
 		secret, refusal = "", nil
 		k, err := s.Passkeys.Passkey(ctx, credentialID)
@@ -189,7 +195,7 @@ func (s *Service) SignInPasskey(ctx context.Context, userID, credentialID string
 		if err != nil {
 			return err
 		}
-		if refusal = s.mayEnter(*u); !s.enters(*u) {
+		if refusal = s.mayEnter(*u); refusal != nil {
 			return nil
 		}
 		if err := s.Passkeys.UsePasskey(ctx, k.ID, signCount, backedUp, s.now()); err != nil {
@@ -204,11 +210,8 @@ func (s *Service) SignInPasskey(ctx context.Context, userID, credentialID string
 	return secret, err
 }
 
-// enters tells whether the user may have a session at all.
-func (s *Service) enters(u User) bool { return s.mayEnter(u) == nil }
-
-// mayEnter tells why the user may not have a session; nil if they may.
-func (s *Service) mayEnter(u User) *fault.Error {
+// mayEnter tells whether the user may have a session at all.
+func (s *Service) mayEnter(u User) error {
 	if u.DisabledAt != nil {
 		return disabled(fault.Forbidden)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/web/assets"
+	"github.com/waooaw/platform-portal/internal/web/components"
 )
 
 // policy is the Content-Security-Policy of pages: nothing but our own files,
@@ -37,6 +38,7 @@ type Shell struct {
 	theme  string
 	nav    string // "narrow" or "" for the wide sidebar
 	choice choice
+	flash  *components.ToastProps // what came of the form that led here
 }
 
 // Crumb is one step of the way to a page.
@@ -51,6 +53,7 @@ func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, 
 	shell.brand, shell.user = s.cfg.Brand, auth.From(r.Context())
 	shell.theme, shell.nav = chosen(r, "theme", "dark", "light"), chosen(r, "nav", "narrow")
 	if !shell.Bare {
+		shell.flash = s.did(r)
 		if shell.choice = s.choiceOf(r); shell.choice.Gone != "" {
 			s.setCookie(w, r, contextCookie, "")
 		}

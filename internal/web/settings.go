@@ -177,11 +177,10 @@ type profileView struct {
 }
 
 func (s *Server) profilePage(w http.ResponseWriter, r *http.Request) error {
-	return s.showProfile(w, r, nil, nil)
+	return s.showProfile(w, r, nil, "")
 }
 
-// showProfile shows the profile, with the name that was filled in if it is not nil.
-func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, problem *fault.Error, name *string) error {
+func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, problem *fault.Error, name string) error {
 	ctx := r.Context()
 	v := profileView{Who: auth.From(ctx)}
 	u, err := s.cfg.Settings.Own.UserOf(ctx)
@@ -189,8 +188,8 @@ func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, problem *fa
 		return err
 	}
 	if u != nil {
-		if v.User, v.Name = u, u.Name; name != nil {
-			v.Name = *name
+		if v.User, v.Name = u, u.Name; problem != nil {
+			v.Name = name
 		}
 		if v.Passkeys, err = s.cfg.Settings.Own.PasskeysOf(ctx, u.ID); err != nil {
 			return err
@@ -221,7 +220,7 @@ func (s *Server) setName(w http.ResponseWriter, r *http.Request) error {
 	name := r.PostForm.Get("name")
 	if err := s.cfg.Settings.Own.SetOwnName(r.Context(), name); err != nil {
 		if f := shownInForm(err); f != nil {
-			return s.showProfile(w, r, f, &name)
+			return s.showProfile(w, r, f, name)
 		}
 		return err
 	}
@@ -235,7 +234,7 @@ func (s *Server) setPassword(w http.ResponseWriter, r *http.Request) error {
 	err := s.cfg.Settings.Own.SetOwnPassword(r.Context(), r.PostForm.Get("current"), r.PostForm.Get("password"))
 	if err != nil {
 		if f := shownInForm(err); f != nil {
-			return s.showProfile(w, r, f, nil)
+			return s.showProfile(w, r, f, "")
 		}
 		return err
 	}

@@ -207,9 +207,6 @@ func TestFromTheFirstLinkToAnAccount(t *testing.T) {
 	_, ann := h.person(first, "ann@example.com", "admin")
 	ann.open("/settings/profile").sees(200, "ann@example.com", "Ann <i>Ahrend</i>", "You have no passkey yet").seesNot("Password now", "<i>")
 	ann.send("/settings/profile/password", "password", "short").sees(400, "The password can't be used", "Is shorter than 12 characters")
-	if name := ann.value("name"); name != "Ann <i>Ahrend</i>" {
-		t.Errorf("the other form has lost the name: %q", name)
-	}
 	ann.send("/settings/profile/password", "password", phrase).sees(200, "Your password was changed")
 	ann.send("/settings/profile", "name", "Ann").sees(200, "Your name was changed")
 	ann.send("/settings/profile", "name", "a\x01b").sees(400, "Holds a character that can't be printed")
@@ -265,7 +262,7 @@ func TestTokensPage(t *testing.T) {
 	if p, err := h.auth.Authenticate(h.ctx, secret); err != nil || p.Role != auth.Operator {
 		t.Errorf("%+v %v", p, err)
 	}
-	ann.open("/settings/tokens").sees(200, "ci <b>", "Valid", " ann@example.com ").seesNot(secret, "<b>")
+	ann.open("/settings/tokens").sees(200, "ci <b>", "Valid").seesNot(secret, "<b>")
 	ann.send("/settings/tokens", "name", "x", "role", "admin", "life", "24h").sees(403, "You can't make a token for the role admin", "Must not be above your own")
 	ann.send("/settings/tokens", "name", "", "role", "viewer", "life", "soon").sees(400, "Is missing", "Must be positive")
 	ann.send("/settings/tokens", "name", "x", "role", "viewer", "life", "24h", "owner", "nobody").sees(403, "You may not make a token that belongs to nobody")

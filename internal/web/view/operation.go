@@ -36,6 +36,26 @@ func doing(op *operation.Operation) string {
 	return Doing(agent.Action(action))
 }
 
+// Actor is who did something, for people: the e-mail of a user, the name of a
+// token.
+func Actor(id string) string {
+	kind, name, _ := strings.Cut(id, ":")
+	if i := strings.LastIndex(name, "/"); i > 0 {
+		name = name[:i]
+	}
+	switch kind {
+	case "system":
+		return "the portal"
+	case "user", "agent":
+		return Plain(name, 100)
+	case "token":
+		return "the token " + Plain(name, 100)
+	case "session":
+		return "somebody signed in by a one-time link"
+	}
+	return Plain(id, 100)
+}
+
 // Kind is an operation's kind for people: "agent.start" is "Start".
 func Kind(kind string) string {
 	if _, action, ok := strings.Cut(kind, "."); ok {

@@ -36,6 +36,8 @@ func TestFormats(t *testing.T) {
 		{view.Duration(3 * time.Minute), "3 min"}, {view.Duration(130 * time.Minute), "2 h 10 min"}, {view.Duration(99 * time.Hour), "4 d 3 h"},
 		{view.Duration(-time.Minute), "-1 min"}, {view.Seconds(1.4), "1.4 s"}, {view.Seconds(math.NaN()), "–"}, {view.Seconds(1e300), "–"},
 		{view.Words("rolled_back"), "Rolled back"}, {view.Words("RUNNING"), "Running"}, {view.Words(""), ""},
+		{view.Actor("user:ana@example.com/12ab"), "ana@example.com"}, {view.Actor("token:ci bot/12ab"), "the token ci bot"}, {view.Actor("system"), "the portal"},
+		{view.Actor("session:x"), "somebody signed in by a one-time link"}, {view.Actor("agent:cache"), "cache"}, {view.Actor("?\u202e"), "?\ufffd"},
 		{view.Kind("agent.start"), "Start"}, {view.Kind("bulk"), "Bulk"}, {view.Doing(agent.Stop), "Stopping"},
 	} {
 		if narrow(c.got) != c.want {

@@ -8,6 +8,7 @@ import "./menu";
 import "./toast";
 import "./theme";
 import "./nav";
+import "./fleet";
 import "./live";
 import "./passkey";
 import "./logs";

@@ -10,6 +10,7 @@ function inside(a: HTMLAnchorElement): boolean {
   return (
     a.origin === location.origin &&
     !a.hasAttribute("download") &&
+    !a.hasAttribute("data-dialog") &&
     a.target === "" &&
     !a.closest("[data-full-load]") &&
     !(a.hash !== "" && a.pathname === location.pathname && a.search === location.search)
