@@ -80,6 +80,8 @@ var groups = []group{
 	{"crash", measureCrash},
 	{"mutation", measureMutation},
 	{"live", measureLive},
+	{"views", measureViews},
+	{"return", measureReturn},
 	{"web", measureWeb},
 	{"scale", measureScale},
 }

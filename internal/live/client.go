@@ -2,10 +2,10 @@ package live
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/auth"
@@ -22,6 +22,7 @@ const (
 	cutStopping            // the portal stops
 	cutSignedOut           // its token or session has ended, or its role was lowered
 	cutAbuse               // it sent too much or rubbish
+	cutGone                // it has left by itself
 )
 
 // client is one connection.
@@ -32,28 +33,30 @@ type client struct {
 
 	again func() (auth.Principal, error) // asks who it is now
 
-	last  int64               // seq of the frame it was offered last; guarded by Hub.mu
-	rooms map[string]struct{} // guarded by Hub.mu
-	parts [][]byte            // rows on their way into a message; guarded by Hub.mu
-	sum   uint64              // of parts; guarded by Hub.mu
+	last  int64    // seq of the frame it was offered last; guarded by Hub.mu
+	rooms []string // sorted; guarded by Hub.mu
+	parts [][]byte // rows on their way into a message; guarded by Hub.mu
+	sum   uint64   // of parts; guarded by Hub.mu
 
 	comeBack time.Duration // when it is to come back; set before it is cut
 
+	load   *atomic.Int64 // bytes that wait for all clients
 	mu     sync.Mutex
 	queue  []*frame
 	reason cutReason
 }
 
-func newClient(who auth.Principal, again func() (auth.Principal, error)) *client {
-	return &client{who: who, again: again, wake: make(chan struct{}, 1), done: make(chan struct{}), rooms: map[string]struct{}{}}
+func (h *Hub) newClient(who auth.Principal, again func() (auth.Principal, error)) *client {
+	return &client{who: who, again: again, wake: make(chan struct{}, 1), done: make(chan struct{}), load: &h.load}
 }
 
 // offer queues a frame, or cuts the client if it has fallen too far behind.
 func (c *client) offer(f *frame, limit int) {
 	c.mu.Lock()
 	full := len(c.queue) >= limit
-	if !full {
+	if !full && c.reason == cutNone {
 		c.queue = append(c.queue, f)
+		c.load.Add(int64(len(f.json)))
 	}
 	c.mu.Unlock()
 	if full {
@@ -73,9 +76,11 @@ func (c *client) take(n int) []*frame {
 	out := c.queue
 	if len(out) <= n {
 		c.queue = nil
+		c.load.Add(-size(out))
 		return out
 	}
 	out, c.queue = out[:n:n], out[n:]
+	c.load.Add(-size(out))
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -83,11 +88,20 @@ func (c *client) take(n int) []*frame {
 	return out
 }
 
+func size(frames []*frame) int64 {
+	n := 0
+	for _, f := range frames {
+		n += len(f.json)
+	}
+	return int64(n)
+}
+
 // cut ends the connection; the first reason counts.
 func (c *client) cut(why cutReason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason == cutNone {
+		c.load.Add(-size(c.queue))
 		c.reason, c.queue = why, nil
 		close(c.done)
 	}
@@ -127,7 +141,8 @@ func (h *Hub) leave(c *client) {
 		return
 	}
 	delete(h.clients, c)
-	h.exit(c, slices.Collect(maps.Keys(c.rooms)))
+	h.exit(c, slices.Clone(c.rooms))
+	c.cut(cutGone) // nothing is to wait for it any more
 	for _, key := range []string{"p:" + c.who.ID, "a:" + c.who.From} {
 		if h.counts[key]--; h.counts[key] <= 0 {
 			delete(h.counts, key)
@@ -138,11 +153,11 @@ func (h *Hub) leave(c *client) {
 // enter and exit change the rooms of a client; Hub.mu is held.
 func (h *Hub) enter(c *client, rooms []string) {
 	for _, room := range rooms {
-		c.rooms[room] = struct{}{}
 		if key, ok := strings.CutPrefix(room, prefixView); ok {
-			h.look(c, key)
+			c.add(h.look(c, key))
 			continue
 		}
+		c.add(room)
 		if h.rooms[room] == nil {
 			h.rooms[room] = map[*client]struct{}{}
 		}
@@ -150,9 +165,17 @@ func (h *Hub) enter(c *client, rooms []string) {
 	}
 }
 
+func (c *client) add(room string) {
+	if i, ok := slices.BinarySearch(c.rooms, room); !ok {
+		c.rooms = slices.Insert(c.rooms, i, room)
+	}
+}
+
 func (h *Hub) exit(c *client, rooms []string) {
 	for _, room := range rooms {
-		delete(c.rooms, room)
+		if i, ok := slices.BinarySearch(c.rooms, room); ok {
+			c.rooms = slices.Delete(c.rooms, i, i+1)
+		}
 		if key, ok := strings.CutPrefix(room, prefixView); ok {
 			h.unlook(c, key)
 			continue
@@ -168,19 +191,13 @@ func (h *Hub) exit(c *client, rooms []string) {
 func (h *Hub) change(c *client, add, remove []string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := maps.Clone(c.rooms)
-	for _, room := range add {
-		all[room] = struct{}{}
-	}
-	for _, room := range remove {
-		delete(all, room)
-	}
-	if err := tooMany(slices.Collect(maps.Keys(all))); err != nil {
+	all := slices.DeleteFunc(slices.Clone(c.rooms), func(r string) bool { return slices.Contains(add, r) || slices.Contains(remove, r) })
+	if err := tooMany(slices.Concat(all, add)); err != nil {
 		return err
 	}
 	h.enter(c, add)
 	h.exit(c, remove)
-	c.offer(notice(h.cursor, eventSubscribed, map[string][]string{"rooms": slices.Sorted(maps.Keys(c.rooms))}), h.cfg.Queue)
+	c.offer(notice(h.cursor, eventSubscribed, map[string][]string{"rooms": c.rooms}), h.cfg.Queue)
 	return nil
 }
 

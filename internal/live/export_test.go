@@ -17,7 +17,7 @@ var Encode = encode
 // Attach takes in a client without a connection. take gives the messages that
 // wait for it.
 func (h *Hub) Attach(who auth.Principal, rooms ...string) (take func() []string, err error) {
-	c := newClient(who, func() (auth.Principal, error) { return who, nil })
+	c := h.newClient(who, func() (auth.Principal, error) { return who, nil })
 	_, err = h.join(c, rooms)
 	return func() []string {
 		var out []string

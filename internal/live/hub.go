@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -63,6 +64,7 @@ type Hub struct {
 
 	follower, shower, sweeper lifecycle.Loop
 
+	load   atomic.Int64  // bytes that wait for clients
 	stir   chan struct{} // some row is stale
 	checks chan struct{} // access is to be asked for now
 

@@ -15,6 +15,7 @@ const maxView = 64 << 10
 // row is what somebody looks at. Guarded by Hub.mu; only the loop of show
 // changes cells and known.
 type row struct {
+	room    string // prefixView and the key
 	key     string
 	clients map[*client]bool           // whether it has got the row
 	cells   map[string]json.RawMessage // as they were given out last; nil if there is no such thing

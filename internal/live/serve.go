@@ -43,13 +43,13 @@ func (h *Hub) accept(r *http.Request) (*request, error) {
 	if who.From == "" {
 		who.From, _, _ = net.SplitHostPort(r.RemoteAddr)
 	}
-	ctx := r.Context()
+	ctx := context.WithoutCancel(r.Context()) // a WebSocket outlives its request
 	again := func() (auth.Principal, error) {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
 		return auth.Recheck(ctx)
 	}
-	req := &request{client: newClient(who, again), since: -1}
+	req := &request{client: h.newClient(who, again), since: -1}
 	query := r.URL.Query()
 	req.rooms = splitRooms(query["rooms"])
 	if err := authorise(who.Role, req.rooms); err != nil {

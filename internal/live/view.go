@@ -31,6 +31,14 @@ const slowPace = 250 * time.Millisecond
 
 func slow(key string) bool { return key == keyFleet || strings.HasPrefix(key, "bulk:") }
 
+// maxLoad is how many bytes may wait for all clients together before first looks
+// are put off: when thousands of pages come at once, what they are to be shown
+// would fill the memory.
+const maxLoad = 16 << 20
+
+// keptParts is for how many rows a client keeps room.
+const keptParts = 32
+
 // Touch says that what is shown under the keys may have changed without an event.
 func (h *Hub) Touch(keys ...string) {
 	h.mu.Lock()
@@ -75,22 +83,24 @@ func (h *Hub) soilBy(f *frame) {
 	}
 }
 
-// look lets the client see the row; Hub.mu is held.
-func (h *Hub) look(c *client, key string) {
+// look lets the client see the row, and gives the name of its room, which all
+// clients share; Hub.mu is held.
+func (h *Hub) look(c *client, key string) string {
 	r := h.views[key]
 	if r == nil {
-		r = &row{key: key, clients: map[*client]bool{}, dirty: true}
+		room := prefixView + key
+		r = &row{room: room, key: room[len(prefixView):], clients: map[*client]bool{}, dirty: true}
 		if room, ok := strings.CutPrefix(key, prefixPulse); ok {
 			r.pulse = h.pulseOf(room)
 		}
-		h.views[key] = r
+		h.views[r.key] = r
 	}
-	if _, ok := r.clients[c]; ok {
-		return
+	if _, ok := r.clients[c]; !ok {
+		r.clients[c], r.fresh = false, true
+		h.stale[r] = struct{}{}
+		rouse(h.stir)
 	}
-	r.clients[c], r.fresh = false, true
-	h.stale[r] = struct{}{}
-	rouse(h.stir)
+	return r.room
 }
 
 // pulseOf gives the newest event of each type that memory holds of the room, and
@@ -219,8 +229,7 @@ func (h *Hub) render(ctx context.Context, now time.Time) (again bool, err error)
 		}
 		parcels = append(parcels, r.pack(cells, whole[r]))
 	}
-	h.deliver(parcels)
-	return again, nil
+	return h.deliver(parcels) || again, nil
 }
 
 func (h *Hub) ask(ctx context.Context, keys []string) (map[string]map[string]json.RawMessage, error) {
@@ -231,11 +240,13 @@ func (h *Hub) ask(ctx context.Context, keys []string) (map[string]map[string]jso
 }
 
 // deliver gives each client what is in its rooms. Clients for which that is the
-// same share the messages.
-func (h *Hub) deliver(parcels []parcel) {
+// same share the messages. It tells whether some have to wait for their first look,
+// because too much is on its way already.
+func (h *Hub) deliver(parcels []parcel) (again bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var touched []*client
+	left := maxLoad - h.load.Load()
 	give := func(c *client, part []byte, id uint64) {
 		if len(c.parts) == 0 {
 			touched = append(touched, c)
@@ -246,7 +257,11 @@ func (h *Hub) deliver(parcels []parcel) {
 	for i, p := range parcels {
 		for c, has := range p.row.clients {
 			switch {
+			case !has && p.whole != nil && left < 0:
+				p.row.fresh, again = true, true
+				h.stale[p.row] = struct{}{}
 			case !has && p.whole != nil:
+				left -= int64(len(p.whole))
 				p.row.clients[c] = true
 				give(c, p.whole, uint64(2*i))
 			case has && p.change != nil:
@@ -265,8 +280,11 @@ func (h *Hub) deliver(parcels []parcel) {
 			c.offer(f, h.cfg.Queue)
 		}
 		clear(c.parts)
-		c.parts, c.sum = c.parts[:0], 0
+		if c.parts, c.sum = c.parts[:0], 0; cap(c.parts) > keptParts {
+			c.parts = nil // a first look, which takes more than all that follow
+		}
 	}
+	return again
 }
 
 // Place is the number of the newest event that was given out. A page that is made

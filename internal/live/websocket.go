@@ -1,12 +1,14 @@
 package live
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,8 +29,15 @@ const (
 	badCosts     = 5 // a message that can't be followed counts as so many
 )
 
-// WebSocket serves one connection until it ends. It returns a fault, and has
-// written nothing then, if the request cannot be served.
+// compressed is from how many bytes on a message is compressed: a first look at
+// many rows, which shrinks to a twentieth. Changes are smaller and come often; to
+// compress them would cost more than to send them.
+const compressed = 8 << 10
+
+// WebSocket takes one connection over and serves it from then on: what the
+// request needed is given back when it returns, and does not stay for as long as
+// the connection. It returns a fault, and has written nothing then, if the
+// request cannot be served.
 func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) error {
 	if err := checkUpgrade(r); err != nil {
 		return err
@@ -40,24 +49,32 @@ func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer h.leave(req.client)
 	// The origin was checked above, with an answer that says what is wrong.
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	taken := &hijacker{ResponseWriter: w}
+	conn, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, CompressionMode: websocket.CompressionNoContextTakeover, CompressionThreshold: compressed,
+	})
 	if err != nil {
+		h.leave(req.client)
 		h.cfg.Logger.Debug("live: hand-shake failed", "error", err)
 		return nil
 	}
 	conn.SetReadLimit(maxInbound)
-	ctx, cancel := context.WithCancel(r.Context())
+	go h.socket(req, conn, taken.conn)
+	return nil
+}
+
+// socket serves a connection until it ends.
+func (h *Hub) socket(req *request, conn *websocket.Conn, under net.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
 		defer cancel()
 		h.listen(ctx, req.client, conn)
 	}()
-	err = h.run(ctx, req, &socket{conn: conn, timeout: h.cfg.WriteTimeout, gone: cancel})
+	err := h.run(ctx, req, &socket{conn: conn, under: under, timeout: h.cfg.WriteTimeout, gone: cancel})
 	h.leave(req.client) // before the parting, which may take the other end's time
 	end(conn, req.client.why(), err)
-	return nil
 }
 
 // end closes with a code that tells the client whether to come back.
@@ -194,7 +211,9 @@ func (h *Hub) checkOrigin(r *http.Request) error {
 // socket is the wire of a WebSocket.
 type socket struct {
 	conn    *websocket.Conn
+	under   net.Conn
 	timeout time.Duration
+	until   time.Time          // the deadline of writes
 	gone    context.CancelFunc // called when the other end does not answer
 	pinging atomic.Bool
 }
@@ -225,8 +244,28 @@ func (s *socket) ping(ctx context.Context) {
 	}
 }
 
-func (s *socket) write(ctx context.Context, b []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	return s.conn.Write(ctx, websocket.MessageText, b)
+// write is called for every message to every client. A context with a timeout
+// for each would cost as much as the writing, so the deadline is the
+// connection's own, and set only when less than the timeout is left of it.
+func (s *socket) write(_ context.Context, b []byte) error {
+	if now := time.Now(); s.until.Sub(now) < s.timeout {
+		s.until = now.Add(s.timeout + s.timeout/4)
+		if err := s.under.SetWriteDeadline(s.until); err != nil {
+			return err
+		}
+	}
+	return s.conn.Write(context.Background(), websocket.MessageText, b)
+}
+
+// hijacker notes the connection that is taken over.
+type hijacker struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack implements http.Hijacker.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, rw, err
 }

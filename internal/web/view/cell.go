@@ -40,6 +40,9 @@ func (r Row) Encode() map[string]json.RawMessage {
 }
 
 func (c Cell) encode() json.RawMessage {
+	if !c.At.IsZero() {
+		c.Text, c.Hint = "", "" // the script writes them by the clock of the reader
+	}
 	body, err := json.Marshal(c)
 	if err != nil { // a share that is no number is the only way
 		c.Share = nil

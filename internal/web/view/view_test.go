@@ -173,8 +173,8 @@ func TestHostileTextIsHarmless(t *testing.T) {
 }
 
 func TestCellsAsJSON(t *testing.T) {
-	got := view.Row{"x": {Text: "<b>", Status: "s", Hint: "h"}, "none": {}, "bad": {Text: "b", Share: new(math.NaN())}}.Encode()
-	for name, want := range map[string]string{"x": `{"t":"\u003cb\u003e","s":"s","h":"h"}`, "none": `{}`, "bad": `{"t":"b"}`} {
+	got := view.Row{"x": {Text: "<b>", Status: "s", Hint: "h"}, "none": {}, "bad": {Text: "b", Share: new(math.NaN())}, "time": view.When(time.Unix(0, 1000))}.Encode()
+	for name, want := range map[string]string{"x": `{"t":"\u003cb\u003e","s":"s","h":"h"}`, "none": `{}`, "bad": `{"t":"b"}`, "time": `{"at":"1970-01-01T00:00:00.000001Z"}`} {
 		if string(got[name]) != want {
 			t.Errorf("%s is %s, want %s", name, got[name], want)
 		}

@@ -1,7 +1,7 @@
 // Rows on the page whose cells follow what the portal says of them: elements with
 // data-row, and in them elements with data-cell.
 import type { Cell, Change } from "./protocol";
-import { relative } from "./times";
+import { absolute, relative } from "./times";
 
 type Cells = Map<string, Element[]>;
 
@@ -136,7 +136,7 @@ export class Rows {
 // write makes the element show the cell, and touches only what differs.
 function write(el: Element, cell: Cell): void {
   const changed = attribute(el, "data-status", cell.s);
-  attribute(el, "title", cell.h);
+  attribute(el, "title", cell.h ?? (cell.at && absolute(cell.at)));
   if (el instanceof HTMLProgressElement || el instanceof HTMLMeterElement) {
     attribute(el, "value", cell.n === undefined ? undefined : String(cell.n));
     return;

@@ -25,13 +25,19 @@ export function relative(datetime: string, now = Date.now()): string {
   return "";
 }
 
+// absolute is the time as the reader's clock shows it.
+export function absolute(datetime: string): string {
+  const at = Date.parse(datetime);
+  return Number.isNaN(at) ? "" : full.format(at);
+}
+
 export function refreshTimes(within: ParentNode = document): void {
   const now = Date.now();
   for (const el of within.querySelectorAll<HTMLTimeElement>("time[datetime]:not([data-absolute])")) {
     const said = relative(el.dateTime, now);
     if (said === "") continue;
     text(el, said);
-    if (!el.title) el.title = full.format(new Date(el.dateTime));
+    if (!el.title) el.title = absolute(el.dateTime);
   }
 }
 
