@@ -70,6 +70,26 @@ func (d *agentDetail) href(tab string) string {
 	return agentPath(d.ID) + "?tab=" + tab
 }
 
+// The events that change what a tab shows beside its cells.
+const (
+	anyTab     = "agent:updated agent:deleted agent:state_changed operation:changed"
+	everything = anyTab + " instance:changed agent:health_update step_completed dlq_message queue_update config:changed"
+)
+
+var liveOn = map[string]string{
+	"overview": anyTab + " instance:changed", "instances": anyTab + " instance:changed", "logs": anyTab, "metrics": anyTab,
+	"health": anyTab + " agent:health_update", "operations": anyTab + " step_completed", "history": anyTab, "events": everything,
+	"spec": anyTab, "audit": everything,
+}
+
+// refreshOn says when the page is fetched anew. Figures make no events.
+func refreshOn(tab string) string {
+	if tab == "metrics" {
+		return "refresh, every 15s"
+	}
+	return "refresh"
+}
+
 // tabs are the links to the parts of the page.
 func (d *agentDetail) tabs() []components.Tab {
 	out := make([]components.Tab, len(agentTabs))
@@ -85,12 +105,23 @@ func (d *agentDetail) actions() []agent.Action {
 	if d.ActiveOperation != "" {
 		return nil
 	}
-	return slices.DeleteFunc(agent.Allowed(d.State), func(a agent.Action) bool { return a == agent.Revoke })
+	likely := []agent.Action{agent.Provision, agent.Resume, agent.Start, agent.Restart, agent.Deploy, agent.Stop, agent.Suspend}
+	if len(d.Waits) > 0 && d.State == agent.Stopped {
+		likely = slices.Insert(likely, 0, agent.Deploy) // what it was stopped for
+	}
+	var out []agent.Action
+	for _, a := range likely {
+		if slices.Contains(agent.Allowed(d.State), a) && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
-// firstPrimary makes the first of several buttons stand out.
-func firstPrimary(i int) string {
-	if i == 0 {
+// kind is how the button of the i-th action looks: the first stands out if it
+// brings the agent on.
+func (d *agentDetail) kind(i int) string {
+	if i == 0 && d.State != agent.Running {
 		return components.Primary
 	}
 	return ""
@@ -367,13 +398,18 @@ func listText(list []string) string {
 	return strings.Join(out, ", ")
 }
 
-// plainLogs makes lines of output harmless, one below the other.
-func plainLogs(lines []string) string {
-	out := make([]string, len(lines))
-	for i, l := range lines {
-		out[i] = view.ParseLog(l).Message
+// lastLog is one of the last lines of an instance that ended.
+func lastLog(line string) components.LogEntry {
+	t := view.ParseLog(line)
+	return components.LogEntry{Level: t.Level, Text: strings.TrimSpace(t.Message + " " + t.Fields)}
+}
+
+// freshness is when the figures were measured; nil if there are none.
+func (d *agentDetail) freshness() templ.Component {
+	if d.Figures == nil || d.Figures.At.IsZero() {
+		return nil
 	}
-	return strings.Join(out, "\n")
+	return components.Time("", d.Figures.At)
 }
 
 // figureNote says how far an agent's figures can be relied on.

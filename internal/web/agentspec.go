@@ -30,9 +30,9 @@ type specView struct {
 
 // comparison is what differs between two specs.
 type comparison struct {
-	From, To int
-	Fields   []agent.FieldChange
-	Hunks    []view.Hunk
+	From, To      int // numbers of the revisions
+	Fields        []agent.FieldChange
+	Before, After string // as YAML
 }
 
 func compare(from, to agent.Spec) (*comparison, error) {
@@ -41,11 +41,7 @@ func compare(from, to agent.Spec) (*comparison, error) {
 		return nil, err
 	}
 	after, err := yamlOf(to)
-	if err != nil {
-		return nil, err
-	}
-	lines := view.DiffLines(strings.Split(before, "\n"), strings.Split(after, "\n"))
-	return &comparison{Fields: agent.Diff(from, to), Hunks: view.Hunks(lines, 3)}, nil
+	return &comparison{Fields: agent.Diff(from, to), Before: view.Unformatted(before), After: view.Unformatted(after)}, err
 }
 
 // yamlOf writes a spec as people read it, without a line break at the end.

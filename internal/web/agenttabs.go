@@ -19,6 +19,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/web/components"
 	"github.com/waooaw/platform-portal/internal/web/view"
 )
 
@@ -38,17 +39,6 @@ func exitText(in fleet.Instance) string {
 		out = append(out, "out of memory")
 	}
 	return capital(strings.Join(out, ", "))
-}
-
-// answer is the cell of what a probe says.
-func answer(ok *bool, yes, no string) view.Cell {
-	switch {
-	case ok == nil:
-		return view.Unknown("There is no probe, or no answer yet")
-	case *ok:
-		return view.Cell{Text: yes, Status: "healthy"}
-	}
-	return view.Cell{Text: no, Status: "unhealthy"}
 }
 
 func (s *Server) healthTab(r *http.Request, d *agentDetail) (templ.Component, error) {
@@ -110,13 +100,28 @@ func (s *Server) historyTab(r *http.Request, d *agentDetail) (templ.Component, e
 	return historyBody(list, olderHref(r, next)), nil
 }
 
-// lasted says how long the state before lasted; the list is newest first. Of the
-// last entry on a page it is not known.
-func lasted(list []agent.Transition, i int) string {
-	if i+1 >= len(list) {
-		return ""
+// moments are the entries of a history, which is newest first. How long the state
+// before lasted is not known of the last one on a page.
+func moments(list []agent.Transition) []components.Moment {
+	out := make([]components.Moment, len(list))
+	for i, t := range list {
+		m := components.Moment{Status: view.State(t.State), Title: view.Words(string(t.State)), At: t.CreatedAt}
+		if t.PreviousState != "" {
+			m.Title = view.Words(string(t.PreviousState)) + " → " + m.Title
+			if i+1 < len(list) {
+				m.Duration = "after " + view.Duration(t.CreatedAt.Sub(list[i+1].CreatedAt))
+			}
+		}
+		if op := metaText(t, "operation"); op != "" {
+			m.Href = operationPath(op)
+		}
+		m.Note = "By " + view.Actor(t.TriggeredBy)
+		if reason := metaText(t, "reason"); reason != "" {
+			m.Note = capital(reason) + " · by " + view.Actor(t.TriggeredBy)
+		}
+		out[i] = m
 	}
-	return view.Duration(list[i].CreatedAt.Sub(list[i+1].CreatedAt))
+	return out
 }
 
 // metaText gives a piece of a transition's metadata; "" if it is not there.
@@ -170,9 +175,10 @@ func eventText(e event.Event) string {
 		State    string         `json:"state"`
 		Kind     string         `json:"kind"`
 		Step     string         `json:"step"`
-		Status   string         `json:"status"`
-		Error    string         `json:"error"`
-		Metrics  map[string]any `json:"metrics"`
+		Status   string `json:"status"`
+		Error    string `json:"error"`
+		// of a part of a bulk operation
+		ItemStatus string `json:"item_status"`
 	}
 	if json.Unmarshal(e.Data, &d) != nil {
 		return ""
@@ -189,6 +195,8 @@ func eventText(e event.Event) string {
 		text = "Instance " + d.Instance + ": " + d.State
 	case event.OperationChanged:
 		text = view.Kind(d.Kind) + ": " + strings.ToLower(view.Words(d.State))
+	case event.BulkProgress:
+		text = "Part of a bulk operation: " + strings.ToLower(view.Words(d.ItemStatus))
 	case event.StepCompleted:
 		text = "Step " + d.Step + ": " + d.Status
 	default:
@@ -201,29 +209,6 @@ func eventText(e event.Event) string {
 	}
 	return view.Plain(text, 500)
 }
-
-// pretty is JSON with line breaks, cut if it is very long.
-func pretty(raw json.RawMessage) string {
-	if len(raw) == 0 {
-		return ""
-	}
-	var v any
-	if json.Unmarshal(raw, &v) != nil {
-		return view.Unformatted(string(raw[:min(len(raw), maxJSON)]))
-	}
-	body, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return ""
-	}
-	text := view.Unformatted(string(body))
-	if len(text) > maxJSON {
-		text = strings.ToValidUTF8(text[:maxJSON], "") + "\n…"
-	}
-	return text
-}
-
-// maxJSON is how much of a document is shown, in bytes.
-const maxJSON = 20_000
 
 func (s *Server) agentAuditTab(r *http.Request, d *agentDetail) (templ.Component, error) {
 	list, next, err := s.cfg.Audit.Find(r.Context(), audit.Query{Targets: []string{"agent/" + d.ID}, Limit: perPage, Cursor: r.URL.Query().Get("cursor")})

@@ -20,8 +20,8 @@ type named struct {
 // figureNote says how far the figures can be relied on.
 func figureNote(f metrics.AgentFigures) string {
 	text := map[metrics.Status]string{
-		metrics.Reporting: "As its instances report themselves, last",
-		metrics.Partly:    fmt.Sprintf("%d of %d instances report, last", f.Reporting, f.Instances),
+		metrics.Reporting: "As its instances report themselves",
+		metrics.Partly:    fmt.Sprintf("%d of %d instances report", f.Reporting, f.Instances),
 		metrics.Silent:    "It has not reported lately.",
 		metrics.Waiting:   "It was not asked yet.",
 		metrics.NoMetrics: "It offers no figures (GET /metrics).",
@@ -111,6 +111,9 @@ func chartOf(s metrics.Series) chart {
 			at := s.Start.Add(time.Duration(float64(i) * s.Step * float64(time.Second)))
 			c.Points = append(c.Points, named{at.UTC().Format("15:04:05"), view.Cell{Text: m.Format(*s.Values[i])}})
 			c.Last = m.Format(*s.Values[i])
+		}
+		if i-from == 1 {
+			line.WriteString("h.1") // a point by itself is drawn too
 		}
 		fmt.Fprintf(&area, "L%.1f %dZ", x(i-1), chartHeight)
 	}

@@ -45,14 +45,35 @@ func (o operationLine) attemptsOf(step string) []operation.Attempt {
 	return out
 }
 
-// stepTime is how long a step took; "" while it has not ended.
-func stepTime(s operation.Step) string {
-	if s.StartedAt == nil || s.EndedAt == nil {
-		return ""
+// moments are the steps as a timeline shows them. What failed is open.
+func (o operationLine) moments() []components.Moment {
+	row := o.row()
+	out := make([]components.Moment, len(o.Steps))
+	for i, st := range o.Steps {
+		name := "step-" + strconv.Itoa(i)
+		m := components.Moment{Name: name, Status: row[name], Work: true, Title: capital(view.Plain(st.Name, 120)), Open: st.State == operation.StepFailed}
+		if st.Problem == nil {
+			m.NoteName, m.Note = name+"-detail", row[name+"-detail"].Text
+		}
+		if st.StartedAt != nil {
+			m.At = *st.StartedAt
+			if st.EndedAt != nil {
+				m.Duration = view.Duration(st.EndedAt.Sub(*st.StartedAt))
+			}
+		}
+		tries := o.attemptsOf(st.Name)
+		if len(tries) == 1 && tries[0].Error == "" {
+			tries = nil // that it was done in one go is seen without it
+		}
+		if st.Problem != nil || len(tries) > 0 {
+			m.Detail = stepDetail(st.Problem, tries)
+		}
+		out[i] = m
 	}
-	return view.Duration(s.EndedAt.Sub(*s.StartedAt))
+	return out
 }
 
+// timeOf gives a moment that may not have come.
 func timeOf(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
-	"github.com/waooaw/platform-portal/internal/web/view"
 )
 
 // mayAct tells whether whoever looks at the page may change something.
@@ -60,9 +58,6 @@ func landed(w http.ResponseWriter, r *http.Request, to string) error {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }
-
-// shareText is the value of a progress bar.
-func shareText(c view.Cell) string { return strconv.FormatFloat(*c.Share, 'f', 3, 64) }
 
 // invalidQuery is the fault for a part of an address that means nothing.
 func invalidQuery(field, message string) error {

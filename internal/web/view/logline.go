@@ -19,7 +19,7 @@ type LogText struct {
 
 // maxLogText is how much of a line is shown before somebody asks for all of it,
 // in bytes.
-const maxLogText = 4000
+const maxLogText = 2000
 
 var (
 	// Sequences by which programs colour, move and title terminals.
@@ -33,7 +33,8 @@ var levels = map[string]string{
 	"error": "error", "err": "error", "fatal": "error", "panic": "error", "critical": "error",
 }
 
-// ParseLog reads a line of output, JSON or plain text, and makes it harmless.
+// ParseLog reads a line of output, JSON or plain text. Its texts may still hold
+// what terminals obey; components.LogText makes them harmless.
 func ParseLog(line string) LogText {
 	var out LogText
 	whole := line
@@ -47,8 +48,8 @@ func ParseLog(line string) LogText {
 	if out.Cut == 0 && strings.HasPrefix(line, "{") && out.parseJSON(line) {
 		return out
 	}
-	out.Message = Unformatted(line)
-	if m := levelWord.FindStringSubmatch(out.Message); m != nil {
+	out.Message = line
+	if m := levelWord.FindStringSubmatch(Unformatted(line)); m != nil {
 		out.Level = levels[strings.ToLower(m[1])]
 	}
 	return out
@@ -77,12 +78,12 @@ func (t *LogText) parseJSON(line string) bool {
 		}
 		switch {
 		case slices.Contains([]string{"msg", "message"}, name) && t.Message == "":
-			t.Message = Unformatted(text)
+			t.Message = text
 		case slices.Contains([]string{"level", "severity", "lvl"}, name) && t.Level == "":
 			t.Level = levels[strings.ToLower(text)]
 		case slices.Contains([]string{"time", "ts", "timestamp", "@timestamp"}, name):
 		default:
-			fields = append(fields, Unformatted(name)+"="+Unformatted(text))
+			fields = append(fields, name+"="+text)
 		}
 	}
 	if _, err := dec.Token(); err != nil || dec.More() {

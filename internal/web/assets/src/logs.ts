@@ -3,7 +3,7 @@
 // as text nodes only.
 const MOST = 5_000; // lines on the page, and that wait while it is paused
 const MOST_BYTES = 24 << 20; // of texts that are kept for "show all"
-const CUT = 4_000; // characters of a line that are shown at first
+const CUT = 2_000; // characters of a line that are shown at first
 const AT_ONCE = 400; // lines put on the page in one frame
 const HIDDEN_MS = 5_000;
 
@@ -15,17 +15,76 @@ interface Line {
   cursor: string;
 }
 
-const ansi = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|[ -/]*[0-~])/g;
-const strange = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+const sequence = /\u001b(?:\[([0-?]*)[ -/]*([@-~])|[\]P^_X][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[ -/]*[0-~]|$)/g;
+const unseen = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const colors = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const levelWord = /^.{0,64}?\b(trace|debug|info|notice|warn|warning|error|err|fatal|panic|critical)\b/i;
 const levelOf: Record<string, string> = {
   trace: "debug", debug: "debug", info: "info", notice: "info", warn: "warn", warning: "warn",
   error: "error", err: "error", fatal: "error", panic: "error", critical: "error",
 };
 
-// clean takes out what terminals would obey and marks what would mislead readers.
-export function clean(s: string): string {
-  return s.replace(ansi, "").replace(strange, "\ufffd");
+// bare is the text without what terminals obey.
+function bare(s: string): string {
+  return s.replace(sequence, "");
+}
+
+// looks follows the colours that a program asks for.
+class Looks {
+  private readonly on = new Set<string>();
+  private color = "";
+
+  get names(): string {
+    return [...this.on, this.color].filter((n) => n !== "").map((n) => `a-${n}`).join(" ");
+  }
+
+  set(params: string): void {
+    const list = params.split(/[;:]/).map(Number);
+    for (let i = 0; i < list.length; i++) {
+      const n = list[i] ?? 0;
+      if (n === 0) {
+        this.on.clear();
+        this.color = "";
+      } else if (n <= 4) this.on.add(["bold", "faint", "italic", "underline"][n - 1] ?? "");
+      else if (n === 22) {
+        this.on.delete("bold");
+        this.on.delete("faint");
+      } else if (n === 23) this.on.delete("italic");
+      else if (n === 24) this.on.delete("underline");
+      else if (n >= 30 && n <= 37) this.color = colors[n - 30] ?? "";
+      else if (n >= 90 && n <= 97) this.color = `bright-${colors[n - 90]}`;
+      else if (n === 39) this.color = "";
+      else if (n === 38 || n === 48) i += list[i + 1] === 5 ? 2 : 4; // one of many: not shown
+    }
+  }
+}
+
+// show makes a text of others a part of the page: its colours are ours, and what
+// can't be seen or turns the direction of text is made visible.
+export function show(s: string, into: Element): void {
+  const looks = new Looks();
+  let from = 0;
+  for (const m of s.matchAll(sequence)) {
+    piece(s.slice(from, m.index), looks.names, into);
+    if (m[2] === "m") looks.set(m[1] ?? "");
+    from = m.index + m[0].length;
+  }
+  piece(s.slice(from), looks.names, into);
+}
+
+function piece(text: string, name: string, into: Element): void {
+  let from = 0;
+  const put = (part: string): void => {
+    if (part !== "") into.append(name === "" ? part : span(name, part));
+  };
+  for (const m of text.matchAll(unseen)) {
+    put(text.slice(from, m.index));
+    const c = m[0].charCodeAt(0);
+    const sign = c < 0x20 ? String.fromCharCode(0x2400 + c) : c === 0x7f ? "\u2421" : `U+${c.toString(16).toUpperCase().padStart(4, "0")}`;
+    into.append(span("log-mark", sign));
+    from = m.index + 1;
+  }
+  put(text.slice(from));
 }
 
 function parse(text: string): { level: string; message: string; fields: string } {
@@ -37,21 +96,21 @@ function parse(text: string): { level: string; message: string; fields: string }
       const fields: string[] = [];
       for (const [k, v] of Object.entries(o)) {
         const s = typeof v === "string" ? v : JSON.stringify(v);
-        if ((k === "msg" || k === "message") && message === "") message = clean(s);
+        if ((k === "msg" || k === "message") && message === "") message = s;
         else if ((k === "level" || k === "severity" || k === "lvl") && level === "") level = levelOf[s.toLowerCase()] ?? "";
-        else if (!["time", "ts", "timestamp", "@timestamp"].includes(k)) fields.push(`${clean(k)}=${clean(s)}`);
+        else if (!["time", "ts", "timestamp", "@timestamp"].includes(k)) fields.push(`${k}=${s}`);
       }
       return { level, message, fields: fields.join(" ") };
     } catch {
       // plain text that begins like JSON
     }
   }
-  const message = clean(text.slice(0, CUT));
-  return { level: levelOf[levelWord.exec(message)?.[1]?.toLowerCase() ?? ""] ?? "", message, fields: "" };
+  const message = text.slice(0, CUT);
+  return { level: levelOf[levelWord.exec(bare(message))?.[1]?.toLowerCase() ?? ""] ?? "", message, fields: "" };
 }
 
 class Tail {
-  private readonly list: HTMLOListElement;
+  private readonly list: HTMLElement;
   private readonly state: HTMLElement | null;
   private readonly jump: HTMLButtonElement | null;
   private readonly agent: string;
@@ -70,7 +129,7 @@ class Tail {
   private fresh = false; // what is on the page is to be replaced
 
   constructor(private readonly root: HTMLElement) {
-    this.list = root.querySelector<HTMLOListElement>(".log-lines")!;
+    this.list = root.querySelector<HTMLElement>("[data-log-lines]")!;
     this.state = root.querySelector("[data-log-state]");
     this.jump = root.querySelector("[data-log-jump]");
     this.agent = root.dataset.logAgent ?? "";
@@ -109,10 +168,17 @@ class Tail {
       else to.searchParams.delete("instance");
       location.assign(to);
     });
+    // Lines that get their height late move the list too: only who means to scroll
+    // ends the following.
+    let meant = 0;
+    for (const name of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      this.list.addEventListener(name, () => (meant = performance.now()), { passive: true });
+    }
     this.list.addEventListener("scroll", () => {
       const low = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight;
       if (low < 8) this.follow(true);
-      else if (low > 40) this.follow(false);
+      else if (performance.now() - meant < 1_000) this.follow(false);
+      else if (this.following) this.bottom();
     }, { passive: true });
     this.root.querySelector("[data-log-follow]")?.addEventListener("click", () => this.follow(!this.following, true));
     this.jump?.addEventListener("click", () => this.follow(true, true));
@@ -222,52 +288,60 @@ class Tail {
     this.plan();
   }
 
-  private row(l: Line): HTMLLIElement {
+  private row(l: Line): HTMLElement {
     const { level, message, fields } = parse(l.text);
-    const li = document.createElement("li");
-    li.className = "log-line";
-    li.dataset.stream = l.stream;
+    const row = document.createElement("div");
+    row.className = "log-line";
+    row.dataset.stream = l.stream;
     const shown = level || (l.stream === "stderr" ? "warn" : "");
-    if (shown) li.dataset.level = shown;
+    if (shown) row.dataset.level = shown;
     const at = document.createElement("time");
+    at.className = "log-at";
     at.dateTime = l.at;
     at.dataset.absolute = "";
-    at.textContent = l.at.slice(11, 23).padEnd(12, "0").replace("Z", "0");
+    at.textContent = new Date(l.at).toISOString().slice(11, 23);
     at.title = l.at;
-    li.append(at);
-    if (this.instances) li.append(span("log-instance", clean(l.instance.replace(`${this.agent}-`, ""))));
-    const text = span("log-text", message);
-    li.append(text);
-    if (fields) li.append(span("log-fields", fields));
+    row.append(at);
+    if (this.instances) row.append(span("log-source", l.instance.replace(`${this.agent}-`, "")));
+    const text = document.createElement("span");
+    text.className = "log-text";
+    show(message, text);
+    if (fields) {
+      const more = document.createElement("span");
+      more.className = "log-fields";
+      show(fields, more);
+      text.append(" ", more);
+    }
+    row.append(text);
     const left = l.text.length - CUT;
-    if (left > 0) this.offerAll(li, text, l.text, left);
-    li.hidden = this.search !== "" && !matches(li, this.search);
-    return li;
+    if (left > 0) this.offerAll(row, text, l.text, left);
+    row.hidden = this.search !== "" && !matches(row, this.search);
+    return row;
   }
 
   // offerAll lets a long line be read whole, while there is room to keep it.
-  private offerAll(li: HTMLLIElement, text: HTMLElement, whole: string, left: number): void {
+  private offerAll(row: HTMLElement, text: HTMLElement, whole: string, left: number): void {
     if (this.kept + whole.length > MOST_BYTES) {
-      li.append(span("log-fields", `… ${left} more characters; download the file to read them`));
+      text.append(" ", span("log-mark", `${left} more characters; download the file to read them`));
       return;
     }
     this.kept += whole.length;
-    li.dataset.kept = String(whole.length);
+    row.dataset.kept = String(whole.length);
     const all = document.createElement("button");
     all.type = "button";
-    all.className = "log-more";
+    all.className = "log-rest";
     all.textContent = `Show all (${left} more characters)`;
     all.addEventListener("click", () => {
-      text.textContent = clean(whole);
-      all.remove();
+      text.replaceChildren();
+      show(whole, text);
     });
-    li.append(all);
+    text.append(" ", all);
   }
 
   private filter(): void {
     this.list.dataset.least = this.field("[data-log-level]")?.value ?? "";
     this.search = this.field("[data-log-search]")?.value.trim().toLowerCase() ?? "";
-    for (const li of this.list.children) (li as HTMLElement).hidden = this.search !== "" && !matches(li, this.search);
+    for (const row of this.list.children) (row as HTMLElement).hidden = this.search !== "" && !matches(row, this.search);
     this.mark();
     if (this.following) this.bottom();
     this.tell();
@@ -278,15 +352,17 @@ class Tail {
     if (!("highlights" in CSS)) return;
     const found = new Highlight();
     if (this.search) {
-      const rows = [...this.list.querySelectorAll(".log-line:not([hidden]) :is(.log-text, .log-fields)")].slice(-1_000);
-      for (const el of rows) {
-        const node = el.firstChild;
-        const text = node?.textContent?.toLowerCase() ?? "";
-        for (let i = text.indexOf(this.search); node && i >= 0; i = text.indexOf(this.search, i + this.search.length)) {
-          const r = new Range();
-          r.setStart(node, i);
-          r.setEnd(node, i + this.search.length);
-          found.add(r);
+      const rows = [...this.list.querySelectorAll(".log-line:not([hidden]) .log-text")].slice(-1_000);
+      for (const row of rows) {
+        const texts = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+        for (let node = texts.nextNode(); node; node = texts.nextNode()) {
+          const text = node.textContent?.toLowerCase() ?? "";
+          for (let i = text.indexOf(this.search); i >= 0; i = text.indexOf(this.search, i + this.search.length)) {
+            const r = new Range();
+            r.setStart(node, i);
+            r.setEnd(node, i + this.search.length);
+            found.add(r);
+          }
         }
       }
     }
