@@ -54,13 +54,14 @@ const (
 	recently    = 24 * time.Hour // how long a failed operation needs somebody
 )
 
-// attention finds what needs somebody.
-func (s *Server) attention(ctx context.Context) (concerns, error) {
+// attention finds what needs somebody: of the agents that are named, of all if
+// none is.
+func (s *Server) attention(ctx context.Context, ids ...string) (concerns, error) {
 	var out concerns
 	s.parts(ctx, &out)
 	seen := map[string]bool{}
-	for _, find := range []func(context.Context, *concerns, map[string]bool) error{s.errored, s.unwell, s.reports, s.failures} {
-		if err := find(ctx, &out, seen); err != nil {
+	for _, find := range []func(context.Context, []string, *concerns, map[string]bool) error{s.errored, s.unwell, s.reports, s.failures} {
+		if err := find(ctx, ids, &out, seen); err != nil {
 			return concerns{}, err
 		}
 	}
@@ -82,8 +83,8 @@ func (s *Server) parts(ctx context.Context, out *concerns) {
 }
 
 // errored lists agents that the portal has given up.
-func (s *Server) errored(ctx context.Context, out *concerns, seen map[string]bool) error {
-	page, err := s.cfg.Agents.Find(ctx, agent.Query{States: []agent.State{agent.Errored}, Sort: "-updated_at", Limit: maxConcerns})
+func (s *Server) errored(ctx context.Context, ids []string, out *concerns, seen map[string]bool) error {
+	page, err := s.cfg.Agents.Find(ctx, agent.Query{IDs: ids, States: []agent.State{agent.Errored}, Sort: "-updated_at", Limit: maxConcerns})
 	if err != nil {
 		return err
 	}
@@ -103,19 +104,19 @@ func (s *Server) errored(ctx context.Context, out *concerns, seen map[string]boo
 }
 
 // unwell lists running agents whose probes say that they are not well.
-func (s *Server) unwell(ctx context.Context, out *concerns, seen map[string]bool) error {
+func (s *Server) unwell(ctx context.Context, ids []string, out *concerns, seen map[string]bool) error {
 	for _, health := range []agent.Health{agent.HealthUnhealthy, agent.HealthDegraded} {
-		page, err := s.cfg.Agents.Find(ctx, agent.Query{States: []agent.State{agent.Running}, Healths: []agent.Health{health}, Sort: "-updated_at", Limit: maxConcerns})
+		page, err := s.cfg.Agents.Find(ctx, agent.Query{IDs: ids, States: []agent.State{agent.Running}, Healths: []agent.Health{health}, Sort: "-updated_at", Limit: maxConcerns})
 		if err != nil {
 			return err
 		}
-		ids := make([]string, len(page.Agents))
+		found := make([]string, len(page.Agents))
 		for i, a := range page.Agents {
-			ids[i] = a.ID
+			found[i] = a.ID
 		}
 		var instances map[string][]fleet.Instance
-		if len(ids) > 0 {
-			if instances, err = s.cfg.Fleet.Instances(ctx, ids...); err != nil {
+		if len(found) > 0 {
+			if instances, err = s.cfg.Fleet.Instances(ctx, found...); err != nil {
 				return err
 			}
 		}
@@ -141,11 +142,11 @@ func (s *Server) unwell(ctx context.Context, out *concerns, seen map[string]bool
 
 // reports lists what figures say: dead letters, and agents that run and no
 // longer report.
-func (s *Server) reports(ctx context.Context, out *concerns, seen map[string]bool) error {
+func (s *Server) reports(ctx context.Context, ids []string, out *concerns, seen map[string]bool) error {
 	if s.cfg.Figures == nil {
 		return nil
 	}
-	all, err := s.cfg.Figures.Agents(ctx, metrics.Window{})
+	all, err := s.cfg.Figures.Agents(ctx, metrics.Window{}, ids...)
 	if err != nil {
 		return err
 	}
@@ -203,21 +204,21 @@ func (s *Server) names(ctx context.Context, all []metrics.AgentFigures) (map[str
 
 // failures lists operations that failed lately, unless something was done about
 // them since.
-func (s *Server) failures(ctx context.Context, out *concerns, seen map[string]bool) error {
+func (s *Server) failures(ctx context.Context, ids []string, out *concerns, seen map[string]bool) error {
 	since := s.cfg.Now().Add(-recently)
-	failed, _, err := s.cfg.Operations.Find(ctx, operation.Query{States: []operation.State{operation.Failed}, Since: since, Limit: 100})
+	failed, _, err := s.cfg.Operations.Find(ctx, operation.Query{AgentIDs: ids, States: []operation.State{operation.Failed}, Since: since, Limit: 100})
 	if err != nil || len(failed) == 0 {
 		return err
 	}
-	var ids []string
+	var concerned []string
 	for _, op := range failed {
-		if op.AgentID != "" && !slices.Contains(ids, op.AgentID) {
-			ids = append(ids, op.AgentID)
+		if op.AgentID != "" && !slices.Contains(concerned, op.AgentID) {
+			concerned = append(concerned, op.AgentID)
 		}
 	}
 	newest := map[string]string{} // operation by agent
-	if len(ids) > 0 {
-		later, _, err := s.cfg.Operations.Find(ctx, operation.Query{AgentIDs: ids, Since: since, Limit: 1000})
+	if len(concerned) > 0 {
+		later, _, err := s.cfg.Operations.Find(ctx, operation.Query{AgentIDs: concerned, Since: since, Limit: 1000})
 		if err != nil {
 			return err
 		}

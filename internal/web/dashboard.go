@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -46,19 +47,13 @@ type board struct {
 	Events   []happening
 	Series   map[metrics.Measure]metrics.Series
 	CanAct   bool
+	// Only is the agent that the page is about; its ID is "" for the whole fleet.
+	Only choice
+	// Row is the key of the row that keeps the numbers live.
+	Row string
 	// Idle says that there are agents, and that none has ever run.
 	Idle bool
 	At   time.Time
-}
-
-// figure is a number of the fleet.
-type figure struct {
-	Name      string // of its cell
-	Label     string
-	Href      string // where it comes from
-	Measure   metrics.Measure
-	Also      string // cell of a second number
-	AlsoLabel string
 }
 
 // tally is a number of agents with where they are listed.
@@ -111,7 +106,7 @@ func (s *Server) dashboard(w http.ResponseWriter, r *http.Request) error {
 	if !wantsPart(r) {
 		part = ""
 	}
-	b, err := s.board(ctx, part)
+	b, err := s.board(r, part)
 	if err != nil {
 		return err
 	}
@@ -142,8 +137,9 @@ func howMany(counts map[agent.State]int, states ...agent.State) (n int) {
 }
 
 // board gathers what the part shows; everything for "".
-func (s *Server) board(ctx context.Context, part string) (board, error) {
-	b := board{CanAct: auth.From(ctx).Role.Includes(auth.Operator), At: s.cfg.Now()}
+func (s *Server) board(r *http.Request, part string) (board, error) {
+	ctx := r.Context()
+	b := board{CanAct: auth.From(ctx).Role.Includes(auth.Operator), At: s.cfg.Now(), Only: s.choiceOf(r)}
 	for _, load := range []struct {
 		part string
 		from func(context.Context, *board) error
@@ -158,8 +154,25 @@ func (s *Server) board(ctx context.Context, part string) (board, error) {
 	return b, nil
 }
 
+// ids are the agents that the page is about; none for all.
+func (b *board) ids() []string {
+	if b.Only.ID == "" {
+		return nil
+	}
+	return []string{b.Only.ID}
+}
+
+// from is the address of a part of the page.
+func (b *board) from(part string) string {
+	q := url.Values{"part": {part}}
+	if b.Only.ID != "" {
+		q.Set("agent", b.Only.ID)
+	}
+	return "/?" + q.Encode()
+}
+
 func (s *Server) loadAttention(ctx context.Context, b *board) (err error) {
-	b.Concerns, err = s.attention(ctx)
+	b.Concerns, err = s.attention(ctx, b.ids()...)
 	return err
 }
 
@@ -168,6 +181,28 @@ const courseTime = 30 * time.Minute
 
 // loadFigures gathers the numbers and their course.
 func (s *Server) loadFigures(ctx context.Context, b *board) (err error) {
+	load := s.loadFleet
+	if b.Only.ID != "" {
+		load = s.loadAgent
+	}
+	if err := load(ctx, b); err != nil {
+		return err
+	}
+	b.Series = map[metrics.Measure]metrics.Series{}
+	if s.cfg.Figures == nil {
+		return nil
+	}
+	for _, m := range []metrics.Measure{metrics.MeasureTasks, metrics.MeasureErrorRate, metrics.MeasureP95, metrics.MeasureCost} {
+		if b.Series[m], err = s.cfg.Figures.Series(ctx, m, metrics.Window{Length: courseTime}, 60, b.ids()...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadFleet gathers the numbers of the whole fleet.
+func (s *Server) loadFleet(ctx context.Context, b *board) (err error) {
+	b.Row = view.Fleet
 	if b.Fleet, err = s.fleetRow(ctx); err != nil {
 		return err
 	}
@@ -183,15 +218,32 @@ func (s *Server) loadFigures(ctx context.Context, b *board) (err error) {
 		cell := "health-" + string(health)
 		b.Healths = append(b.Healths, tally{Cell: cell, Name: view.Health(health, ""), Count: b.Fleet[cell], N: healths[health], Href: "/agents?health=" + string(health)})
 	}
-	b.Series = map[metrics.Measure]metrics.Series{}
-	if s.cfg.Figures == nil {
-		return nil
-	}
-	for _, m := range []metrics.Measure{metrics.MeasureTasks, metrics.MeasureErrorRate, metrics.MeasureP95, metrics.MeasureCost} {
-		if b.Series[m], err = s.cfg.Figures.Series(ctx, m, metrics.Window{Length: courseTime}, 60); err != nil {
+	return nil
+}
+
+// loadAgent gathers the numbers of the agent that the page is about.
+func (s *Server) loadAgent(ctx context.Context, b *board) error {
+	b.Row, b.Fleet = view.AgentKey(b.Only.ID), view.Row{}
+	if s.cfg.Figures != nil {
+		now, err := s.cfg.Figures.Fleet(ctx, metrics.Window{}, b.Only.ID)
+		if err != nil {
 			return err
 		}
+		before, err := s.cfg.Figures.Fleet(ctx, metrics.Window{Before: 5 * time.Minute}, b.Only.ID)
+		if err != nil {
+			return err
+		}
+		b.Fleet = view.Summary{Figures: &now, Before: &before}.Row()
 	}
+	a, err := s.cfg.Agents.Get(ctx, b.Only.ID)
+	if err != nil {
+		return err
+	}
+	rows, err := s.agentRows(ctx, []*agent.Agent{a})
+	if err != nil {
+		return err
+	}
+	maps.Copy(b.Fleet, rows[0]) // what live updates will say of it
 	return nil
 }
 
@@ -200,7 +252,7 @@ const maxWork = 8
 // loadWork lists what is going on. What is a part of a bulk operation is seen
 // there.
 func (s *Server) loadWork(ctx context.Context, b *board) error {
-	ops, _, err := s.cfg.Operations.Find(ctx, operation.Query{States: unfinished, Limit: 200})
+	ops, _, err := s.cfg.Operations.Find(ctx, operation.Query{AgentIDs: b.ids(), States: unfinished, Limit: 200})
 	if err != nil {
 		return err
 	}
@@ -257,7 +309,7 @@ const (
 
 // loadEvents lists what happened last to agents.
 func (s *Server) loadEvents(ctx context.Context, b *board) error {
-	found, err := s.cfg.Events.Find(ctx, event.Query{Newest: true, Limit: readEvents, Types: []event.Type{
+	found, err := s.cfg.Events.Find(ctx, event.Query{AgentID: b.ids(), Newest: true, Limit: readEvents, Types: []event.Type{
 		event.AgentCreated, event.AgentUpdated, event.AgentDeleted, event.AgentStateChanged, event.AgentHealthUpdate, event.DeadLetter,
 	}})
 	if err != nil || len(found) == 0 {

@@ -28,7 +28,12 @@ func (s *Server) figuresPage(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(figureOrders, order) {
 		order = "tasks"
 	}
-	rows, err := s.figureRows(r.Context(), order)
+	only := s.choiceOf(r)
+	var ids []string
+	if only.ID != "" {
+		ids = []string{only.ID}
+	}
+	rows, err := s.figureRows(r.Context(), order, ids)
 	if err != nil {
 		return err
 	}
@@ -37,17 +42,17 @@ func (s *Server) figuresPage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if wantsPart(r) {
-		return s.fragment(w, r, figuresTable(rows, fleet, order))
+		return s.fragment(w, r, figuresTable(rows, fleet, order, only))
 	}
-	shell := Shell{Title: "Figures by agent", Active: "/", Crumbs: []Crumb{{Name: "Dashboard", Href: "/"}}}
-	return s.show(w, r, shell, figuresTable(rows, fleet, order))
+	shell := Shell{Title: "Figures by agent", Active: "/figures"}
+	return s.show(w, r, shell, figuresTable(rows, fleet, order, only))
 }
 
 // maxFigures is how many agents the list of figures has at most.
 const maxFigures = 200
 
-func (s *Server) figureRows(ctx context.Context, order string) ([]figureRow, error) {
-	all, err := s.cfg.Figures.Agents(ctx, metrics.Window{})
+func (s *Server) figureRows(ctx context.Context, order string, only []string) ([]figureRow, error) {
+	all, err := s.cfg.Figures.Agents(ctx, metrics.Window{}, only...)
 	if err != nil {
 		return nil, err
 	}

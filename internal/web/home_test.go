@@ -345,17 +345,18 @@ func populated(t *testing.T) *home {
 func TestTheDashboardShowsWhatIsStored(t *testing.T) {
 	h := populated(t)
 	page := h.page(auth.Viewer, "/")
-	got := cells(page, `data-row="fleet"`)
+	got := cells(page, `id="dash-figures"`)
 	want := map[string]string{
 		"state-running": "3", "state-stopped": "1", "state-errored": "1", "state-draft": "0", "state-revoked": "0",
 		"health-healthy": "1", "health-degraded": "1", "health-unhealthy": "2", "health-unknown": "1",
-		"errors": "25 %", "cost-total": "$2.50", "queue": "7", "dead": "3", "coverage": "2 of 3 agents report",
+		"errors": "25 %", "queue": "7", "coverage": "2 of 3 agents report",
 	}
 	for name, text := range want {
 		if got[name] != text {
 			t.Errorf("%s is %q, want %q", name, got[name], text)
 		}
 	}
+	h.contains(page, "$2.50 since start", "3 dead letters, as of")
 	rows, err := h.site.Rows(t.Context(), []string{"fleet"})
 	if err != nil {
 		t.Fatal(err)
@@ -367,6 +368,11 @@ func TestTheDashboardShowsWhatIsStored(t *testing.T) {
 	}
 	for _, href := range []string{"/agents?state=RUNNING", "/agents?health=degraded", "/figures?sort=errors", "/figures?sort=queue"} {
 		h.marks(page, `href="`+href+`"`)
+	}
+	for name := range got {
+		if strings.HasSuffix(name, "-trend") && got[name] != "" {
+			t.Errorf("%s is %q, and nothing is known of before", name, got[name])
+		}
 	}
 	h.lacks(page, "<b>ended</b>", "\x1b", "\u202e")
 }
@@ -445,6 +451,23 @@ func TestPartsOfTheDashboardAreFetchedAlone(t *testing.T) {
 	if page := h.page(auth.Viewer, "/?part=work"); !strings.Contains(page, "<html") {
 		t.Error("a visitor gets a part instead of the page")
 	}
+}
+
+// With an agent chosen as the context every part is about it alone.
+func TestTheDashboardOfOneAgent(t *testing.T) {
+	h := populated(t)
+	page := h.page(auth.Operator, "/?agent=busy")
+	h.contains(page, "which is chosen as the context", "The busy")
+	h.marks(page, `data-row="agent:busy"`, `hx-get="/?agent=busy&amp;part=work"`)
+	if c := cells(page, `id="dash-figures"`); c["errors"] != "25 %" || c["queue"] != "7" || c["coverage"] != "1 of 1 agents report" || c["state"] != "Running" {
+		t.Errorf("%v", c)
+	}
+	_, body, _ := strings.Cut(page, `class="dash"`)
+	h.lacks(body, "The broken", "The gone", "By state", `data-row="fleet"`)
+	h.contains(h.page(auth.Operator, "/?agent=broken"), "Crash loop")
+	_, figures, _ := strings.Cut(h.page(auth.Viewer, "/figures?agent=gone"), `id="figures"`)
+	h.marks(figures, `data-row="agent:gone"`)
+	h.lacks(figures, `data-row="agent:busy"`)
 }
 
 func TestFiguresByAgent(t *testing.T) {

@@ -365,4 +365,3 @@ func (s *Server) steerOperation(w http.ResponseWriter, r *http.Request) error {
 	}
 	return landed(w, r, operationPath(op.ID)) // undoing is an operation of its own
 }
-

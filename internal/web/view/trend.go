@@ -77,7 +77,8 @@ func Clock(t time.Time) Cell {
 const steady = 0.05
 
 // Trend compares a figure with what it was in the 5 minutes before; empty where
-// one of the two is not known, for then there is no trend.
+// one of the two is not known, for then there is no trend. The arrow is drawn from
+// the status: up, down or flat.
 func Trend(now, before *float64) Cell {
 	if now == nil || before == nil {
 		return Cell{}
@@ -87,15 +88,15 @@ func Trend(now, before *float64) Cell {
 	case *before != 0:
 		change = *now / *before - 1
 	case *now > 0:
-		return Cell{Text: "↑ from 0", Status: "up", Hint: "It was 0 in the 5 minutes before"}
+		return Cell{Text: "from 0", Status: "up", Hint: "It was 0 in the 5 minutes before"}
 	}
 	switch {
 	case change >= 10:
-		return Cell{Text: "↑ " + Number(change+1) + "×", Status: "up", Hint: "Times as much as in the 5 minutes before"}
+		return Cell{Text: Number(change+1) + "×", Status: "up", Hint: "Times as much as in the 5 minutes before"}
 	case change >= steady:
-		return Cell{Text: "↑ " + Percent(change), Status: "up", Hint: "More than in the 5 minutes before"}
+		return Cell{Text: Percent(change), Status: "up", Hint: "More than in the 5 minutes before"}
 	case change <= -steady:
-		return Cell{Text: "↓ " + Percent(-change), Status: "down", Hint: "Less than in the 5 minutes before"}
+		return Cell{Text: Percent(-change), Status: "down", Hint: "Less than in the 5 minutes before"}
 	}
-	return Cell{Text: "→ steady", Status: "flat", Hint: "About the same as in the 5 minutes before"}
+	return Cell{Text: "steady", Status: "flat", Hint: "About the same as in the 5 minutes before"}
 }

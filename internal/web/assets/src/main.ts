@@ -10,6 +10,7 @@ import "./theme";
 import "./nav";
 import "./fleet";
 import "./live";
+import "./every";
 import "./passkey";
 import "./logs";
 import "./editor";
