@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/auth"
@@ -103,6 +104,9 @@ func (a *app) serveHTTP(l net.Listener) (failed <-chan error, stop func() error)
 		Handler: a.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
+	var early silent
+	server.ConnState = early.note
+	server.RegisterOnShutdown(early.close)
 	errs := make(chan error, 1)
 	go func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -117,6 +121,35 @@ func (a *app) serveHTTP(l net.Listener) (failed <-chan error, stop func() error)
 			return server.Close() // streams that did not end by themselves
 		}
 		return nil
+	}
+}
+
+// silent are connections over which nothing has come yet. Browsers open them in
+// advance; a server that stops would wait five seconds for each to say something,
+// and the pages would be without their portal for so much longer.
+type silent struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func (s *silent) note(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state != http.StateNew {
+		delete(s.conns, c)
+		return
+	}
+	if s.conns == nil {
+		s.conns = map[net.Conn]struct{}{}
+	}
+	s.conns[c] = struct{}{}
+}
+
+func (s *silent) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.Close()
 	}
 }
 

@@ -53,11 +53,9 @@ func (s *Server) toProvider(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, strings.TrimSuffix(s.cfg.SignIns.PublicURL, "/")+s.providerPath(next), http.StatusSeeOther)
 		return nil
 	}
-	browser := ""
+	browser := newNonce()
 	if c, err := r.Cookie(s.cookieName(r, browserCookie)); err == nil && len(c.Value) >= 20 && len(c.Value) <= 64 {
 		browser = c.Value // another window of the same browser is on its way, too
-	} else {
-		browser = newNonce()
 	}
 	address, err := p.Begin(r.Context(), browser, next)
 	if err != nil {
