@@ -151,7 +151,12 @@ func (s *Server) importText(ctx context.Context, n *newAgents, dry bool) (agent.
 	}
 	result, err := s.cfg.Editor.Import(ctx, trees, n.options(dry))
 	if err != nil {
-		return agent.ImportResult{}, n.Check.take(n.Text, err)
+		err = n.Check.take(n.Text, err)
+		n.Check.Problem = "Nothing was created"
+		if dry {
+			n.Check.Problem = "This can't be created as it is"
+		}
+		return agent.ImportResult{}, err
 	}
 	n.Check.Docs = result.Items
 	n.Check.Warnings = result.Warnings

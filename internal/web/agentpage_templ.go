@@ -635,9 +635,9 @@ func failureNotice(d *agentDetail) templ.Component {
 			}
 			if d.Failure.Signal != "" {
 				var templ_7745c5c3_Var28 string
-				templ_7745c5c3_Var28, templ_7745c5c3_Err = templ.JoinStringErrs("Ended by " + d.Failure.Signal + " · ")
+				templ_7745c5c3_Var28, templ_7745c5c3_Err = templ.JoinStringErrs("Ended by " + view.Plain(d.Failure.Signal, 40) + " · ")
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `agentpage.templ`, Line: 134, Col: 45}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `agentpage.templ`, Line: 134, Col: 61}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var28))
 				if templ_7745c5c3_Err != nil {

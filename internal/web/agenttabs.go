@@ -33,7 +33,7 @@ func exitText(in fleet.Instance) string {
 		out = append(out, "exit code "+strconv.Itoa(*in.ExitCode))
 	}
 	if in.Signal != "" {
-		out = append(out, "ended by "+in.Signal)
+		out = append(out, "ended by "+view.Plain(in.Signal, 40))
 	}
 	if in.OOMKilled {
 		out = append(out, "out of memory")
@@ -165,16 +165,16 @@ func confidential(e event.Event) bool {
 // eventText says in a sentence what happened.
 func eventText(e event.Event) string {
 	var d struct {
-		OldState string         `json:"old_state"`
-		NewState string         `json:"new_state"`
-		Health   string         `json:"health"`
-		Reason   string         `json:"reason"`
-		Name     string         `json:"name"`
-		Revision int            `json:"revision"`
-		Instance string         `json:"instance_id"`
-		State    string         `json:"state"`
-		Kind     string         `json:"kind"`
-		Step     string         `json:"step"`
+		OldState string `json:"old_state"`
+		NewState string `json:"new_state"`
+		Health   string `json:"health"`
+		Reason   string `json:"reason"`
+		Name     string `json:"name"`
+		Revision int    `json:"revision"`
+		Instance string `json:"instance_id"`
+		State    string `json:"state"`
+		Kind     string `json:"kind"`
+		Step     string `json:"step"`
 		Status   string `json:"status"`
 		Error    string `json:"error"`
 		// of a part of a bulk operation

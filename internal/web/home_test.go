@@ -72,7 +72,7 @@ func newHome(t *testing.T) *home {
 	h.bulks.Register()
 	h.site = web.New(web.Config{
 		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Operations: h.ops, Bulks: h.bulks,
-		Events: st.Events(), Figures: h.windows, Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
+		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
 	})
 	return h
 }

@@ -342,26 +342,25 @@ func controls(op *operation.Operation, now time.Time) []string {
 	return out
 }
 
-// steerOperation tells an operation to pause, to go on, to end, or to be undone.
+// steerOperation tells an operation to pause, to go on, or to end.
 func (s *Server) steerOperation(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	calls := map[string]func(context.Context, string) (*operation.Operation, error){
-		"pause": s.cfg.Operations.Pause, "resume": s.cfg.Operations.Resume, "cancel": s.cfg.Operations.Cancel, "undo": s.cfg.Operations.Undo,
+		"pause": s.cfg.Operations.Pause, "resume": s.cfg.Operations.Resume, "cancel": s.cfg.Operations.Cancel,
 	}
 	call, ok := calls[r.PathValue("control")]
 	if !ok {
 		return notHere()
 	}
-	op, err := call(r.Context(), id)
-	if err != nil {
+	if _, err := call(r.Context(), id); err != nil {
 		return err
 	}
-	if op.ID == id && scripted(r) {
+	if scripted(r) {
 		d, err := s.operationDetail(r.Context(), id)
 		if err != nil {
 			return err
 		}
 		return s.fragment(w, r, operationBody(d))
 	}
-	return landed(w, r, operationPath(op.ID)) // undoing is an operation of its own
+	return landed(w, r, operationPath(id))
 }
