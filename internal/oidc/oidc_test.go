@@ -36,6 +36,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// again is the same portal with another provider: opening its store takes long.
+func (w *world) again(t *testing.T) *world {
+	out := &world{t: t, now: w.now, flows: w.flows}
+	out.rogue = newRogue(t, func() time.Time { return out.now })
+	return out
+}
+
 func (w *world) provider(change ...func(*oidc.Config)) *oidc.Provider {
 	w.t.Helper()
 	cfg := oidc.Config{
@@ -168,6 +175,7 @@ func publicPEM(t *testing.T) []byte {
 }
 
 func TestTokensThatMustNotBeTaken(t *testing.T) {
+	base := newWorld(t)
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +221,7 @@ func TestTokensThatMustNotBeTaken(t *testing.T) {
 		}), "not one that"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := base.again(t)
 			c.change(w)
 			p, browser := w.provider(), oidc.NewBrowser()
 			who, _, err := p.Finish(t.Context(), browser, w.begin(p, browser))
@@ -225,6 +233,7 @@ func TestTokensThatMustNotBeTaken(t *testing.T) {
 }
 
 func TestWhatTheTokenLacksComesFromUserInfo(t *testing.T) {
+	base := newWorld(t)
 	type is struct {
 		email    string
 		verified bool
@@ -245,7 +254,7 @@ func TestWhatTheTokenLacksComesFromUserInfo(t *testing.T) {
 		"groups":                 {map[string]any{"groups": nil}, map[string]any{"sub": "ann-1", "groups": []string{"admins"}}, is{"Ann@Example.com", true, []string{"admins"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := base.again(t)
 			w.rogue.userInfo = c.info
 			w.rogue.claims = func(claims map[string]any) {
 				for k, v := range c.token {
@@ -273,6 +282,7 @@ func TestUserInfoOfSomebodyElse(t *testing.T) {
 }
 
 func TestProviderThatFails(t *testing.T) {
+	base := newWorld(t)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the code was sent elsewhere") }))
 	defer elsewhere.Close()
 	status := func(code int, body string) func(http.ResponseWriter) {
@@ -294,7 +304,7 @@ func TestProviderThatFails(t *testing.T) {
 		}, fault.Unavailable, "oidc.unreachable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := base.again(t)
 			w.rogue.answer = c.answer
 			p, browser := w.provider(), oidc.NewBrowser()
 			_, _, err := p.Finish(t.Context(), browser, w.begin(p, browser))
@@ -367,6 +377,7 @@ func TestWhoGoesAwayBreaksNothing(t *testing.T) {
 }
 
 func TestConfigurationThatMustNotBeTrusted(t *testing.T) {
+	base := newWorld(t)
 	for name, change := range map[string]map[string]any{
 		"another issuer":              {"issuer": "https://accounts.google.com"},
 		"sign-in not encrypted":       {"authorization_endpoint": "http://example.com/a"},
@@ -376,7 +387,7 @@ func TestConfigurationThatMustNotBeTrusted(t *testing.T) {
 		"no keys":                     {"jwks_uri": ""},
 		"addresses without a machine": {"token_endpoint": "https:///t"},
 	} {
-		w := newWorld(t)
+		w := base.again(t)
 		w.rogue.metadata = change
 		_, err := w.provider().Begin(t.Context(), "b", "/")
 		if !fault.Is(err, fault.Unavailable) {

@@ -112,8 +112,8 @@ func (a *authenticator) create(raw []byte) []byte {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	rest := make([]byte, 16) // no model
-	rest = binary.BigEndian.AppendUint16(rest, uint16(len(a.id)))
+	var model [16]byte // none
+	rest := binary.BigEndian.AppendUint16(model[:], uint16(len(a.id)))
 	rest = append(append(rest, a.id...), cose...)
 	object, err := cbor.Marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": a.data(a.flags|attested, rest)})
 	return a.answer(map[string]any{

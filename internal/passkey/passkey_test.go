@@ -90,6 +90,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 }
 
 func TestAnswersThatMustNotBeTaken(t *testing.T) {
+	base := newWorld(t)
 	for name, change := range map[string]func(w *world, a *authenticator){
 		"another site":             func(_ *world, a *authenticator) { a.origin = "https://portal.example.com.evil.example" },
 		"another port":             func(_ *world, a *authenticator) { a.origin = origin + ":8443" },
@@ -107,7 +108,7 @@ func TestAnswersThatMustNotBeTaken(t *testing.T) {
 		"backed up against nature": func(_ *world, a *authenticator) { a.flags = present | verified | backedUp },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := base.again(t)
 			a := newAuthenticator(t, origin, host)
 			if _, err := w.register(a, w.ann); err != nil {
 				t.Fatal(err)
@@ -122,6 +123,7 @@ func TestAnswersThatMustNotBeTaken(t *testing.T) {
 }
 
 func TestRegistrationsThatMustNotBeTaken(t *testing.T) {
+	base := newWorld(t)
 	for name, change := range map[string]func(a *authenticator){
 		"another site":           func(a *authenticator) { a.origin = "https://evil.example" },
 		"for another party":      func(a *authenticator) { a.party = "evil.example" },
@@ -129,7 +131,7 @@ func TestRegistrationsThatMustNotBeTaken(t *testing.T) {
 		"another kind of answer": func(a *authenticator) { a.typ = "webauthn.get" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := base.again(t)
 			a := newAuthenticator(t, origin, host)
 			change(a)
 			_, err := w.register(a, w.ann)

@@ -35,6 +35,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// again is the same portal in another test: opening its store takes long.
+func (w *world) again(t *testing.T) *world {
+	out := *w
+	out.t = t
+	return &out
+}
+
 func (w *world) user(id, email string) auth.User {
 	w.t.Helper()
 	u := auth.User{ID: id, Email: email, Subject: email, Provider: auth.LocalProvider, Role: auth.Admin, CreatedAt: w.now}
