@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/waooaw/platform-portal/e2e/browser"
 )
 
 // strangers are other origins as the portal sees them: one that differs in its
@@ -126,53 +124,5 @@ func TestLinkSignsInOnce(t *testing.T) {
 	again.wait("the refusal", `document.readyState === 'complete' && !document.querySelector('form[method=post] button[autofocus]')`)
 	if got := again.Status(); got != http.StatusUnauthorized {
 		t.Errorf("the second use of the link is answered with %d", got)
-	}
-}
-
-// Without scripts every page can be read, and says the same as with them.
-func TestEveryPageWithoutScripts(t *testing.T) {
-	h := shared(t)
-	for _, pl := range places(t, h, exemplary) {
-		t.Run(pl.name, func(t *testing.T) {
-			t.Parallel()
-			with, without := visit(t), visit(t)
-			if !pl.anonymous {
-				with, without = h.visit(t, ""), h.visit(t, "")
-			}
-			without.must(without.Scripts(false))
-			with.open(h.URL + pl.path)
-			without.open(h.URL + pl.path)
-			heading := `document.querySelector('h1')?.innerText ?? ''`
-			if a, b := eval[string](with, heading), eval[string](without, heading); a != b || a == "" {
-				t.Errorf("the heading is %q with scripts and %q without", a, b)
-			}
-			if n := eval[int](without, `document.querySelector('main').innerText.trim().length`); n < 20 {
-				t.Errorf("without scripts there is hardly anything to read: %d characters", n)
-			}
-			without.clean(expectedOf(pl)...)
-		})
-	}
-}
-
-// Whoever asks for less motion gets none.
-func TestEveryPageWithLessMotion(t *testing.T) {
-	h := shared(t)
-	for _, pl := range places(t, h, exemplary) {
-		t.Run(pl.name, func(t *testing.T) {
-			t.Parallel()
-			p := visit(t)
-			if !pl.anonymous {
-				p = h.visit(t, "")
-			}
-			p.prefer(browser.Preferences{Scheme: "dark", LessMotion: true})
-			p.open(h.URL + pl.path)
-			moving := eval[[]string](p, `[...document.querySelectorAll('*')].filter(e => { const s = getComputedStyle(e);
-				const long = v => v.split(',').some(d => parseFloat(d) * (d.trim().endsWith('ms') ? 1 : 1000) > 20);
-				return (s.animationName !== 'none' && long(s.animationDuration)) || long(s.transitionDuration) || s.scrollBehavior === 'smooth' })
-				.slice(0, 5).map(e => e.outerHTML.slice(0, 120))`)
-			for _, m := range moving {
-				t.Errorf("%s moves: %s", pl.path, m)
-			}
-		})
 	}
 }

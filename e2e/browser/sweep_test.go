@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,11 +20,25 @@ type place struct {
 	anonymous bool
 }
 
-// further are addresses of pages that look different from the page alone, and
-// pages that stand beside the portal's own.
+// further are addresses of pages that look different from the page alone, forms
+// that scripts show in a dialog, and pages that stand beside the portal's own.
 var further = []place{
 	{name: "docs", path: "/docs"},
 	{name: "not-found", path: "/nowhere"},
+	{name: "agents-table", path: "/agents?view=table"},
+	{name: "agents-none", path: "/agents?q=nothing-is-called-this"},
+	{name: "action-form", path: "/agents/{id}/actions/stop"},
+	{name: "bulk-form", path: "/bulk/new?action=restart&agent={id}"},
+	{name: "view-form", path: "/saved-views/new?query=state%3DRUNNING"},
+	{name: "agent-gone", path: "/agents/nobody"},
+}
+
+// tabs are the parts of an agent's page.
+var tabs = []string{"instances", "logs", "metrics", "health", "operations", "history", "events", "spec", "audit"}
+
+// queries are what the address of a page needs beside its path.
+var queries = map[string]string{
+	"cli-page": "?redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fdone&state=s&code_challenge_method=S256&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
 }
 
 // fillings give the parts of a path that are named in braces; a name that is
@@ -58,7 +71,14 @@ const exemplary = "wow-memory"
 func places(t *testing.T, h *house, agent string) []place {
 	t.Helper()
 	fill := fillings(t, h, agent)
-	out := slices.Clone(further)
+	var out []place
+	for _, pl := range further {
+		pl.path = strings.ReplaceAll(pl.path, "{id}", agent)
+		out = append(out, pl)
+	}
+	for _, tab := range tabs {
+		out = append(out, place{name: "agent-" + tab, path: "/agents/" + agent + "?tab=" + tab})
+	}
 	for _, r := range web.Routes {
 		if r.Method != http.MethodGet || r.Title == "" {
 			continue
@@ -73,7 +93,7 @@ func places(t *testing.T, h *house, agent string) []place {
 			t.Errorf("the page %s (%s) is not looked at: say in fillings what to put in its braces", r.ID, r.Path)
 			continue
 		}
-		out = append(out, place{name: r.ID, path: path, anonymous: r.Public})
+		out = append(out, place{name: r.ID, path: path + queries[r.ID], anonymous: r.Public})
 	}
 	return out
 }
@@ -82,8 +102,9 @@ func places(t *testing.T, h *house, agent string) []place {
 var themes = []string{"dark", "light"}
 
 // Every page, in both themes: nothing went wrong in the browser, axe finds
-// nothing, and no size of screen makes it scroll sideways. What was seen is
-// kept as pictures.
+// nothing, no size of screen makes it scroll sideways, no secret is within reach
+// of scripts, nothing moves for whoever asks for that, and without scripts it
+// says the same. What was seen is kept as pictures.
 func TestEveryPage(t *testing.T) {
 	h := shared(t)
 	for _, pl := range places(t, h, exemplary) {
@@ -95,33 +116,53 @@ func TestEveryPage(t *testing.T) {
 			} else {
 				p = h.visit(t, "")
 			}
-			for _, theme := range themes {
-				p.look(h, pl, theme)
+			p.look(h, pl, browser.Preferences{Scheme: "dark"})
+			p.secrets(h)
+			heading := eval[string](p, title)
+			p.look(h, pl, browser.Preferences{Scheme: "light", LessMotion: true})
+			for _, m := range eval[[]string](p, moving) {
+				t.Errorf("%s moves: %s", pl.path, m)
+			}
+			p.must(p.Scripts(false))
+			p.resize(browser.Laptop)
+			p.open(h.URL + pl.path)
+			if got := eval[string](p, title); got != heading || got == "" {
+				t.Errorf("the heading is %q with scripts and %q without", heading, got)
+			}
+			if n := eval[int](p, `document.querySelector('main').innerText.trim().length`); n < 20 {
+				t.Errorf("without scripts there is hardly anything to read: %d characters", n)
 			}
 			p.clean(expectedOf(pl)...)
 		})
 	}
 }
 
+const title = `document.querySelector('h1')?.innerText ?? ''`
+
+// moving gives what is animated for longer than a moment.
+const moving = `[...document.querySelectorAll('*')].filter(e => { const s = getComputedStyle(e);
+	const long = v => v.split(',').some(d => parseFloat(d) * (d.trim().endsWith('ms') ? 1 : 1000) > 20);
+	return (s.animationName !== 'none' && long(s.animationDuration)) || long(s.transitionDuration) || s.scrollBehavior === 'smooth' })
+	.slice(0, 5).map(e => e.outerHTML.slice(0, 120))`
+
 // expectedOf is what the browser says of pages that are problems.
 func expectedOf(pl place) []string {
-	if pl.name == "not-found" {
+	if pl.name == "not-found" || pl.name == "agent-gone" {
 		return []string{"404"}
 	}
 	return nil
 }
 
-func (p *tab) look(h *house, pl place, theme string) {
+func (p *tab) look(h *house, pl place, pref browser.Preferences) {
 	p.t.Helper()
-	p.prefer(browser.Preferences{Scheme: theme})
+	p.prefer(pref)
 	p.resize(browser.Laptop)
 	p.open(h.URL + pl.path)
 	p.settle()
-	p.secrets(h)
 	violations, _, err := p.Axe()
 	p.must(err)
 	for _, v := range violations {
-		p.t.Errorf("%s, %s: %s", pl.path, theme, v)
+		p.t.Errorf("%s, %s: %s", pl.path, pref.Scheme, v)
 	}
 	for name, size := range map[string]browser.Size{"360": browser.Phone, "1280": browser.Laptop, "4k": browser.Large} {
 		p.resize(size)
@@ -131,7 +172,7 @@ func (p *tab) look(h *house, pl place, theme string) {
 		for _, w := range wide {
 			p.t.Errorf("%s at %d px: %s", pl.path, size.Width, w)
 		}
-		p.must(p.Screenshot(filepath.Join(h.root, "build", "screenshots", fmt.Sprintf("%s-%s-%s.png", pl.name, theme, name))))
+		p.must(p.Screenshot(filepath.Join(h.root, "build", "screenshots", fmt.Sprintf("%s-%s-%s.png", pl.name, pref.Scheme, name))))
 	}
 }
 

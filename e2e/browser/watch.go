@@ -92,8 +92,11 @@ func (w *watch) seeNetwork(ev any) {
 	}
 }
 
+// note keeps a problem. Some the browser tells twice.
 func (w *watch) note(format string, args ...any) {
-	w.problems = append(w.problems, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(w.problems, text) {
+		w.problems = append(w.problems, text)
+	}
 }
 
 func arguments(args []*runtime.RemoteObject) string {

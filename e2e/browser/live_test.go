@@ -1,0 +1,159 @@
+package browser_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func quote(s string) string { return strconv.Quote(s) }
+
+// sleeper makes an agent that only sleeps, in the given state's first step.
+func (h *house) sleeper(t *testing.T, name string) string {
+	t.Helper()
+	var out struct {
+		ID string `json:"id"`
+	}
+	body := map[string]any{"name": name, "command": "/bin/sleep", "args": []string{"600"}}
+	if err := h.Call(limit(t), http.MethodPost, "/agents", body, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.ID
+}
+
+// act does an action through the API, as another operator would.
+func (h *house) act(t *testing.T, id, action string) {
+	t.Helper()
+	op, err := h.Act(limit(t), id, action)
+	if err != nil || op.State != "SUCCEEDED" {
+		t.Fatalf("%s: %+v, %v", action, op, err)
+	}
+}
+
+// state is a condition: the agent's cell says that it is in the state.
+func state(id, status string) string {
+	return fmt.Sprintf(`document.querySelector('[data-row="agent:%s"] [data-cell="state"]')?.dataset.status?.toUpperCase() === %q`, id, status)
+}
+
+// mark notes something that does not survive when the page is loaded again.
+func (p *tab) mark() { p.t.Helper(); eval[bool](p, `window.marked = true`) }
+
+func (p *tab) marked() {
+	p.t.Helper()
+	if !eval[bool](p, `window.marked === true`) {
+		p.t.Error("the page was loaded again")
+	}
+}
+
+// What happens elsewhere is seen on the page by itself.
+func TestChangesAreSeenWithoutReload(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	id := h.sleeper(t, "watched")
+	p := h.visit(t, "/agents")
+	p.mark()
+	p.wait("the new agent", state(id, "DRAFT"))
+	for _, step := range [][2]string{{"provision", "PROVISIONED"}, {"deploy", "DEPLOYED"}, {"start", "RUNNING"}, {"suspend", "SUSPENDED"}} {
+		h.act(t, id, step[0])
+		p.wait("the state "+step[1], state(id, step[1]))
+	}
+	later := h.sleeper(t, "latecomer")
+	p.wait("an agent that was made later", state(later, "DRAFT"))
+	p.marked()
+	p.clean()
+}
+
+// The portal dies while a page is open. The page says so, finds the next one,
+// and misses nothing.
+func TestPageOutlivesThePortal(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	id := h.sleeper(t, "steady")
+	p := h.visit(t, "/agents")
+	p.mark()
+	p.wait("the live connection", live)
+	if err := h.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait("the page to notice", "!("+live+")")
+	h.restart(t)
+	h.act(t, id, "provision") // before the page is back, so that it has to catch up
+	p.wait("what happened meanwhile", state(id, "PROVISIONED"))
+	p.wait("the live connection", live)
+	h.act(t, id, "deploy")
+	p.wait("what happened then", state(id, "DEPLOYED"))
+	p.marked()
+	p.clean("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "WebSocket connection")
+}
+
+// live is a condition: the page says that it is connected.
+const live = `document.querySelector('[data-live-state]')?.dataset.liveState === 'live'`
+
+// obstacle stands between the visitors and the portal, as some companies'
+// proxies do: it lets no WebSocket through, and on demand no endless answer.
+type obstacle struct {
+	url              string
+	sockets, streams atomic.Int64
+}
+
+func obstruct(t *testing.T, h *house, streams bool) *obstacle {
+	t.Helper()
+	target, err := url.Parse(h.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &obstacle{}
+	through := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target) // and its host, which is the only one that the portal answers to
+		if r.In.Header.Get("Origin") != "" {
+			r.Out.Header.Set("Origin", h.URL)
+		}
+	}}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Upgrade") != "":
+			o.sockets.Add(1)
+			http.Error(w, "no upgrade here", http.StatusBadRequest)
+		case !streams && strings.HasSuffix(r.URL.Path, "/live/sse"):
+			o.streams.Add(1)
+			http.Error(w, "no stream here", http.StatusBadGateway)
+		default:
+			through.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	o.url = s.URL
+	return o
+}
+
+// Where no WebSocket gets through, events come as a stream, and where that is
+// held up too, the page asks again and again.
+func TestLiveTakesWhateverWayThereIs(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	for _, streams := range []bool{true, false} {
+		o := obstruct(t, h, streams)
+		id := h.sleeper(t, fmt.Sprint("behind-", streams))
+		p := h.visit(t, "")
+		p.must(p.SetCookie(o.url, h.session.Name, h.session.Value))
+		p.open(o.url + "/agents")
+		p.mark()
+		h.act(t, id, "provision")
+		p.wait("the change", state(id, "PROVISIONED"))
+		p.marked()
+		if o.sockets.Load() == 0 {
+			t.Error("no WebSocket was tried")
+		}
+		if !streams && o.streams.Load() == 0 {
+			t.Error("no stream was tried")
+		}
+		p.clean("WebSocket connection", "400", "502")
+		p.Close()
+	}
+}
