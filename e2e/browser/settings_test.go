@@ -85,7 +85,6 @@ func TestSettingsJourney(t *testing.T) {
 		t.Error("the secret is shown a second time")
 	}
 
-	nina.open(h.URL + "/agents")
 	eval[bool](admin, `document.querySelector('nav.tabs a[href="/settings/users"]').click() ?? true`)
 	admin.wait("the list of users", `location.pathname === '/settings/users' && !!document.querySelector('table a')`)
 	admin.click("table a")
@@ -105,5 +104,5 @@ func TestSettingsJourney(t *testing.T) {
 	nina.press("Enter")
 	nina.says("Your account is disabled")
 	admin.clean()
-	nina.clean("400", "401", "403")
+	nina.clean("400", "401", "403", "HTTP Authentication failed") // a page that is open tries to stay live
 }
