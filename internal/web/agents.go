@@ -215,7 +215,9 @@ func (p *fleetPage) choices() []facetMenu {
 		{"filter-runtime", "Runtime", chipsOf(p, "runtime", p.facets.Runtimes, p.Runtimes, view.Words, func(q *fleetQuery, v string) { q.Runtimes = toggle(q.Runtimes, v) })},
 		{"filter-label", "Label", p.labelChips()},
 	}
-	return slices.DeleteFunc(out, func(c facetMenu) bool { return len(c.Chips) == 0 || len(c.Chips) == 1 && c.on() == 0 && c.Name != "Label" })
+	return slices.DeleteFunc(out, func(c facetMenu) bool {
+		return len(c.Chips) == 0 || len(c.Chips) == 1 && c.on() == 0 && c.Name != "Label"
+	})
 }
 
 func tierName(n int) string {

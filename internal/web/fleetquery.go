@@ -285,7 +285,9 @@ func (q fleetQuery) tick(by string) string {
 func (q fleetQuery) in(layout string) string { q.Layout = layout; return q.address() }
 func (q fleetQuery) at(page int) string      { q.Page = page; return q.address() }
 
-func (q fleetQuery) isSelected(id string) bool { return q.Everything || slices.Contains(q.Selected, id) }
+func (q fleetQuery) isSelected(id string) bool {
+	return q.Everything || slices.Contains(q.Selected, id)
+}
 
 // hidden are the names and values by which a form keeps the filter, but for the
 // search.
