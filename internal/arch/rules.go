@@ -26,6 +26,10 @@ var folders = []Folder{
 		Sees: []string{"internal/agent", "internal/audit"},
 		Std:  []string{"net/http"}}, // an HTTP probe is an HTTP request
 	{Path: "internal/metrics", Storey: Domain, Purpose: "what agents say of their own work, over the last hour", Sees: []string{"internal/queue"}},
+	{Path: "internal/recovery", Storey: Domain, Purpose: "what goes wrong, why, and what is done about it",
+		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/health", "internal/operation", "internal/queue", "internal/recovery/cause"}},
+	{Path: "internal/recovery/cause", Storey: Domain, Purpose: "from facts about an agent to the cause of its trouble",
+		Sees: []string{"internal/agent", "internal/fleet", "internal/health", "internal/operation", "internal/queue"}},
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
 
