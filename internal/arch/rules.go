@@ -14,6 +14,10 @@ var folders = []Folder{
 	{Path: "internal/txn", Storey: Ground, Purpose: "the unit of work that stores share"},
 	{Path: "internal/manifest", Storey: Ground, Purpose: "bounded reading of YAML and JSON from outside", Sees: []string{"internal/fault"}},
 
+	{Path: "internal/egress", Storey: Ground, Purpose: "requests to addresses that people typed in, and which of them are refused",
+		Sees: []string{"internal/fault"},
+		Std:  []string{"net/http"}}, // it is about HTTP requests
+
 	{Path: "internal/audit", Storey: Domain, Purpose: "who did what, in a chain of hashes"},
 	{Path: "internal/auth", Storey: Domain, Purpose: "who asks and what they may do", Sees: []string{"internal/audit"}},
 	{Path: "internal/agent", Storey: Domain, Purpose: "what an agent is, its states and transitions", Sees: []string{"internal/audit", "internal/auth"}},

@@ -15,6 +15,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/egress"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/oidc"
 )
@@ -40,6 +41,7 @@ type Config struct {
 	Admins      []auth.Rule   // who of the identity providers' users is an admin
 	Operators   []auth.Rule   // an operator
 	Viewers     []auth.Rule   // a viewer
+	Egress      egress.Policy // which addresses of the inside webhooks and receivers of alerts may reach
 	OIDC        OIDC          // where people sign in who have no account of the portal's own
 }
 
@@ -165,6 +167,11 @@ var Settings = []Setting{
 		set: span(func(c *Config) *time.Duration { return &c.KeepEvents })},
 	{Key: "keep.probes", Default: "168h", Doc: "Age at which probe results are removed.",
 		set: span(func(c *Config) *time.Duration { return &c.KeepProbes })},
+	{Key: "egress.allow", Doc: "What webhooks and receivers of alerts may reach although it is on this machine or in a private network: host names, addresses (both may have a port) and networks, separated by commas.",
+		set: func(c *Config, v string) (err error) {
+			c.Egress, err = egress.Parse(v)
+			return err
+		}},
 	{Key: "oidc.client-id", Doc: "Client id of the portal at an OpenID Connect provider; people sign in there once it is set. Redirect address to register: PUBLIC-URL/auth/callback.",
 		set: text(func(c *Config) *string { return &c.OIDC.ClientID })},
 	{Key: "oidc.client-secret", Secret: true, Doc: "Secret of that client, or file:NAME of a file in the secrets directory that holds it.",

@@ -138,3 +138,14 @@ func TestADirectoryThatCannotBeMadeIsExplained(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestEgressAllow(t *testing.T) {
+	c, _, err := Load(map[string]string{"egress-allow": "10.1.0.0/16, hooks.corp.example:8443"}, func(string) string { return "" })
+	if err != nil || len(c.Egress.Hosts) != 2 {
+		t.Fatalf("egress = %+v, %v", c.Egress, err)
+	}
+	_, _, err = Load(map[string]string{"egress-allow": "http://hooks.corp.example"}, func(string) string { return "" })
+	if f := fault.As(err); f == nil || len(f.Fields) != 1 || f.Fields[0].Path != "egress.allow" {
+		t.Fatalf("a URL is accepted: %v", err)
+	}
+}
