@@ -45,7 +45,11 @@ var folders = []Folder{
 		Sees: []string{"internal/fleet/process/cgroup", "internal/fleet/process/procfs", "internal/fleet/process/segment"}},
 	{Path: "internal/fleet/process/procfs", Storey: Nested, Purpose: "what Linux says of processes"},
 
-	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL"},
+	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL",
+		Sees: []string{"internal/store/database", "internal/store/observe"}},
+	{Path: "internal/store/database", Storey: Adapter, Purpose: "connections, transactions and dialects of both databases"},
+	{Path: "internal/store/observe", Storey: Adapter, Purpose: "the stores of alerts, webhooks, diagnoses, incidents and probe results",
+		Sees: []string{"internal/store/database"}},
 	{Path: "internal/engine", Storey: Adapter, Purpose: "operation.Engine on DBOS"},
 	{Path: "internal/jwt", Storey: Adapter, Purpose: "access tokens as JWTs, and their keys"},
 	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},

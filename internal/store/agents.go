@@ -11,6 +11,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // agents is agent.Store.
@@ -74,20 +75,16 @@ type dependencyRow struct {
 	Needs   string
 }
 
-// fold makes ids, names and searches meet whatever their case. Go does it, for
-// the two databases do not agree on it.
-func fold(s string) string { return strings.ToLower(clean(s)) }
-
 func rowOf(a *agent.Agent) (agentRow, error) {
-	failure, err := encodeOptional(a.Failure)
+	failure, err := database.EncodeOptional(a.Failure)
 	words := strings.Join([]string{a.ID, a.Spec.Name, a.Spec.DisplayName, a.Spec.Description}, "\n")
 	return agentRow{
-		ID: a.ID, IDKey: fold(a.ID), Name: a.Spec.Name, NameKey: fold(a.Spec.Name),
+		ID: a.ID, IDKey: database.Fold(a.ID), Name: a.Spec.Name, NameKey: database.Fold(a.Spec.Name),
 		Tier: a.Spec.Tier, Domain: a.Spec.Domain, Runtime: a.Spec.Runtime, Template: a.Spec.Template,
 		CustomerID: a.Spec.CustomerID, Revision: a.Revision, DeployedRevision: a.DeployedRevision,
 		State: string(a.State), Health: string(a.Health), HealthReason: a.HealthReason,
 		LockVersion: a.LockVersion, ActiveOperation: a.ActiveOperation, Failure: failure,
-		CreatedAt: micros(a.CreatedAt), UpdatedAt: micros(a.UpdatedAt), Words: fold(words),
+		CreatedAt: database.Micros(a.CreatedAt), UpdatedAt: database.Micros(a.UpdatedAt), Words: database.Fold(words),
 	}, err
 }
 
@@ -96,52 +93,39 @@ func (r agentRow) agent() (*agent.Agent, error) {
 		ID: r.ID, Revision: r.Revision, DeployedRevision: r.DeployedRevision,
 		State: agent.State(r.State), Health: agent.Health(r.Health), HealthReason: r.HealthReason,
 		LockVersion: r.LockVersion, ActiveOperation: r.ActiveOperation,
-		CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+		CreatedAt: database.Moment(r.CreatedAt), UpdatedAt: database.Moment(r.UpdatedAt),
 	}
 	var err error
-	if a.Failure, err = decodeOptional[agent.Failure](r.Failure); err != nil {
+	if a.Failure, err = database.DecodeOptional[agent.Failure](r.Failure); err != nil {
 		return nil, err
 	}
-	return a, decode(r.Spec, &a.Spec)
-}
-
-func noAgent(id string) error {
-	return fault.New(fault.NotFound, "agent.not_found", "There is no agent %q", clean(id)).
-		Do("List the agents to see their ids.")
+	return a, database.Decode(r.Spec, &a.Spec)
 }
 
 func agentTaken(what, value string) error {
-	return fault.New(fault.Conflict, "agent."+what+"_taken", "There is an agent with the %s %q already", what, clean(value)).
+	return fault.New(fault.Conflict, "agent."+what+"_taken", "There is an agent with the %s %q already", what, database.Clean(value)).
 		Do("Choose another %s, or change the agent that has it.", what)
-}
-
-// ofAgent says which agent is missing where the database says that something is.
-func ofAgent(id string, err error) error {
-	if err != nil && classify(err) == orphan {
-		return noAgent(id)
-	}
-	return err
 }
 
 // Create stores a new agent with its first revision.
 func (st agents) Create(ctx context.Context, a *agent.Agent, rev agent.Revision) error {
 	row, err := rowOf(a)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
 	row.LockVersion = 1
 	if rev.AgentID == "" {
 		rev.AgentID = a.ID
 	}
-	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+	err = st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
 		if err != nil {
 			return err
 		}
 		if stored == 0 {
 			return whichTaken(ctx, db, row)
 		}
-		spec, err := encode(a.Spec)
+		spec, err := database.Encode(a.Spec)
 		if err != nil {
 			return err
 		}
@@ -201,20 +185,20 @@ func putIndex(ctx context.Context, db bun.IDB, a *agent.Agent) error {
 // Get finds by id, or by name.
 func (st agents) Get(ctx context.Context, id string) (*agent.Agent, error) {
 	var row agentRow
-	key := fold(id)
-	err := st.s.db(ctx).NewSelect().Model(&row).ExcludeColumn(unread...).
+	key := database.Fold(id)
+	err := st.s.Handle(ctx).NewSelect().Model(&row).ExcludeColumn(unread...).
 		ColumnExpr("s.spec").Join("JOIN agent_specs AS s ON s.agent_id = a.id").
 		Where("id_key = ? OR name_key = ?", key, key).
 		OrderExpr("CASE WHEN id_key = ? THEN 0 ELSE 1 END", key).Limit(1).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, noAgent(id)
+		return nil, database.NoAgent(id)
 	}
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	a, err := row.agent()
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	return a, nil
 }
@@ -231,7 +215,7 @@ func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]
 	}
 	var found []specRow
 	if err := db.NewSelect().Model(&found).Where("agent_id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	specs := make(map[string]string, len(found))
 	for _, f := range found {
@@ -244,7 +228,7 @@ func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]
 		}
 		a, err := r.agent()
 		if err != nil {
-			return nil, st.s.explain(ctx, err)
+			return nil, st.s.Explain(ctx, err)
 		}
 		list = append(list, a)
 	}
@@ -255,15 +239,15 @@ func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]
 func (st agents) Save(ctx context.Context, a *agent.Agent) error {
 	row, err := rowOf(a)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
-	spec, err := encode(a.Spec)
+	spec, err := database.Encode(a.Spec)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
 	row.LockVersion++
-	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").ExcludeColumn(ofSpec...).
+	err = st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").ExcludeColumn(ofSpec...).
 			Where("id = ? AND lock_version = ?", a.ID, a.LockVersion).
 			Where("NOT EXISTS (SELECT 1 FROM agents AS o WHERE o.name_key = ? AND o.id <> ?)", row.NameKey, a.ID).
 			Exec(ctx))
@@ -273,7 +257,7 @@ func (st agents) Save(ctx context.Context, a *agent.Agent) error {
 		if stored == 0 {
 			return whyNotSaved(ctx, db, a)
 		}
-		changed, err := affected(db.NewUpdate().Model((*specRow)(nil)).Set("spec = ?", spec).
+		changed, err := database.Affected(db.NewUpdate().Model((*specRow)(nil)).Set("spec = ?", spec).
 			Where("agent_id = ? AND spec <> ?", a.ID, spec).Exec(ctx))
 		if err != nil || changed == 0 {
 			return err
@@ -295,7 +279,7 @@ func whyNotSaved(ctx context.Context, db bun.IDB, a *agent.Agent) error {
 	err := db.NewSelect().Model(&row).Where("id = ?", a.ID).Scan(ctx)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return noAgent(a.ID)
+		return database.NoAgent(a.ID)
 	case err != nil:
 		return err
 	case row.LockVersion != a.LockVersion:
@@ -309,12 +293,12 @@ func whyNotSaved(ctx context.Context, db bun.IDB, a *agent.Agent) error {
 
 // SaveHealth stores health and reason alone.
 func (st agents) SaveHealth(ctx context.Context, id string, h agent.Health, reason string, at time.Time) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewUpdate().Model((*agentRow)(nil)).
-			Set("health = ?", string(h)).Set("health_reason = ?", reason).Set("updated_at = ?", micros(at)).
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewUpdate().Model((*agentRow)(nil)).
+			Set("health = ?", string(h)).Set("health_reason = ?", reason).Set("updated_at = ?", database.Micros(at)).
 			Where("id = ?", id).Exec(ctx))
 		if err == nil && stored == 0 {
-			return noAgent(id)
+			return database.NoAgent(id)
 		}
 		return err
 	})
@@ -322,19 +306,11 @@ func (st agents) SaveHealth(ctx context.Context, id string, h agent.Health, reas
 
 // Delete removes an agent and all that hangs on it.
 func (st agents) Delete(ctx context.Context, id string) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		gone, err := affected(db.NewDelete().Model((*agentRow)(nil)).Where("id = ?", id).Exec(ctx))
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		gone, err := database.Affected(db.NewDelete().Model((*agentRow)(nil)).Where("id = ?", id).Exec(ctx))
 		if err == nil && gone == 0 {
-			return noAgent(id)
+			return database.NoAgent(id)
 		}
 		return err
 	})
-}
-
-// affected gives the number of rows that a statement changed.
-func affected(res sql.Result, err error) (int64, error) {
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
 }

@@ -10,23 +10,24 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // agentSort is a column that agents can be sorted by, and how a cursor names a
 // row's place in that order.
 type agentSort struct {
 	column string
-	place  func(r agentRow) cursor
+	place  func(r agentRow) database.Cursor
 }
 
 var agentSorts = map[string]agentSort{
-	"name":       {"name_key", func(r agentRow) cursor { return cursor{Text: r.NameKey} }},
-	"id":         {"id_key", func(r agentRow) cursor { return cursor{Text: r.IDKey} }},
-	"state":      {"state", func(r agentRow) cursor { return cursor{Text: r.State} }},
-	"health":     {"health", func(r agentRow) cursor { return cursor{Text: r.Health} }},
-	"tier":       {"tier", func(r agentRow) cursor { return cursor{Num: int64(r.Tier)} }},
-	"created_at": {"created_at", func(r agentRow) cursor { return cursor{Num: r.CreatedAt} }},
-	"updated_at": {"updated_at", func(r agentRow) cursor { return cursor{Num: r.UpdatedAt} }},
+	"name":       {"name_key", func(r agentRow) database.Cursor { return database.Cursor{Text: r.NameKey} }},
+	"id":         {"id_key", func(r agentRow) database.Cursor { return database.Cursor{Text: r.IDKey} }},
+	"state":      {"state", func(r agentRow) database.Cursor { return database.Cursor{Text: r.State} }},
+	"health":     {"health", func(r agentRow) database.Cursor { return database.Cursor{Text: r.Health} }},
+	"tier":       {"tier", func(r agentRow) database.Cursor { return database.Cursor{Num: int64(r.Tier)} }},
+	"created_at": {"created_at", func(r agentRow) database.Cursor { return database.Cursor{Num: r.CreatedAt} }},
+	"updated_at": {"updated_at", func(r agentRow) database.Cursor { return database.Cursor{Num: r.UpdatedAt} }},
 }
 
 // Find gives one page.
@@ -37,16 +38,16 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 	}
 	sort, ok := agentSorts[name]
 	if !ok {
-		return agent.Page{}, fault.New(fault.Invalid, "agent.bad_sort", "Agents can't be sorted by %q", clean(name)).
+		return agent.Page{}, fault.New(fault.Invalid, "agent.bad_sort", "Agents can't be sorted by %q", database.Clean(name)).
 			At(fault.Field{Path: "sort", Message: `must be name, id, state, health, tier, updated_at or created_at, "-" before it reverses`})
 	}
 	list := "agents/" + q.Sort
-	after, err := parseCursor(list, q.Cursor)
+	after, err := database.ParseCursor(list, q.Cursor)
 	if err != nil {
 		return agent.Page{}, err
 	}
-	db := st.s.db(ctx)
-	limit := bounded(q.Limit)
+	db := st.s.Handle(ctx)
+	limit := database.Bounded(q.Limit)
 	var rows []agentRow
 	page := db.NewSelect().Model(&rows).ExcludeColumn(unread...).Limit(int64(limit) + 1)
 	if after == nil && q.Offset > 0 {
@@ -56,7 +57,7 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 		return agent.Page{}, err
 	}
 	if err := sort.order(page, after, descending).Scan(ctx); err != nil {
-		return agent.Page{}, st.s.explain(ctx, err)
+		return agent.Page{}, st.s.Explain(ctx, err)
 	}
 	total := len(rows)
 	if after != nil || total > limit || q.Offset > 0 {
@@ -64,7 +65,7 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 			return agent.Page{}, err
 		}
 	}
-	rows, next := cut(rows, limit, func(r agentRow) cursor {
+	rows, next := database.Cut(rows, limit, func(r agentRow) database.Cursor {
 		c := sort.place(r)
 		c.List, c.ID = list, r.ID
 		return c
@@ -80,11 +81,11 @@ func (st agents) count(ctx context.Context, db bun.IDB, q agent.Query) (int, err
 		return 0, err
 	}
 	n, err := all.Count(ctx)
-	return int(n), st.s.explain(ctx, err)
+	return int(n), st.s.Explain(ctx, err)
 }
 
 // order sorts by the column and then the id, and goes on after the cursor.
-func (o agentSort) order(q *bun.SelectQuery, after *cursor, descending bool) *bun.SelectQuery {
+func (o agentSort) order(q *bun.SelectQuery, after *database.Cursor, descending bool) *bun.SelectQuery {
 	compare, direction := bun.Safe(">"), bun.Safe("ASC")
 	if descending {
 		compare, direction = "<", "DESC"
@@ -104,7 +105,7 @@ func (st agents) filter(sel *bun.SelectQuery, q agent.Query) error {
 	if len(q.IDs) > 0 {
 		keys := make([]string, len(q.IDs))
 		for i, id := range q.IDs {
-			keys[i] = fold(id)
+			keys[i] = database.Fold(id)
 		}
 		sel.Where("(a.id_key IN (?) OR a.name_key IN (?))", bun.List(keys), bun.List(keys))
 	}
@@ -118,7 +119,7 @@ func (st agents) filter(sel *bun.SelectQuery, q agent.Query) error {
 		sel.Where("a.customer_id = ?", q.CustomerID)
 	}
 	if q.Search != "" {
-		sel.Where("?(a.words, ?) > 0", st.s.backend.find(), fold(q.Search))
+		sel.Where("?(a.words, ?) > 0", st.s.Find(), database.Fold(q.Search))
 	}
 	for _, r := range q.Selector {
 		if err := require(sel, r); err != nil {
@@ -151,7 +152,7 @@ func require(sel *bun.SelectQuery, r agent.Requirement) error {
 		sel.Where(lacks+")", r.Key)
 	default:
 		return fault.New(fault.Invalid, "agent.bad_selector", "The label selector can't be read").
-			At(fault.Field{Path: "selector", Message: fmt.Sprintf("%q is not one of = != in notin exists !exists", clean(r.Op))})
+			At(fault.Field{Path: "selector", Message: fmt.Sprintf("%q is not one of = != in notin exists !exists", database.Clean(r.Op))})
 	}
 	return nil
 }
@@ -159,10 +160,10 @@ func require(sel *bun.SelectQuery, r agent.Requirement) error {
 // Dependencies gives the declared edges of the whole fleet.
 func (st agents) Dependencies(ctx context.Context) (map[string][]string, error) {
 	var edges []struct{ Name, Needs string }
-	err := st.s.db(ctx).NewRaw("SELECT a.name, d.needs FROM agent_dependencies AS d JOIN agents AS a ON a.id = d.agent_id ORDER BY d.agent_id, d.place").
+	err := st.s.Handle(ctx).NewRaw("SELECT a.name, d.needs FROM agent_dependencies AS d JOIN agents AS a ON a.id = d.agent_id ORDER BY d.agent_id, d.place").
 		Scan(ctx, &edges)
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	out := map[string][]string{}
 	for _, e := range edges {
@@ -177,9 +178,9 @@ func (st agents) Counts(ctx context.Context) (map[agent.State]int, map[agent.Hea
 		State, Health string
 		N             int
 	}
-	err := st.s.db(ctx).NewRaw("SELECT state, health, count(*) AS n FROM agents GROUP BY state, health").Scan(ctx, &groups)
+	err := st.s.Handle(ctx).NewRaw("SELECT state, health, count(*) AS n FROM agents GROUP BY state, health").Scan(ctx, &groups)
 	if err != nil {
-		return nil, nil, st.s.explain(ctx, err)
+		return nil, nil, st.s.Explain(ctx, err)
 	}
 	states, healths := map[agent.State]int{}, map[agent.Health]int{}
 	for _, g := range groups {
@@ -202,7 +203,7 @@ type facetGroup struct {
 // One statement groups the agents; what the filters make of the groups, of which
 // there are few, is counted here.
 func (st agents) Facets(ctx context.Context, q agent.Query) (agent.Facets, error) {
-	db := st.s.db(ctx)
+	db := st.s.Handle(ctx)
 	rest := q
 	rest.States, rest.Healths, rest.Tiers, rest.Domains, rest.Runtimes = nil, nil, nil, nil, nil
 	sel := db.NewSelect().Model((*agentRow)(nil)).ColumnExpr("a.state, a.health, a.domain, a.runtime, a.tier, count(*) AS n").
@@ -212,7 +213,7 @@ func (st agents) Facets(ctx context.Context, q agent.Query) (agent.Facets, error
 	}
 	var groups []facetGroup
 	if err := sel.Scan(ctx, &groups); err != nil {
-		return agent.Facets{}, st.s.explain(ctx, err)
+		return agent.Facets{}, st.s.Explain(ctx, err)
 	}
 	f := sum(groups, q)
 	labels := db.NewSelect().TableExpr("agent_labels AS l").ColumnExpr("l.name, l.value, count(*) AS agents").
@@ -223,7 +224,7 @@ func (st agents) Facets(ctx context.Context, q agent.Query) (agent.Facets, error
 			return agent.Facets{}, err
 		}
 	}
-	return f, st.s.explain(ctx, labels.Scan(ctx, &f.Labels))
+	return f, st.s.Explain(ctx, labels.Scan(ctx, &f.Labels))
 }
 
 // filters tells whether the query leaves any agent out.

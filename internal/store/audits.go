@@ -8,6 +8,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // walkBatch is how many entries are read at once on a walk.
@@ -37,9 +38,9 @@ type entryRow struct {
 
 func (r entryRow) entry() audit.Entry {
 	return audit.Entry{
-		Seq: r.Seq, At: moment(r.At), Actor: r.Actor, Role: r.Role, From: r.Origin, Action: r.Action, Target: r.Target,
+		Seq: r.Seq, At: database.Moment(r.At), Actor: r.Actor, Role: r.Role, From: r.Origin, Action: r.Action, Target: r.Target,
 		Outcome: audit.Outcome(r.Outcome), Reason: r.Reason, Request: r.Request,
-		Before: raw(r.Before), After: raw(r.After), Prev: r.Prev, Hash: r.Hash,
+		Before: database.Raw(r.Before), After: database.Raw(r.After), Prev: r.Prev, Hash: r.Hash,
 	}
 }
 
@@ -47,14 +48,14 @@ func (r entryRow) entry() audit.Entry {
 // must be hashed.
 func (st auditLog) storable(e audit.Entry) audit.Entry {
 	if e.At.IsZero() {
-		e.At = st.s.now()
+		e.At = st.s.Now()
 	}
-	e.At = moment(micros(e.At))
+	e.At = database.Moment(database.Micros(e.At))
 	for _, text := range []*string{&e.Actor, &e.Role, &e.From, &e.Action, &e.Target, (*string)(&e.Outcome), &e.Reason, &e.Request} {
-		*text = clean(*text)
+		*text = database.Clean(*text)
 	}
 	for _, data := range []*json.RawMessage{&e.Before, &e.After} {
-		*data = raw(clean(string(*data)))
+		*data = database.Raw(database.Clean(string(*data)))
 	}
 	return e
 }
@@ -62,7 +63,7 @@ func (st auditLog) storable(e audit.Entry) audit.Entry {
 // Append numbers, links, hashes and stores the entry.
 func (st auditLog) Append(ctx context.Context, e audit.Entry) error {
 	e = st.storable(e)
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		// The update holds the head against other writers until the commit.
 		err := db.NewRaw("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash").Scan(ctx, &e.Seq, &e.Prev)
 		if err != nil {
@@ -70,7 +71,7 @@ func (st auditLog) Append(ctx context.Context, e audit.Entry) error {
 		}
 		e.Hash = audit.HashOf(e)
 		row := entryRow{
-			Seq: e.Seq, At: micros(e.At), Actor: e.Actor, Role: e.Role, Origin: e.From, Action: e.Action, Target: e.Target,
+			Seq: e.Seq, At: database.Micros(e.At), Actor: e.Actor, Role: e.Role, Origin: e.From, Action: e.Action, Target: e.Target,
 			Outcome: string(e.Outcome), Reason: e.Reason, Request: e.Request, Before: string(e.Before), After: string(e.After),
 			Prev: e.Prev, Hash: e.Hash,
 		}
@@ -84,21 +85,21 @@ func (st auditLog) Append(ctx context.Context, e audit.Entry) error {
 
 // Find lists newest first.
 func (st auditLog) Find(ctx context.Context, q audit.Query) ([]audit.Entry, string, error) {
-	after, err := parseCursor("audit", q.Cursor)
+	after, err := database.ParseCursor("audit", q.Cursor)
 	if err != nil {
 		return nil, "", err
 	}
-	limit := bounded(q.Limit)
+	limit := database.Bounded(q.Limit)
 	var rows []entryRow
-	sel := st.s.db(ctx).NewSelect().Model(&rows).Order("seq DESC").Limit(int64(limit) + 1)
+	sel := st.s.Handle(ctx).NewSelect().Model(&rows).Order("seq DESC").Limit(int64(limit) + 1)
 	if after != nil {
 		sel.Where("seq < ?", after.Num)
 	}
 	st.filter(sel, q)
 	if err := sel.Scan(ctx); err != nil {
-		return nil, "", st.s.explain(ctx, err)
+		return nil, "", st.s.Explain(ctx, err)
 	}
-	rows, next := cut(rows, limit, func(r entryRow) cursor { return cursor{List: "audit", Num: r.Seq} })
+	rows, next := database.Cut(rows, limit, func(r entryRow) database.Cursor { return database.Cursor{List: "audit", Num: r.Seq} })
 	list := make([]audit.Entry, len(rows))
 	for i, r := range rows {
 		list[i] = r.entry()
@@ -124,13 +125,13 @@ func (st auditLog) filter(sel *bun.SelectQuery, q audit.Query) {
 		matchAny(sel, "target", q.Targets...)
 	}
 	if !q.Since.IsZero() {
-		sel.Where("at >= ?", micros(q.Since))
+		sel.Where("at >= ?", database.Micros(q.Since))
 	}
 	if !q.Until.IsZero() {
-		sel.Where("at < ?", micros(q.Until))
+		sel.Where("at < ?", database.Micros(q.Until))
 	}
 	if q.Search != "" {
-		find, words, asWritten := st.s.backend.find(), fold(q.Search), clean(q.Search)
+		find, words, asWritten := st.s.Find(), database.Fold(q.Search), database.Clean(q.Search)
 		sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
 			for _, column := range []string{"action", "target", "reason", "before", "after"} {
 				g.WhereOr("?(lower(?), ?) > 0", find, bun.Ident(column), words)
@@ -166,9 +167,9 @@ func matchAny(sel *bun.SelectQuery, column string, patterns ...string) {
 func (st auditLog) Walk(ctx context.Context, from int64, fn func(audit.Entry) error) error {
 	for {
 		var rows []entryRow
-		err := st.s.db(ctx).NewSelect().Model(&rows).Where("seq >= ?", from).Order("seq").Limit(walkBatch).Scan(ctx)
+		err := st.s.Handle(ctx).NewSelect().Model(&rows).Where("seq >= ?", from).Order("seq").Limit(walkBatch).Scan(ctx)
 		if err != nil {
-			return st.s.explain(ctx, err)
+			return st.s.Explain(ctx, err)
 		}
 		for _, r := range rows {
 			if err := fn(r.entry()); err != nil {
@@ -184,6 +185,6 @@ func (st auditLog) Walk(ctx context.Context, from int64, fn func(audit.Entry) er
 
 // Head gives the number and hash that the chain should end with.
 func (st auditLog) Head(ctx context.Context) (seq int64, hash string, err error) {
-	err = st.s.db(ctx).NewRaw("SELECT seq, hash FROM audit_head WHERE id = 1").Scan(ctx, &seq, &hash)
-	return seq, hash, st.s.explain(ctx, err)
+	err = st.s.Handle(ctx).NewRaw("SELECT seq, hash FROM audit_head WHERE id = 1").Scan(ctx, &seq, &hash)
+	return seq, hash, st.s.Explain(ctx, err)
 }

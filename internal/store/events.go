@@ -11,12 +11,9 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
+	"github.com/waooaw/platform-portal/internal/store/database"
 	"github.com/waooaw/platform-portal/internal/txn"
 )
-
-// pruneBatch is how many events are removed in one transaction, so that
-// pruning never holds up other writes for long.
-const pruneBatch = 2000
 
 // events is event.Log.
 type events struct{ s *Store }
@@ -45,7 +42,7 @@ func (st events) Append(ctx context.Context, list ...event.Event) error {
 	if len(list) == 0 {
 		return nil
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		var head int64
 		err := db.NewRaw("UPDATE event_head SET seq = seq + ? WHERE id = 1 RETURNING seq", len(list)).Scan(ctx, &head)
 		if err != nil {
@@ -70,39 +67,39 @@ func (st events) Append(ctx context.Context, list ...event.Event) error {
 			}
 		}
 		txn.AfterCommit(ctx, func() { st.s.watch.grown(head) })
-		return st.s.backend.announce(ctx, db, head)
+		return st.s.Announce(ctx, db, head)
 	})
 }
 
 func (st events) row(e event.Event, seq int64) (eventRow, error) {
 	if e.At.IsZero() {
-		e.At = st.s.now()
+		e.At = st.s.Now()
 	}
 	rooms := ""
 	if len(e.Rooms) > 0 {
 		var err error
-		if rooms, err = encode(e.Rooms); err != nil {
+		if rooms, err = database.Encode(e.Rooms); err != nil {
 			return eventRow{}, err
 		}
 	}
-	return eventRow{Seq: seq, Type: string(e.Type), AgentID: e.AgentID, Rooms: rooms, Actor: e.Actor, At: micros(e.At), Data: string(e.Data)}, nil
+	return eventRow{Seq: seq, Type: string(e.Type), AgentID: e.AgentID, Rooms: rooms, Actor: e.Actor, At: database.Micros(e.At), Data: string(e.Data)}, nil
 }
 
 func (r eventRow) event() (event.Event, error) {
-	e := event.Event{Seq: r.Seq, Type: event.Type(r.Type), AgentID: r.AgentID, Actor: r.Actor, At: moment(r.At), Data: raw(r.Data)}
+	e := event.Event{Seq: r.Seq, Type: event.Type(r.Type), AgentID: r.AgentID, Actor: r.Actor, At: database.Moment(r.At), Data: database.Raw(r.Data)}
 	if r.Rooms == "" {
 		return e, nil
 	}
-	return e, decode(r.Rooms, &e.Rooms)
+	return e, database.Decode(r.Rooms, &e.Rooms)
 }
 
 // Find gives the selected events.
 func (st events) Find(ctx context.Context, q event.Query) ([]event.Event, error) {
-	limit := bounded(q.Limit)
+	limit := database.Bounded(q.Limit)
 	var rows []eventRow
 	if len(q.Rooms) == 0 {
 		if err := st.selection(ctx, &rows, q, limit).Scan(ctx); err != nil {
-			return nil, st.s.explain(ctx, err)
+			return nil, st.s.Explain(ctx, err)
 		}
 	}
 	// Room by room, each along its index, is quick wherever in the stream the
@@ -111,7 +108,7 @@ func (st events) Find(ctx context.Context, q event.Query) ([]event.Event, error)
 		var some []eventRow
 		sel := st.selection(ctx, &some, q, limit).Join("JOIN event_rooms AS r ON r.seq = e.seq").Where("r.room = ?", room)
 		if err := sel.Scan(ctx); err != nil {
-			return nil, st.s.explain(ctx, err)
+			return nil, st.s.Explain(ctx, err)
 		}
 		rows = append(rows, some...)
 	}
@@ -129,7 +126,7 @@ func (st events) Find(ctx context.Context, q event.Query) ([]event.Event, error)
 	for i, r := range rows {
 		e, err := r.event()
 		if err != nil {
-			return nil, st.s.explain(ctx, err)
+			return nil, st.s.Explain(ctx, err)
 		}
 		list[i] = e
 	}
@@ -145,7 +142,7 @@ func (st events) selection(ctx context.Context, rows *[]eventRow, q event.Query,
 	if q.Newest {
 		direction = "DESC"
 	}
-	sel := st.s.db(ctx).NewSelect().Model(rows).OrderExpr("? ?", bun.Ident(column), direction).Limit(int64(limit))
+	sel := st.s.Handle(ctx).NewSelect().Model(rows).OrderExpr("? ?", bun.Ident(column), direction).Limit(int64(limit))
 	if q.After > 0 {
 		sel.Where("? > ?", bun.Ident(column), q.After)
 	}
@@ -163,9 +160,9 @@ func (st events) selection(ctx context.Context, rows *[]eventRow, q event.Query,
 
 // Bounds gives the smallest and the greatest number that are stored.
 func (st events) Bounds(ctx context.Context) (oldest, newest int64, err error) {
-	err = st.s.db(ctx).NewRaw("SELECT coalesce((SELECT min(seq) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0)").
+	err = st.s.Handle(ctx).NewRaw("SELECT coalesce((SELECT min(seq) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0)").
 		Scan(ctx, &oldest, &newest)
-	return oldest, newest, st.s.explain(ctx, err)
+	return oldest, newest, st.s.Explain(ctx, err)
 }
 
 // Watch gives a channel that receives after commits which appended events, also
@@ -181,35 +178,16 @@ func (st events) Prune(ctx context.Context, before time.Time, keep int) (int, er
 	}
 	end := newest - int64(max(keep, 0)) + 1 // events from here on stay
 	var young *int64
-	err = st.s.db(ctx).NewSelect().Model((*eventRow)(nil)).ColumnExpr("min(seq)").Where("at >= ?", micros(before)).Scan(ctx, &young)
+	err = st.s.Handle(ctx).NewSelect().Model((*eventRow)(nil)).ColumnExpr("min(seq)").Where("at >= ?", database.Micros(before)).Scan(ctx, &young)
 	if err != nil {
-		return 0, st.s.explain(ctx, err)
+		return 0, st.s.Explain(ctx, err)
 	}
 	if young != nil {
 		end = min(end, *young)
 	}
-	return st.s.batches(ctx, func(ctx context.Context, db bun.IDB) (int64, error) {
-		return affected(db.NewRaw("DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < ? ORDER BY seq LIMIT ?)", end, pruneBatch).Exec(ctx))
+	return st.s.Batches(ctx, func(ctx context.Context, db bun.IDB) (int64, error) {
+		return database.Affected(db.NewRaw("DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < ? ORDER BY seq LIMIT ?)", end, database.PruneBatch).Exec(ctx))
 	})
-}
-
-// batches removes rows a batch at a time until none is left, and counts them.
-func (s *Store) batches(ctx context.Context, remove func(ctx context.Context, db bun.IDB) (int64, error)) (int, error) {
-	removed := 0
-	for {
-		var n int64
-		err := s.change(ctx, func(ctx context.Context, db bun.IDB) (err error) {
-			n, err = remove(ctx, db)
-			return err
-		})
-		if err != nil {
-			return removed, err
-		}
-		removed += int(n)
-		if n < pruneBatch {
-			return removed, nil
-		}
-	}
 }
 
 // watch wakes those who wait for events. It begins to listen for the events of
@@ -235,7 +213,7 @@ func (w *watch) add() (<-chan struct{}, func()) {
 	defer w.mu.Unlock()
 	w.wakes[wake] = struct{}{}
 	if !w.runs {
-		w.runs = w.loop.Go(func(ctx context.Context) { w.s.backend.listen(ctx, func() { w.look(ctx) }) }) == nil
+		w.runs = w.loop.Go(func(ctx context.Context) { w.s.Listen(ctx, func() { w.look(ctx) }) }) == nil
 	}
 	return wake, func() {
 		w.mu.Lock()
@@ -269,10 +247,10 @@ func (w *watch) look(ctx context.Context) {
 		return
 	}
 	var seq int64
-	err := w.s.read.NewRaw("SELECT seq FROM event_head WHERE id = 1").Scan(ctx, &seq)
+	err := w.s.Handle(ctx).NewRaw("SELECT seq FROM event_head WHERE id = 1").Scan(ctx, &seq)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.s.log.WarnContext(ctx, "can't look for new events", "error", err)
+			w.s.Log().WarnContext(ctx, "can't look for new events", "error", err)
 		}
 		return
 	}
@@ -284,6 +262,6 @@ func (w *watch) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := w.loop.Halt(ctx); err != nil {
-		w.s.log.Warn("listening for events did not end in time", "error", err)
+		w.s.Log().Warn("listening for events did not end in time", "error", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/store"
+	"github.com/waooaw/platform-portal/internal/store/database"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 )
 
@@ -177,7 +178,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	// A start on a full disk says so too, instead of a number of SQLite's.
 	_, err = store.Raw(s).NewRaw("CREATE TABLE more AS SELECT * FROM agents").Exec(ctx)
-	if f := fault.As(store.Unusable("portal.db", err)); f == nil || f.Code != "store.disk_full" || !strings.Contains(f.Why, "disk is full") {
+	if f := fault.As(database.Unusable("portal.db", err)); f == nil || f.Code != "store.disk_full" || !strings.Contains(f.Why, "disk is full") {
 		t.Errorf("opening gave %v", f)
 	}
 	if page, err := s.Agents().Find(ctx, agent.Query{}); err != nil || page.Total != 50 {
@@ -240,7 +241,7 @@ func TestWhatPostgreSQLSays(t *testing.T) {
 		"XX001": "store.corrupt", "42P01": "store.failed",
 	} {
 		cause := &pgconn.PgError{Code: state, Message: "INSERT INTO secrets"}
-		f := fault.As(store.Explain(t.Context(), s, fmt.Errorf("run: %w", cause)))
+		f := fault.As(s.Explain(t.Context(), fmt.Errorf("run: %w", cause)))
 		if f == nil || f.Code != code || strings.Contains(f.Error(), "INSERT") || !errors.Is(f, cause) {
 			t.Errorf("%s: got %v, want %s", state, f, code)
 		}

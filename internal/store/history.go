@@ -9,6 +9,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // history is agent.History.
@@ -26,8 +27,8 @@ type revisionRow struct {
 }
 
 func (r revisionRow) revision() (agent.Revision, error) {
-	out := agent.Revision{AgentID: r.AgentID, Number: r.Number, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: moment(r.CreatedAt)}
-	return out, decode(r.Spec, &out.Spec)
+	out := agent.Revision{AgentID: r.AgentID, Number: r.Number, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: database.Moment(r.CreatedAt)}
+	return out, database.Decode(r.Spec, &out.Spec)
 }
 
 type transitionRow struct {
@@ -44,52 +45,52 @@ type transitionRow struct {
 
 // AddRevision stores the next revision.
 func (st history) AddRevision(ctx context.Context, r agent.Revision) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error { return addRevision(ctx, db, r) })
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error { return addRevision(ctx, db, r) })
 }
 
 func addRevision(ctx context.Context, db bun.IDB, r agent.Revision) error {
-	spec, err := encode(r.Spec)
+	spec, err := database.Encode(r.Spec)
 	if err != nil {
 		return err
 	}
-	row := revisionRow{AgentID: r.AgentID, Number: r.Number, Spec: spec, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: micros(r.CreatedAt)}
-	stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+	row := revisionRow{AgentID: r.AgentID, Number: r.Number, Spec: spec, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: database.Micros(r.CreatedAt)}
+	stored, err := database.Affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
 	if err == nil && stored == 0 {
 		return fault.New(fault.Conflict, "agent.revision_taken", "The agent %q has a revision %d already", r.AgentID, r.Number).
 			Do("Read the agent again, and repeat the change if it still makes sense.")
 	}
-	return ofAgent(r.AgentID, err)
+	return database.OfAgent(r.AgentID, err)
 }
 
 // Revision gives one.
 func (st history) Revision(ctx context.Context, agentID string, number int) (*agent.Revision, error) {
 	var row revisionRow
-	err := st.s.db(ctx).NewSelect().Model(&row).Where("agent_id = ? AND number = ?", agentID, number).Scan(ctx)
+	err := st.s.Handle(ctx).NewSelect().Model(&row).Where("agent_id = ? AND number = ?", agentID, number).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fault.New(fault.NotFound, "agent.revision_not_found", "The agent %q has no revision %d", clean(agentID), number)
+		return nil, fault.New(fault.NotFound, "agent.revision_not_found", "The agent %q has no revision %d", database.Clean(agentID), number)
 	}
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	r, err := row.revision()
-	return &r, st.s.explain(ctx, err)
+	return &r, st.s.Explain(ctx, err)
 }
 
 // Revisions lists newest first.
 func (st history) Revisions(ctx context.Context, agentID string, before, limit int) ([]agent.Revision, error) {
 	var rows []revisionRow
-	q := st.s.db(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Order("number DESC").Limit(int64(bounded(limit)))
+	q := st.s.Handle(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Order("number DESC").Limit(int64(database.Bounded(limit)))
 	if before > 0 {
 		q = q.Where("number < ?", before)
 	}
 	if err := q.Scan(ctx); err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	list := make([]agent.Revision, 0, len(rows))
 	for _, row := range rows {
 		r, err := row.revision()
 		if err != nil {
-			return nil, st.s.explain(ctx, err)
+			return nil, st.s.Explain(ctx, err)
 		}
 		list = append(list, r)
 	}
@@ -101,42 +102,42 @@ func (st history) AddTransition(ctx context.Context, t agent.Transition) error {
 	if t.Metadata == nil {
 		t.Metadata = map[string]any{}
 	}
-	metadata, err := encode(t.Metadata)
+	metadata, err := database.Encode(t.Metadata)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
 	row := transitionRow{
 		ID: t.ID, AgentID: t.AgentID, State: string(t.State), PreviousState: string(t.PreviousState),
-		Metadata: metadata, TriggeredBy: t.TriggeredBy, CreatedAt: micros(t.CreatedAt),
+		Metadata: metadata, TriggeredBy: t.TriggeredBy, CreatedAt: database.Micros(t.CreatedAt),
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewInsert().Model(&row).Exec(ctx)
-		return ofAgent(t.AgentID, err)
+		return database.OfAgent(t.AgentID, err)
 	})
 }
 
 // Transitions lists newest first.
 func (st history) Transitions(ctx context.Context, agentID, after string, limit int) ([]agent.Transition, string, error) {
 	name := "transitions/" + agentID
-	from, err := parseCursor(name, after)
+	from, err := database.ParseCursor(name, after)
 	if err != nil {
 		return nil, "", err
 	}
-	limit = bounded(limit)
+	limit = database.Bounded(limit)
 	var rows []transitionRow
-	q := st.s.db(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Limit(int64(limit) + 1)
-	if err := newestFirst(q, from, "created_at").Scan(ctx); err != nil {
-		return nil, "", st.s.explain(ctx, err)
+	q := st.s.Handle(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Limit(int64(limit) + 1)
+	if err := database.NewestFirst(q, from, "created_at").Scan(ctx); err != nil {
+		return nil, "", st.s.Explain(ctx, err)
 	}
-	rows, next := cut(rows, limit, func(r transitionRow) cursor { return cursor{List: name, Num: r.CreatedAt, ID: r.ID} })
+	rows, next := database.Cut(rows, limit, func(r transitionRow) database.Cursor { return database.Cursor{List: name, Num: r.CreatedAt, ID: r.ID} })
 	list := make([]agent.Transition, 0, len(rows))
 	for _, r := range rows {
 		t := agent.Transition{
 			ID: r.ID, AgentID: r.AgentID, State: agent.State(r.State), PreviousState: agent.State(r.PreviousState),
-			TriggeredBy: r.TriggeredBy, CreatedAt: moment(r.CreatedAt),
+			TriggeredBy: r.TriggeredBy, CreatedAt: database.Moment(r.CreatedAt),
 		}
-		if err := decode(r.Metadata, &t.Metadata); err != nil {
-			return nil, "", st.s.explain(ctx, err)
+		if err := database.Decode(r.Metadata, &t.Metadata); err != nil {
+			return nil, "", st.s.Explain(ctx, err)
 		}
 		list = append(list, t)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // operations is operation.Store.
@@ -65,63 +66,63 @@ type attemptRow struct {
 }
 
 func operationRowOf(op *operation.Operation) (operationRow, error) {
-	problem, err := encodeOptional(op.Problem)
+	problem, err := database.EncodeOptional(op.Problem)
 	if err != nil {
 		return operationRow{}, err
 	}
-	undo, err := encodeOptional(op.Undo)
+	undo, err := database.EncodeOptional(op.Undo)
 	return operationRow{
 		ID: op.ID, Kind: op.Kind, AgentID: op.AgentID, ParentID: op.ParentID, State: string(op.State),
 		Request: op.Request, Input: string(op.Input), Result: string(op.Result), Problem: problem,
 		Completed: op.Completed, Total: op.Total, Actor: op.Actor, Reason: op.Reason, Undo: undo, UndoOf: op.UndoOf,
-		CreatedAt: micros(op.CreatedAt), StartedAt: microsOf(op.StartedAt), EndedAt: microsOf(op.EndedAt),
+		CreatedAt: database.Micros(op.CreatedAt), StartedAt: database.MicrosOf(op.StartedAt), EndedAt: database.MicrosOf(op.EndedAt),
 	}, err
 }
 
 func (r operationRow) operation() (*operation.Operation, error) {
-	problem, err := decodeOptional[operation.Problem](r.Problem)
+	problem, err := database.DecodeOptional[operation.Problem](r.Problem)
 	if err != nil {
 		return nil, err
 	}
-	undo, err := decodeOptional[operation.Undo](r.Undo)
+	undo, err := database.DecodeOptional[operation.Undo](r.Undo)
 	return &operation.Operation{
 		ID: r.ID, Kind: r.Kind, AgentID: r.AgentID, ParentID: r.ParentID, State: operation.State(r.State),
-		Request: r.Request, Input: raw(r.Input), Result: raw(r.Result), Problem: problem,
+		Request: r.Request, Input: database.Raw(r.Input), Result: database.Raw(r.Result), Problem: problem,
 		Completed: r.Completed, Total: r.Total, Actor: r.Actor, Reason: r.Reason, Undo: undo, UndoOf: r.UndoOf,
-		CreatedAt: moment(r.CreatedAt), StartedAt: momentOf(r.StartedAt), EndedAt: momentOf(r.EndedAt),
+		CreatedAt: database.Moment(r.CreatedAt), StartedAt: database.MomentOf(r.StartedAt), EndedAt: database.MomentOf(r.EndedAt),
 	}, err
 }
 
 func stepRowOf(opID string, place int, s operation.Step) (stepRow, error) {
-	problem, err := encodeOptional(s.Problem)
+	problem, err := database.EncodeOptional(s.Problem)
 	return stepRow{
 		OperationID: opID, Place: place, Name: s.Name, State: string(s.State), Attempts: s.Attempts, Detail: s.Detail,
-		Problem: problem, StartedAt: microsOf(s.StartedAt), EndedAt: microsOf(s.EndedAt),
+		Problem: problem, StartedAt: database.MicrosOf(s.StartedAt), EndedAt: database.MicrosOf(s.EndedAt),
 	}, err
 }
 
 func (r stepRow) step() (operation.Step, error) {
-	problem, err := decodeOptional[operation.Problem](r.Problem)
+	problem, err := database.DecodeOptional[operation.Problem](r.Problem)
 	return operation.Step{
 		Name: r.Name, State: operation.StepState(r.State), Attempts: r.Attempts, Detail: r.Detail,
-		Problem: problem, StartedAt: momentOf(r.StartedAt), EndedAt: momentOf(r.EndedAt),
+		Problem: problem, StartedAt: database.MomentOf(r.StartedAt), EndedAt: database.MomentOf(r.EndedAt),
 	}, err
 }
 
 func noOperation(id string) error {
-	return fault.New(fault.NotFound, "operation.not_found", "There is no operation %q", clean(id))
+	return fault.New(fault.NotFound, "operation.not_found", "There is no operation %q", database.Clean(id))
 }
 
 // Insert stores a new operation with its planned steps.
 func (st operations) Insert(ctx context.Context, op *operation.Operation) error {
 	row, err := operationRowOf(op)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
 	steps := make([]stepRow, len(op.Steps))
 	for i, s := range op.Steps {
 		if steps[i], err = stepRowOf(op.ID, i, s); err != nil {
-			return st.s.explain(ctx, err)
+			return st.s.Explain(ctx, err)
 		}
 	}
 	return insertWhole(ctx, st.s, &row, steps,
@@ -131,8 +132,8 @@ func (st operations) Insert(ctx context.Context, op *operation.Operation) error 
 // insertWhole stores a row with the rows that are its parts; taken is the
 // answer if its id is in use.
 func insertWhole[P any](ctx context.Context, s *Store, row any, parts []P, taken error) error {
-	return s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewInsert().Model(row).On("CONFLICT DO NOTHING").Exec(ctx))
+	return s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewInsert().Model(row).On("CONFLICT DO NOTHING").Exec(ctx))
 		if err != nil {
 			return err
 		}
@@ -150,26 +151,26 @@ func insertWhole[P any](ctx context.Context, s *Store, row any, parts []P, taken
 // Get gives an operation with its steps.
 func (st operations) Get(ctx context.Context, id string) (*operation.Operation, error) {
 	var row operationRow
-	db := st.s.db(ctx)
+	db := st.s.Handle(ctx)
 	err := db.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, noOperation(id)
 	}
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	op, err := row.operation()
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	var steps []stepRow
 	if err := db.NewSelect().Model(&steps).ExcludeColumn("operation_id", "place").Where("operation_id = ?", id).Order("place").Scan(ctx); err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	for _, s := range steps {
 		step, err := s.step()
 		if err != nil {
-			return nil, st.s.explain(ctx, err)
+			return nil, st.s.Explain(ctx, err)
 		}
 		op.Steps = append(op.Steps, step)
 	}
@@ -178,13 +179,13 @@ func (st operations) Get(ctx context.Context, id string) (*operation.Operation, 
 
 // Find lists newest first, without steps.
 func (st operations) Find(ctx context.Context, q operation.Query) ([]*operation.Operation, string, error) {
-	after, err := parseCursor("operations", q.Cursor)
+	after, err := database.ParseCursor("operations", q.Cursor)
 	if err != nil {
 		return nil, "", err
 	}
-	limit := bounded(q.Limit)
+	limit := database.Bounded(q.Limit)
 	var rows []operationRow
-	sel := st.s.db(ctx).NewSelect().Model(&rows).Limit(int64(limit) + 1)
+	sel := st.s.Handle(ctx).NewSelect().Model(&rows).Limit(int64(limit) + 1)
 	if len(q.States) > 0 {
 		sel.Where("state IN (?)", bun.List(q.States))
 	}
@@ -201,16 +202,18 @@ func (st operations) Find(ctx context.Context, q operation.Query) ([]*operation.
 		sel.Where("actor = ?", q.Actor)
 	}
 	if !q.Since.IsZero() {
-		sel.Where("created_at >= ?", micros(q.Since))
+		sel.Where("created_at >= ?", database.Micros(q.Since))
 	}
-	if err := newestFirst(sel, after, "created_at").Scan(ctx); err != nil {
-		return nil, "", st.s.explain(ctx, err)
+	if err := database.NewestFirst(sel, after, "created_at").Scan(ctx); err != nil {
+		return nil, "", st.s.Explain(ctx, err)
 	}
-	rows, next := cut(rows, limit, func(r operationRow) cursor { return cursor{List: "operations", Num: r.CreatedAt, ID: r.ID} })
+	rows, next := database.Cut(rows, limit, func(r operationRow) database.Cursor {
+		return database.Cursor{List: "operations", Num: r.CreatedAt, ID: r.ID}
+	})
 	list := make([]*operation.Operation, len(rows))
 	for i, r := range rows {
 		if list[i], err = r.operation(); err != nil {
-			return nil, "", st.s.explain(ctx, err)
+			return nil, "", st.s.Explain(ctx, err)
 		}
 	}
 	return list, next, nil
@@ -221,10 +224,10 @@ func (st operations) Find(ctx context.Context, q operation.Query) ([]*operation.
 func (st operations) Update(ctx context.Context, op *operation.Operation) error {
 	row, err := operationRowOf(op)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("kind", "agent_id", "parent_id", "actor", "created_at").WherePK().Exec(ctx))
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewUpdate().Model(&row).ExcludeColumn("kind", "agent_id", "parent_id", "actor", "created_at").WherePK().Exec(ctx))
 		if err == nil && stored == 0 {
 			return noOperation(op.ID)
 		}
@@ -236,12 +239,12 @@ func (st operations) Update(ctx context.Context, op *operation.Operation) error 
 func (st operations) SaveStep(ctx context.Context, opID string, index int, s operation.Step) error {
 	row, err := stepRowOf(opID, index, s)
 	if err != nil {
-		return st.s.explain(ctx, err)
+		return st.s.Explain(ctx, err)
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewUpdate().Model(&row).WherePK().Exec(ctx))
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewUpdate().Model(&row).WherePK().Exec(ctx))
 		if err == nil && stored == 0 {
-			return fault.New(fault.NotFound, "operation.step_not_found", "The operation %q has no step %d", clean(opID), index)
+			return fault.New(fault.NotFound, "operation.step_not_found", "The operation %q has no step %d", database.Clean(opID), index)
 		}
 		return err
 	})
@@ -251,16 +254,16 @@ func (st operations) SaveStep(ctx context.Context, opID string, index int, s ope
 func (st operations) AddAttempt(ctx context.Context, a operation.Attempt) error {
 	row := attemptRow{
 		OperationID: a.OperationID, Step: a.Step, Number: a.Number, Undo: a.Undo,
-		StartedAt: micros(a.StartedAt), EndedAt: micros(a.EndedAt), Error: a.Error,
+		StartedAt: database.Micros(a.StartedAt), EndedAt: database.Micros(a.EndedAt), Error: a.Error,
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		err := db.NewSelect().Model((*attemptRow)(nil)).ColumnExpr("coalesce(max(place), -1) + 1").
 			Where("operation_id = ?", a.OperationID).Scan(ctx, &row.Place)
 		if err != nil {
 			return err
 		}
 		_, err = db.NewInsert().Model(&row).Exec(ctx)
-		if err != nil && classify(err) == orphan {
+		if database.IsOrphan(err) {
 			return noOperation(a.OperationID)
 		}
 		return err
@@ -270,15 +273,15 @@ func (st operations) AddAttempt(ctx context.Context, a operation.Attempt) error 
 // Attempts lists them in order.
 func (st operations) Attempts(ctx context.Context, opID string) ([]operation.Attempt, error) {
 	var rows []attemptRow
-	err := st.s.db(ctx).NewSelect().Model(&rows).Where("operation_id = ?", opID).Order("place").Scan(ctx)
+	err := st.s.Handle(ctx).NewSelect().Model(&rows).Where("operation_id = ?", opID).Order("place").Scan(ctx)
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	list := make([]operation.Attempt, len(rows))
 	for i, r := range rows {
 		list[i] = operation.Attempt{
 			OperationID: r.OperationID, Step: r.Step, Number: r.Number, Undo: r.Undo,
-			StartedAt: moment(r.StartedAt), EndedAt: moment(r.EndedAt), Error: r.Error,
+			StartedAt: database.Moment(r.StartedAt), EndedAt: database.Moment(r.EndedAt), Error: r.Error,
 		}
 	}
 	return list, nil
@@ -288,7 +291,7 @@ func (st operations) Attempts(ctx context.Context, opID string) ([]operation.Att
 func (st operations) Unfinished(ctx context.Context) ([]string, error) {
 	ids := []string{}
 	open := []operation.State{operation.Pending, operation.Running, operation.Paused, operation.Cancelling}
-	err := st.s.db(ctx).NewSelect().Model((*operationRow)(nil)).Column("id").
+	err := st.s.Handle(ctx).NewSelect().Model((*operationRow)(nil)).Column("id").
 		Where("state IN (?)", bun.List(open)).Order("created_at", "id").Scan(ctx, &ids)
-	return ids, st.s.explain(ctx, err)
+	return ids, st.s.Explain(ctx, err)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/preference"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // preferences is preference.Store.
@@ -25,7 +26,7 @@ type preferenceRow struct {
 }
 
 func (r preferenceRow) preference() preference.Preference {
-	return preference.Preference{Owner: r.Owner, Key: r.Key, Value: json.RawMessage(r.Value), UpdatedAt: moment(r.UpdatedAt)}
+	return preference.Preference{Owner: r.Owner, Key: r.Key, Value: json.RawMessage(r.Value), UpdatedAt: database.Moment(r.UpdatedAt)}
 }
 
 func noPreference() error {
@@ -35,12 +36,12 @@ func noPreference() error {
 // Preference gives one.
 func (st preferences) Preference(ctx context.Context, owner, key string) (*preference.Preference, error) {
 	var row preferenceRow
-	err := st.s.db(ctx).NewSelect().Model(&row).Where("owner = ? AND name = ?", owner, key).Scan(ctx)
+	err := st.s.Handle(ctx).NewSelect().Model(&row).Where("owner = ? AND name = ?", owner, key).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, noPreference()
 	}
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	p := row.preference()
 	return &p, nil
@@ -50,10 +51,10 @@ func (st preferences) Preference(ctx context.Context, owner, key string) (*prefe
 func (st preferences) Preferences(ctx context.Context, owner, prefix string) ([]preference.Preference, error) {
 	var rows []preferenceRow
 	// Whatever collation the database has: keys are ASCII without what sorts after "~".
-	err := st.s.db(ctx).NewSelect().Model(&rows).Where("owner = ? AND name >= ? AND name < ?", owner, prefix, prefix+"~").
+	err := st.s.Handle(ctx).NewSelect().Model(&rows).Where("owner = ? AND name >= ? AND name < ?", owner, prefix, prefix+"~").
 		OrderExpr("name").Scan(ctx)
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	list := make([]preference.Preference, len(rows))
 	for i, r := range rows {
@@ -64,8 +65,8 @@ func (st preferences) Preferences(ctx context.Context, owner, prefix string) ([]
 
 // PutPreference stores one in the place of the one that was there.
 func (st preferences) PutPreference(ctx context.Context, p preference.Preference) error {
-	row := preferenceRow{Owner: p.Owner, Key: p.Key, Value: string(p.Value), UpdatedAt: micros(p.UpdatedAt)}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	row := preferenceRow{Owner: p.Owner, Key: p.Key, Value: string(p.Value), UpdatedAt: database.Micros(p.UpdatedAt)}
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewInsert().Model(&row).On("CONFLICT (owner, name) DO UPDATE").
 			Set("value = EXCLUDED.value").Set("updated_at = EXCLUDED.updated_at").Exec(ctx)
 		return err
@@ -74,8 +75,8 @@ func (st preferences) PutPreference(ctx context.Context, p preference.Preference
 
 // DeletePreference removes one.
 func (st preferences) DeletePreference(ctx context.Context, owner, key string) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		gone, err := affected(db.NewDelete().Model((*preferenceRow)(nil)).Where("owner = ? AND name = ?", owner, key).Exec(ctx))
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		gone, err := database.Affected(db.NewDelete().Model((*preferenceRow)(nil)).Where("owner = ? AND name = ?", owner, key).Exec(ctx))
 		if err == nil && gone == 0 {
 			return noPreference()
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // links is auth.LinkStore.
@@ -26,9 +27,9 @@ type linkRow struct {
 
 // PutLink stores the hash of a one-time code.
 func (st links) PutLink(ctx context.Context, hash string, l auth.Link, expires time.Time) error {
-	row := linkRow{Hash: hash, Role: string(l.Role), UserID: l.UserID, ExpiresAt: micros(expires)}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
+	row := linkRow{Hash: hash, Role: string(l.Role), UserID: l.UserID, ExpiresAt: database.Micros(expires)}
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		stored, err := database.Affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
 		if err == nil && stored == 0 {
 			return fault.New(fault.Conflict, "link.taken", "There is such a sign-in link already")
 		}
@@ -39,8 +40,8 @@ func (st links) PutLink(ctx context.Context, hash string, l auth.Link, expires t
 // TakeLink removes the link and says what it gives.
 func (st links) TakeLink(ctx context.Context, hash string, now time.Time) (auth.Link, error) {
 	var row linkRow
-	err := st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		err := db.NewRaw("DELETE FROM sign_in_links WHERE hash = ? AND expires_at > ? RETURNING role, user_id", hash, micros(now)).
+	err := st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		err := db.NewRaw("DELETE FROM sign_in_links WHERE hash = ? AND expires_at > ? RETURNING role, user_id", hash, database.Micros(now)).
 			Scan(ctx, &row.Role, &row.UserID)
 		if errors.Is(err, sql.ErrNoRows) {
 			return fault.New(fault.NotFound, "link.not_found", "The sign-in link is not valid").
@@ -53,9 +54,9 @@ func (st links) TakeLink(ctx context.Context, hash string, now time.Time) (auth.
 
 // Expire removes what has ended at now.
 func (st links) Expire(ctx context.Context, now time.Time) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		for _, model := range []any{(*linkRow)(nil), (*sessionRow)(nil), (*flowRow)(nil), (*failureRow)(nil)} {
-			if _, err := db.NewDelete().Model(model).Where("expires_at <= ?", micros(now)).Exec(ctx); err != nil {
+			if _, err := db.NewDelete().Model(model).Where("expires_at <= ?", database.Micros(now)).Exec(ctx); err != nil {
 				return err
 			}
 		}
@@ -87,17 +88,17 @@ type sessionRow struct {
 
 func rowOfSession(d auth.Session) sessionRow {
 	return sessionRow{
-		ID: d.ID, UserID: d.UserID, Kind: string(d.Kind), Method: clean(d.Method), Role: string(d.Role), Hash: d.Hash, Previous: d.Previous,
-		PreviousUntil: microsOf(d.PreviousUntil), Address: clean(d.Address), UserAgent: clean(d.UserAgent),
-		CreatedAt: micros(d.CreatedAt), SeenAt: micros(d.SeenAt), RotatedAt: micros(d.RotatedAt), ExpiresAt: micros(d.ExpiresAt),
+		ID: d.ID, UserID: d.UserID, Kind: string(d.Kind), Method: database.Clean(d.Method), Role: string(d.Role), Hash: d.Hash, Previous: d.Previous,
+		PreviousUntil: database.MicrosOf(d.PreviousUntil), Address: database.Clean(d.Address), UserAgent: database.Clean(d.UserAgent),
+		CreatedAt: database.Micros(d.CreatedAt), SeenAt: database.Micros(d.SeenAt), RotatedAt: database.Micros(d.RotatedAt), ExpiresAt: database.Micros(d.ExpiresAt),
 	}
 }
 
 func (r sessionRow) session() auth.Session {
 	return auth.Session{
 		ID: r.ID, UserID: r.UserID, Kind: auth.Kind(r.Kind), Method: r.Method, Role: auth.Role(r.Role), Hash: r.Hash, Previous: r.Previous,
-		PreviousUntil: momentOf(r.PreviousUntil), Address: r.Address, UserAgent: r.UserAgent,
-		CreatedAt: moment(r.CreatedAt), SeenAt: moment(r.SeenAt), RotatedAt: moment(r.RotatedAt), ExpiresAt: moment(r.ExpiresAt),
+		PreviousUntil: database.MomentOf(r.PreviousUntil), Address: r.Address, UserAgent: r.UserAgent,
+		CreatedAt: database.Moment(r.CreatedAt), SeenAt: database.Moment(r.SeenAt), RotatedAt: database.Moment(r.RotatedAt), ExpiresAt: database.Moment(r.ExpiresAt),
 	}
 }
 
@@ -108,7 +109,7 @@ func noSession() error {
 // CreateSession stores a new session.
 func (st sessions) CreateSession(ctx context.Context, d auth.Session) error {
 	row := rowOfSession(d)
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewInsert().Model(&row).Exec(ctx)
 		return err
 	})
@@ -126,12 +127,12 @@ func (st sessions) SessionByHash(ctx context.Context, hash string) (*auth.Sessio
 
 func (st sessions) one(ctx context.Context, where string, values ...any) (*auth.Session, error) {
 	var row sessionRow
-	err := st.s.db(ctx).NewSelect().Model(&row).Where(where, values...).Limit(1).Scan(ctx)
+	err := st.s.Handle(ctx).NewSelect().Model(&row).Where(where, values...).Limit(1).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, noSession()
 	}
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	d := row.session()
 	return &d, nil
@@ -140,9 +141,9 @@ func (st sessions) one(ctx context.Context, where string, values ...any) (*auth.
 // SessionsOf lists those of a user, the last used first.
 func (st sessions) SessionsOf(ctx context.Context, userID string) ([]auth.Session, error) {
 	var rows []sessionRow
-	err := st.s.db(ctx).NewSelect().Model(&rows).Where("user_id = ?", userID).Order("seen_at DESC", "id DESC").Limit(maxLimit).Scan(ctx)
+	err := st.s.Handle(ctx).NewSelect().Model(&rows).Where("user_id = ?", userID).Order("seen_at DESC", "id DESC").Limit(database.MaxLimit).Scan(ctx)
 	if err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	list := make([]auth.Session, len(rows))
 	for i, r := range rows {
@@ -154,8 +155,8 @@ func (st sessions) SessionsOf(ctx context.Context, userID string) ([]auth.Sessio
 // UpdateSession replaces what a session is.
 func (st sessions) UpdateSession(ctx context.Context, d auth.Session) error {
 	row := rowOfSession(d)
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		n, err := affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "user_id", "created_at").WherePK().Exec(ctx))
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		n, err := database.Affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "user_id", "created_at").WherePK().Exec(ctx))
 		if err == nil && n == 0 {
 			return noSession()
 		}
@@ -165,8 +166,8 @@ func (st sessions) UpdateSession(ctx context.Context, d auth.Session) error {
 
 // TouchSession notes that it was used.
 func (st sessions) TouchSession(ctx context.Context, id string, seen, expires time.Time) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		n, err := affected(db.NewUpdate().Model((*sessionRow)(nil)).Set("seen_at = ?", micros(seen)).Set("expires_at = ?", micros(expires)).
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		n, err := database.Affected(db.NewUpdate().Model((*sessionRow)(nil)).Set("seen_at = ?", database.Micros(seen)).Set("expires_at = ?", database.Micros(expires)).
 			Where("id = ?", id).Exec(ctx))
 		if err == nil && n == 0 {
 			return noSession()
@@ -177,7 +178,7 @@ func (st sessions) TouchSession(ctx context.Context, id string, seen, expires ti
 
 // DeleteSession ends a session; no error if there is none.
 func (st sessions) DeleteSession(ctx context.Context, id string) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewDelete().Model((*sessionRow)(nil)).Where("id = ?", id).Exec(ctx)
 		return err
 	})
@@ -185,8 +186,8 @@ func (st sessions) DeleteSession(ctx context.Context, id string) error {
 
 // DeleteSessionsOf ends the sessions of a user but one.
 func (st sessions) DeleteSessionsOf(ctx context.Context, userID, except string) (n int, err error) {
-	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		gone, err := affected(db.NewDelete().Model((*sessionRow)(nil)).Where("user_id = ? AND id <> ?", userID, except).Exec(ctx))
+	err = st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		gone, err := database.Affected(db.NewDelete().Model((*sessionRow)(nil)).Where("user_id = ? AND id <> ?", userID, except).Exec(ctx))
 		n = int(gone)
 		return err
 	})
@@ -207,8 +208,8 @@ type flowRow struct {
 
 // PutFlow stores what is to be remembered.
 func (st flows) PutFlow(ctx context.Context, kind, hash string, data []byte, expires time.Time) error {
-	row := flowRow{Hash: hash, Kind: clean(kind), Data: present(data), ExpiresAt: micros(expires)}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	row := flowRow{Hash: hash, Kind: database.Clean(kind), Data: database.Present(data), ExpiresAt: database.Micros(expires)}
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewInsert().Model(&row).Exec(ctx)
 		return err
 	})
@@ -216,8 +217,8 @@ func (st flows) PutFlow(ctx context.Context, kind, hash string, data []byte, exp
 
 // TakeFlow removes it and gives its data.
 func (st flows) TakeFlow(ctx context.Context, kind, hash string, now time.Time) (data []byte, err error) {
-	err = st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		err := db.NewRaw("DELETE FROM flows WHERE hash = ? AND kind = ? AND expires_at > ? RETURNING data", hash, clean(kind), micros(now)).Scan(ctx, &data)
+	err = st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		err := db.NewRaw("DELETE FROM flows WHERE hash = ? AND kind = ? AND expires_at > ? RETURNING data", hash, database.Clean(kind), database.Micros(now)).Scan(ctx, &data)
 		if errors.Is(err, sql.ErrNoRows) {
 			return fault.New(fault.NotFound, "flow.not_found", "There is nothing to continue").Because("it was continued, or its time is over")
 		}
@@ -241,20 +242,20 @@ type failureRow struct {
 // Attempts gives how many there were and when the last one was.
 func (st attempts) Attempts(ctx context.Context, key string) (int, time.Time, error) {
 	var row failureRow
-	err := st.s.db(ctx).NewSelect().Model(&row).Where("attempt = ?", clean(key)).Scan(ctx)
+	err := st.s.Handle(ctx).NewSelect().Model(&row).Where("attempt = ?", database.Clean(key)).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, time.Time{}, nil
 	}
 	if err != nil {
-		return 0, time.Time{}, st.s.explain(ctx, err)
+		return 0, time.Time{}, st.s.Explain(ctx, err)
 	}
-	return row.Failures, moment(row.LastAt), nil
+	return row.Failures, database.Moment(row.LastAt), nil
 }
 
 // PutAttempts stores that.
 func (st attempts) PutAttempts(ctx context.Context, key string, n int, last, expires time.Time) error {
-	row := failureRow{Attempt: clean(key), Failures: n, LastAt: micros(last), ExpiresAt: micros(expires)}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	row := failureRow{Attempt: database.Clean(key), Failures: n, LastAt: database.Micros(last), ExpiresAt: database.Micros(expires)}
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewInsert().Model(&row).On("CONFLICT (attempt) DO UPDATE").Set("failures = EXCLUDED.failures").
 			Set("last_at = EXCLUDED.last_at").Set("expires_at = EXCLUDED.expires_at").Exec(ctx)
 		return err
@@ -266,7 +267,7 @@ func (st attempts) DropAttempts(ctx context.Context, keys ...string) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewDelete().Model((*failureRow)(nil)).Where("attempt IN (?)", bun.In(keys)).Exec(ctx)
 		return err
 	})

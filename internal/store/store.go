@@ -2,8 +2,9 @@
 // machine or in PostgreSQL.
 //
 // There is one implementation of every Store interface of the domain, written
-// on bun, and both databases pass the same conformance suite (storetest). What
-// differs between them is behind backend, in sqlite.go and postgres.go.
+// on bun, and both databases pass the same conformance suite (storetest). The
+// connections and transactions are in the package database; what belongs to
+// watching agents is kept by the package observe.
 //
 // Writes happen one after the other, on both databases: whatever runs in a Do
 // sees everything that was committed before and nothing that is committed
@@ -12,13 +13,12 @@ package store
 
 import (
 	"context"
+	"embed"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
-	"sync/atomic"
 	"time"
-
-	"github.com/pressly/goose/v3"
-	"github.com/uptrace/bun"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -29,6 +29,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/preference"
+	"github.com/waooaw/platform-portal/internal/store/database"
+	"github.com/waooaw/platform-portal/internal/store/observe"
 )
 
 // Config says where the data is.
@@ -46,88 +48,50 @@ type Config struct {
 
 // Store is the open database. It is safe for concurrent use.
 type Store struct {
-	now     func() time.Time
-	log     *slog.Logger
-	backend backend
-	write   *bun.DB       // one connection
-	read    *bun.DB       // several, which cannot write
-	writing chan struct{} // holds one value while a transaction runs
-	closing chan struct{} // closed by Close
-	watch   *watch
-
-	exclusive atomic.Bool // Lock was called
-	closed    atomic.Bool
+	*database.DB
+	watch *watch
 }
 
-// backend is what the two databases do differently.
-type backend interface {
-	// words are the column types that migrations name in double braces.
-	words() map[string]string
-	// goose is the dialect of migrations, and migration what else they need.
-	goose() goose.Dialect
-	migration() ([]goose.ProviderOption, error)
-	// begun is called when a transaction has begun.
-	begun(ctx context.Context, db bun.IDB) error
-	// find names the function that gives the place of a text in another.
-	find() bun.Safe
-	// remote tells whether the database is reached over a connection that may break.
-	remote() bool
-	// announce tells other processes, once the transaction is committed, that
-	// the stream of events has grown.
-	announce(ctx context.Context, db bun.IDB, seq int64) error
-	// listen calls heard for what other processes may have announced, until ctx ends.
-	listen(ctx context.Context, heard func())
-}
+//go:embed migrations/*.sql
+var migrations embed.FS
 
 // Open opens the database, makes it if it is new and brings it up to this
 // version. It returns faults: Unavailable if the database does not answer, is
 // damaged or cannot be written, Conflict if a newer portal made it.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s, err := connect(ctx, cfg)
+	db, err := connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(err, s.closePools())
+	if err := db.Migrate(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
+	s := &Store{DB: db}
 	s.watch = newWatch(s)
 	return s, nil
 }
 
-// connect opens the pools without looking at the schema.
-func connect(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{now: cfg.Now, log: cfg.Log, writing: make(chan struct{}, 1), closing: make(chan struct{})}
-	if s.now == nil {
-		s.now = time.Now
+// connect opens the connections without looking at the schema.
+func connect(ctx context.Context, cfg Config) (*database.DB, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("migrations: %w", err)
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.URL != "" {
-		return s, s.openPostgres(ctx, cfg.URL)
-	}
-	return s, s.openSQLite(ctx, cfg.Path)
+	return database.Connect(ctx, database.Config{Path: cfg.Path, URL: cfg.URL, Now: cfg.Now, Log: cfg.Log, Migrations: files})
 }
 
 // Close waits for the transaction in progress and closes the database. A
 // second Close returns nil.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
-		return nil
-	}
-	close(s.closing)
 	s.watch.close()
-	s.writing <- struct{}{} // never taken back: nothing is written after this
-	return s.closePools()
+	return s.DB.Close()
 }
-
-func (s *Store) closePools() error { return errors.Join(s.read.Close(), s.write.Close()) }
 
 // Ping tells whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	var seq int64
-	err := s.read.NewRaw("SELECT seq FROM event_head WHERE id = 1").Scan(ctx, &seq)
-	return s.explain(ctx, err)
+	err := s.Handle(ctx).NewRaw("SELECT seq FROM event_head WHERE id = 1").Scan(ctx, &seq)
+	return s.Explain(ctx, err)
 }
 
 // Agents keeps agents.
@@ -179,7 +143,7 @@ func (s *Store) Idempotency() auth.IdempotencyStore { return replays{s} }
 func (s *Store) Instances() fleet.InstanceStore { return instances{s} }
 
 // Health keeps probe results.
-func (s *Store) Health() health.Store { return results{s} }
+func (s *Store) Health() health.Store { return observe.Results(s.DB) }
 
 // Preferences keeps what people like.
 func (s *Store) Preferences() preference.Store { return preferences{s} }

@@ -1,9 +1,7 @@
-package store
+package database
 
 import (
 	"context"
-	"embed"
-	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -14,13 +12,10 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-// migrate brings the schema up to this version. It refuses a database that a
+// Migrate brings the schema up to this version. It refuses a database that a
 // newer portal has made, and does not touch it.
-func (s *Store) migrate(ctx context.Context) error {
-	provider, err := s.migrator()
+func (d *DB) Migrate(ctx context.Context) error {
+	provider, err := d.Migrator()
 	if err != nil {
 		return err
 	}
@@ -45,11 +40,11 @@ func (s *Store) migrate(ctx context.Context) error {
 		if kind := classify(last); kind == full || kind == damaged || kind == sealed || ctx.Err() != nil {
 			break
 		}
-		s.log.WarnContext(ctx, "migration of the database failed, looking again", "try", try+1, "error", last)
+		d.log.WarnContext(ctx, "migration of the database failed, looking again", "try", try+1, "error", last)
 		pause(ctx, time.Duration(try+1)*100*time.Millisecond)
 	}
 	if classify(last) != unknown || ctx.Err() != nil {
-		return s.explain(ctx, last)
+		return d.Explain(ctx, last)
 	}
 	return fault.New(fault.Internal, "store.migration_failed", "The database could not be brought up to this version").
 		Because("a migration failed; it was rolled back").
@@ -62,24 +57,20 @@ func newer(current, target int64) error {
 		Do("Start the newer version, or restore a backup from before the upgrade. Nothing was changed.")
 }
 
-// migrator reads the migrations for this database.
-func (s *Store) migrator() (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, fmt.Errorf("migrations: %w", err)
-	}
+// Migrator reads the migrations for this database.
+func (d *DB) Migrator() (*goose.Provider, error) {
 	pairs := []string{}
-	for word, is := range s.backend.words() {
+	for word, is := range d.backend.words() {
 		pairs = append(pairs, "{{"+word+"}}", is)
 	}
-	options, err := s.backend.migration()
+	options, err := d.backend.migration()
 	if err != nil {
 		return nil, err
 	}
 	options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()),
 		goose.WithTableName("schema_versions"))
-	worded := wordedFS{files, strings.NewReplacer(pairs...)}
-	return goose.NewProvider(s.backend.goose(), s.write.DB, worded, options...)
+	worded := wordedFS{d.migrations, strings.NewReplacer(pairs...)}
+	return goose.NewProvider(d.backend.goose(), d.write.DB, worded, options...)
 }
 
 // pause waits, at most until ctx ends.

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -35,7 +35,7 @@ const (
 
 // postgresBackend is a PostgreSQL database.
 type postgresBackend struct {
-	s      *Store
+	d      *DB
 	config *pgx.ConnConfig
 }
 
@@ -47,7 +47,7 @@ func (d postgresText) AppendString(b []byte, s string) []byte {
 }
 
 // openPostgres connects to the database.
-func (s *Store) openPostgres(ctx context.Context, url string) error {
+func (d *DB) openPostgres(ctx context.Context, url string) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return fault.New(fault.Invalid, "store.bad_url", "The address of the database can't be read").
@@ -68,15 +68,15 @@ func (s *Store) openPostgres(ctx context.Context, url string) error {
 	} {
 		config.RuntimeParams[name] = value
 	}
-	s.backend = postgresBackend{s, config}
-	write := pool(config, 1, stdlib.OptionAfterConnect(s.claim))
+	d.backend = postgresBackend{d, config}
+	write := pool(config, 1, stdlib.OptionAfterConnect(d.claim))
 	// A connection that is given up and made anew would let go of the lock of Lock.
 	write.SetConnMaxLifetime(0)
 	write.SetConnMaxIdleTime(0)
-	s.write = bun.NewDB(write, postgresText{pgdialect.New()})
-	s.read = bun.NewDB(pool(readOnly(config), pgReaders), postgresText{pgdialect.New()})
-	if err := s.write.PingContext(ctx); err != nil {
-		return errors.Join(s.unreachable(ctx, config, err), s.closePools())
+	d.write = bun.NewDB(write, postgresText{pgdialect.New()})
+	d.read = bun.NewDB(pool(readOnly(config), pgReaders), postgresText{pgdialect.New()})
+	if err := d.write.PingContext(ctx); err != nil {
+		return errors.Join(d.unreachable(ctx, config, err), d.closePools())
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func pool(config *pgx.ConnConfig, connections int, options ...stdlib.OptionOpenD
 	return db
 }
 
-func (s *Store) unreachable(ctx context.Context, config *pgx.ConnConfig, err error) error {
+func (d *DB) unreachable(ctx context.Context, config *pgx.ConnConfig, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -157,7 +157,7 @@ func (postgresBackend) announce(ctx context.Context, db bun.IDB, seq int64) erro
 func (b postgresBackend) listen(ctx context.Context, heard func()) {
 	for ctx.Err() == nil {
 		if err := b.listenOnce(ctx, heard); err != nil && ctx.Err() == nil {
-			b.s.log.WarnContext(ctx, "the database no longer announces events, connecting anew", "error", err)
+			b.d.log.WarnContext(ctx, "the database no longer announces events, connecting anew", "error", err)
 			pause(ctx, retryPause)
 		}
 	}
@@ -194,32 +194,32 @@ func (b postgresBackend) listenOnce(ctx context.Context, heard func()) error {
 // The connection that writes holds the lock. If it breaks and another portal
 // takes the database meanwhile, every write of this one fails with the same
 // fault.
-func (s *Store) Lock(ctx context.Context) error {
-	if !s.backend.remote() || s.exclusive.Swap(true) {
+func (d *DB) Lock(ctx context.Context) error {
+	if !d.backend.remote() || d.exclusive.Swap(true) {
 		return nil
 	}
 	err := func() error {
-		conn, err := s.write.DB.Conn(ctx)
+		conn, err := d.write.DB.Conn(ctx)
 		if err != nil {
-			return s.explain(ctx, err)
+			return d.Explain(ctx, err)
 		}
-		return errors.Join(conn.Raw(func(raw any) error { return s.claim(ctx, raw.(*stdlib.Conn).Conn()) }), conn.Close())
+		return errors.Join(conn.Raw(func(raw any) error { return d.claim(ctx, raw.(*stdlib.Conn).Conn()) }), conn.Close())
 	}()
 	if err != nil {
-		s.exclusive.Store(false)
+		d.exclusive.Store(false)
 	}
 	return err
 }
 
 // claim takes the lock of Lock for a connection, if this portal has called Lock.
-func (s *Store) claim(ctx context.Context, conn *pgx.Conn) error {
-	if !s.exclusive.Load() {
+func (d *DB) claim(ctx context.Context, conn *pgx.Conn) error {
+	if !d.exclusive.Load() {
 		return nil
 	}
 	var got bool
 	err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1::int, $2::int)", lockSpace, lockPortal).Scan(&got)
 	if err != nil {
-		return s.explain(ctx, err)
+		return d.Explain(ctx, err)
 	}
 	if !got {
 		return fault.New(fault.Conflict, "store.locked", "Another portal uses this database").

@@ -5,14 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/store/database"
 )
 
 // instances is fleet.InstanceStore.
@@ -31,14 +29,14 @@ type instanceRow struct {
 func (st instances) PutInstances(ctx context.Context, agentID string, list []fleet.Instance) error {
 	rows := make([]instanceRow, len(list))
 	for i, in := range list {
-		in.StartedAt, in.EndedAt = moment(micros(in.StartedAt)), moment(micros(in.EndedAt))
-		data, err := encode(in)
+		in.StartedAt, in.EndedAt = database.Moment(database.Micros(in.StartedAt)), database.Moment(database.Micros(in.EndedAt))
+		data, err := database.Encode(in)
 		if err != nil {
-			return st.s.explain(ctx, err)
+			return st.s.Explain(ctx, err)
 		}
 		rows[i] = instanceRow{AgentID: agentID, ID: in.ID, Place: in.Index, Data: data}
 	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		if _, err := db.NewDelete().Model((*instanceRow)(nil)).Where("agent_id = ?", agentID).Exec(ctx); err != nil {
 			return err
 		}
@@ -46,25 +44,25 @@ func (st instances) PutInstances(ctx context.Context, agentID string, list []fle
 			return nil
 		}
 		_, err := db.NewInsert().Model(&rows).Exec(ctx)
-		return ofAgent(agentID, err)
+		return database.OfAgent(agentID, err)
 	})
 }
 
 // Instances gives those of the agents, by agent and in order of their index.
 func (st instances) Instances(ctx context.Context, agentIDs ...string) (map[string][]fleet.Instance, error) {
 	var rows []instanceRow
-	q := st.s.db(ctx).NewSelect().Model(&rows).Order("agent_id", "place", "id")
+	q := st.s.Handle(ctx).NewSelect().Model(&rows).Order("agent_id", "place", "id")
 	if len(agentIDs) > 0 {
 		q = q.Where("agent_id IN (?)", bun.List(agentIDs))
 	}
 	if err := q.Scan(ctx); err != nil {
-		return nil, st.s.explain(ctx, err)
+		return nil, st.s.Explain(ctx, err)
 	}
 	out := map[string][]fleet.Instance{}
 	for _, r := range rows {
 		var in fleet.Instance
-		if err := decode(r.Data, &in); err != nil {
-			return nil, st.s.explain(ctx, err)
+		if err := database.Decode(r.Data, &in); err != nil {
+			return nil, st.s.Explain(ctx, err)
 		}
 		out[r.AgentID] = append(out[r.AgentID], in)
 	}
@@ -88,7 +86,7 @@ func (st instances) ReservePort(ctx context.Context, agentID string, index, from
 			Do("Give a range within 1 to 65535.")
 	}
 	var port int
-	err := st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	err := st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		err := db.NewSelect().Model((*portRow)(nil)).Column("port").Where("agent_id = ? AND place = ?", agentID, index).Scan(ctx, &port)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
@@ -97,7 +95,7 @@ func (st instances) ReservePort(ctx context.Context, agentID string, index, from
 			return err
 		}
 		if _, err := db.NewInsert().Model(&portRow{Port: port, AgentID: agentID, Place: index}).Exec(ctx); err != nil {
-			return ofAgent(agentID, err)
+			return database.OfAgent(agentID, err)
 		}
 		_, err = db.NewRaw("UPDATE port_cursor SET port = ? WHERE id = 1", port).Exec(ctx)
 		return err
@@ -147,7 +145,7 @@ func freePort(ctx context.Context, db bun.IDB, from, to int, usable func(port in
 
 // ReleasePort gives back one reservation.
 func (st instances) ReleasePort(ctx context.Context, agentID string, index int) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewDelete().Model((*portRow)(nil)).Where("agent_id = ? AND place = ?", agentID, index).Exec(ctx)
 		return err
 	})
@@ -155,7 +153,7 @@ func (st instances) ReleasePort(ctx context.Context, agentID string, index int) 
 
 // ReleasePorts gives back all of the agent's.
 func (st instances) ReleasePorts(ctx context.Context, agentID string) error {
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		_, err := db.NewDelete().Model((*portRow)(nil)).Where("agent_id = ?", agentID).Exec(ctx)
 		return err
 	})
@@ -164,81 +162,12 @@ func (st instances) ReleasePorts(ctx context.Context, agentID string) error {
 // Ports lists all reservations: port to agent id.
 func (st instances) Ports(ctx context.Context) (map[int]string, error) {
 	var rows []portRow
-	if err := st.s.db(ctx).NewSelect().Model(&rows).Scan(ctx); err != nil {
-		return nil, st.s.explain(ctx, err)
+	if err := st.s.Handle(ctx).NewSelect().Model(&rows).Scan(ctx); err != nil {
+		return nil, st.s.Explain(ctx, err)
 	}
 	out := make(map[int]string, len(rows))
 	for _, r := range rows {
 		out[r.Port] = r.AgentID
 	}
 	return out, nil
-}
-
-// results is health.Store.
-type results struct{ s *Store }
-
-type resultRow struct {
-	bun.BaseModel `bun:"table:probe_results"`
-
-	ID         int64 `bun:"id,pk,autoincrement"`
-	AgentID    string
-	InstanceID string
-	Kind       string
-	OK         bool `bun:"ok"`
-	Reason     string
-	Latency    int64 // nanoseconds
-	At         int64
-}
-
-// AddResult appends to the history of probe results.
-func (st results) AddResult(ctx context.Context, r health.Result) error {
-	row := resultRow{
-		AgentID: r.AgentID, InstanceID: r.InstanceID, Kind: string(r.Kind), OK: r.OK, Reason: r.Reason,
-		Latency: int64(r.Latency), At: micros(r.At),
-	}
-	return st.s.change(ctx, func(ctx context.Context, db bun.IDB) error {
-		_, err := db.NewInsert().Model(&row).Exec(ctx)
-		return ofAgent(r.AgentID, err)
-	})
-}
-
-// Results lists newest first.
-func (st results) Results(ctx context.Context, agentID, after string, limit int) ([]health.Result, string, error) {
-	name := "probes/" + agentID
-	from, err := parseCursor(name, after)
-	if err != nil {
-		return nil, "", err
-	}
-	limit = bounded(limit)
-	var rows []resultRow
-	q := st.s.db(ctx).NewSelect().Model(&rows).Where("agent_id = ?", agentID).Order("at DESC", "id DESC").Limit(int64(limit) + 1)
-	if from != nil {
-		id, err := strconv.ParseInt(from.ID, 10, 64)
-		if err != nil {
-			return nil, "", fault.New(fault.Invalid, "store.bad_cursor", "The cursor does not belong to this list").Wrap(err)
-		}
-		q = q.Where("(at, id) < (?, ?)", from.Num, id)
-	}
-	if err := q.Scan(ctx); err != nil {
-		return nil, "", st.s.explain(ctx, err)
-	}
-	rows, next := cut(rows, limit, func(r resultRow) cursor {
-		return cursor{List: name, Num: r.At, ID: strconv.FormatInt(r.ID, 10)}
-	})
-	list := make([]health.Result, len(rows))
-	for i, r := range rows {
-		list[i] = health.Result{
-			AgentID: r.AgentID, InstanceID: r.InstanceID, Kind: health.Kind(r.Kind), OK: r.OK, Reason: r.Reason,
-			Latency: time.Duration(r.Latency), At: moment(r.At),
-		}
-	}
-	return list, next, nil
-}
-
-// PruneResults removes those older than before.
-func (st results) PruneResults(ctx context.Context, before time.Time) (int, error) {
-	return st.s.batches(ctx, func(ctx context.Context, db bun.IDB) (int64, error) {
-		return affected(db.NewRaw("DELETE FROM probe_results WHERE id IN (SELECT id FROM probe_results WHERE at < ? LIMIT ?)",
-			micros(before), pruneBatch).Exec(ctx))
-	})
 }

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ const (
 )
 
 // sqliteBackend is the database in one file of this machine.
-type sqliteBackend struct{ s *Store }
+type sqliteBackend struct{ d *DB }
 
 // sqliteText drops NUL from texts. The dialects of bun refuse a text with one.
 // It means nothing to the portal, but programs print it, so it is dropped in
@@ -43,14 +43,14 @@ func (d sqliteText) AppendString(b []byte, s string) []byte {
 }
 
 // openSQLite opens the file, and makes it if it is not there.
-func (s *Store) openSQLite(ctx context.Context, path string) error {
+func (d *DB) openSQLite(ctx context.Context, path string) error {
 	if path == "" {
 		return fault.New(fault.Invalid, "store.no_path", "No database is configured").
 			Do("Give the path of a database file or the address of a PostgreSQL database.")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return unusable(path, err)
+		return Unusable(path, err)
 	}
 	if err := makeFile(path); err != nil {
 		return err
@@ -62,11 +62,11 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	const always = "_busy_timeout=5000&_foreign_keys=1&_synchronous=FULL&_pragma=temp_store(MEMORY)&mode=rw"
 	write := openFile(path, always+"&_journal_mode=WAL&_pragma=journal_size_limit(67108864)&_txlock=immediate", 1)
 	read := openFile(path, always+"&_query_only=1", readers)
-	s.backend = sqliteBackend{s}
-	s.write = bun.NewDB(write, sqliteText{sqlitedialect.New()})
-	s.read = bun.NewDB(read, sqliteText{sqlitedialect.New()})
-	if err := s.write.PingContext(ctx); err != nil {
-		return errors.Join(s.explain(ctx, err), s.closePools())
+	d.backend = sqliteBackend{d}
+	d.write = bun.NewDB(write, sqliteText{sqlitedialect.New()})
+	d.read = bun.NewDB(read, sqliteText{sqlitedialect.New()})
+	if err := d.write.PingContext(ctx); err != nil {
+		return errors.Join(d.Explain(ctx, err), d.closePools())
 	}
 	return nil
 }
@@ -83,7 +83,8 @@ func uriPath(path string) string {
 	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 }
 
-func unusable(path string, err error) error {
+// Unusable says why a database file can't be opened.
+func Unusable(path string, err error) error {
 	if classify(err) == full {
 		return fault.New(fault.Unavailable, "store.disk_full", "The database %s can't be opened", path).
 			Because("its disk is full or fails (%s)", reason(err)).
@@ -106,15 +107,15 @@ func reason(err error) string {
 // the files that it puts beside it the same permissions.
 func makeFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return unusable(path, err)
+		return Unusable(path, err)
 	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return unusable(path, err)
+		return Unusable(path, err)
 	}
 	defer file.Close()
 	if err := file.Chmod(0o600); err != nil && !errors.Is(err, os.ErrPermission) {
-		return unusable(path, err)
+		return Unusable(path, err)
 	}
 	return nil
 }
@@ -141,17 +142,17 @@ func checkUndone(ctx context.Context, path string) error {
 	// next start finds if this one does not come to remove it.
 	dir := path + "-check"
 	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
-		return unusable(path, err)
+		return Unusable(path, err)
 	}
 	twin := filepath.Join(dir, "copy")
 	err := errors.Join(copyFile(twin, path), copyFile(twin+"-journal", path+"-journal"))
 	if err != nil {
-		err = unusable(path, err)
+		err = Unusable(path, err)
 	} else {
 		err = inspect(ctx, twin, "mode=rw", path)
 	}
 	if left := os.RemoveAll(dir); left != nil && err == nil {
-		return unusable(path, left)
+		return Unusable(path, left)
 	}
 	return err
 }
@@ -175,7 +176,7 @@ func inspect(ctx context.Context, path, mode, name string) error {
 	size, head, err := header(path)
 	switch {
 	case err != nil:
-		return unusable(name, err)
+		return Unusable(name, err)
 	case size == 0:
 		return nil // new
 	case !bytes.Equal(head, []byte("SQLite format 3\x00")):
@@ -189,7 +190,7 @@ func inspect(ctx context.Context, path, mode, name string) error {
 	case limited.Err() != nil:
 		return ctx.Err() // nil: what there was time for is in order
 	}
-	return unusable(name, looked)
+	return Unusable(name, looked)
 }
 
 func header(path string) (size int64, head []byte, err error) {

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 const patience = 30 * time.Second
 
 // txKey finds the transaction of one store in a context.
-type txKey struct{ s *Store }
+type txKey struct{ d *DB }
 
 // tx is a running transaction.
 type tx struct {
@@ -30,29 +30,29 @@ type tx struct {
 
 // joined gives the transaction in ctx, or nil. A context that outlived its
 // transaction counts as one without.
-func (s *Store) joined(ctx context.Context) *tx {
-	if t, ok := ctx.Value(txKey{s}).(*tx); ok && !t.done.Load() {
+func (d *DB) joined(ctx context.Context) *tx {
+	if t, ok := ctx.Value(txKey{d}).(*tx); ok && !t.done.Load() {
 		return t
 	}
 	return nil
 }
 
-// db gives what a read is to run on: the transaction in ctx, or the read pool.
-func (s *Store) db(ctx context.Context) bun.IDB {
-	if t := s.joined(ctx); t != nil {
+// Handle gives what a read is to run on: the transaction in ctx, or the read pool.
+func (d *DB) Handle(ctx context.Context) bun.IDB {
+	if t := d.joined(ctx); t != nil {
 		return t.Tx
 	}
-	return s.read
+	return d.read
 }
 
-// change runs one write of a store method in the transaction in ctx, or in one
+// Change runs one write of a store method in the transaction in ctx, or in one
 // of its own, and turns the errors of the database into faults.
-func (s *Store) change(ctx context.Context, fn func(ctx context.Context, db bun.IDB) error) error {
-	if t := s.joined(ctx); t != nil {
-		return s.explain(ctx, fn(ctx, t.Tx))
+func (d *DB) Change(ctx context.Context, fn func(ctx context.Context, db bun.IDB) error) error {
+	if t := d.joined(ctx); t != nil {
+		return d.Explain(ctx, fn(ctx, t.Tx))
 	}
-	return s.Do(ctx, func(ctx context.Context) error {
-		return s.explain(ctx, fn(ctx, s.joined(ctx).Tx))
+	return d.Do(ctx, func(ctx context.Context) error {
+		return d.Explain(ctx, fn(ctx, d.joined(ctx).Tx))
 	})
 }
 
@@ -62,16 +62,16 @@ func (s *Store) change(ctx context.Context, fn func(ctx context.Context, db bun.
 //
 // Once ctx ends, nothing is committed any more; a commit that has begun is
 // seen through, so that its outcome is reported as it is.
-func (s *Store) Do(ctx context.Context, fn func(ctx context.Context) error) error {
-	if t := s.joined(ctx); t != nil {
-		return s.nested(ctx, t, fn)
+func (d *DB) Do(ctx context.Context, fn func(ctx context.Context) error) error {
+	if t := d.joined(ctx); t != nil {
+		return d.nested(ctx, t, fn)
 	}
-	t, err := s.begin(ctx)
+	t, err := d.begin(ctx)
 	if err != nil {
 		return err
 	}
-	inner, hooks := txn.WithHooks(context.WithValue(ctx, txKey{s}, t))
-	if err := s.run(inner, t, fn); err != nil {
+	inner, hooks := txn.WithHooks(context.WithValue(ctx, txKey{d}, t))
+	if err := d.run(inner, t, fn); err != nil {
 		return err
 	}
 	// Only now, for a hook may write itself.
@@ -80,8 +80,8 @@ func (s *Store) Do(ctx context.Context, fn func(ctx context.Context) error) erro
 }
 
 // run runs fn in t and ends it: by a commit, or else by a rollback.
-func (s *Store) run(ctx context.Context, t *tx, fn func(ctx context.Context) error) error {
-	defer func() { <-s.writing }()
+func (d *DB) run(ctx context.Context, t *tx, fn func(ctx context.Context) error) error {
+	defer func() { <-d.writing }()
 	defer t.abandon() // does nothing after a commit
 	if err := fn(ctx); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (s *Store) run(ctx context.Context, t *tx, fn func(ctx context.Context) err
 	}
 	t.done.Store(true)
 	if err := t.Commit(); err != nil {
-		return s.explainCommit(err)
+		return d.explainCommit(err)
 	}
 	return nil
 }
@@ -106,21 +106,21 @@ func (t *tx) abandon() {
 
 // begin waits for its turn and starts a transaction. The caller takes the value
 // from s.writing when it is over.
-func (s *Store) begin(ctx context.Context) (*tx, error) {
+func (d *DB) begin(ctx context.Context) (*tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
-	case <-s.closing:
-		return nil, s.explain(ctx, sql.ErrConnDone)
+	case <-d.closing:
+		return nil, d.Explain(ctx, sql.ErrConnDone)
 	default:
 	}
 	select {
-	case s.writing <- struct{}{}:
-	case <-s.closing:
-		return nil, s.explain(ctx, sql.ErrConnDone)
+	case d.writing <- struct{}{}:
+	case <-d.closing:
+		return nil, d.Explain(ctx, sql.ErrConnDone)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timeout.C:
@@ -128,24 +128,24 @@ func (s *Store) begin(ctx context.Context) (*tx, error) {
 	}
 	// The transaction does not end with ctx: Do decides, so that a commit is
 	// never cut in the middle. Statements in it still do.
-	raw, err := s.write.BeginTx(context.WithoutCancel(ctx), nil)
+	raw, err := d.write.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
-		<-s.writing
-		return nil, s.explain(ctx, err)
+		<-d.writing
+		return nil, d.Explain(ctx, err)
 	}
 	t := &tx{Tx: raw}
-	if err := s.backend.begun(ctx, raw); err != nil {
+	if err := d.backend.begun(ctx, raw); err != nil {
 		t.abandon()
-		<-s.writing
-		return nil, s.explain(ctx, err)
+		<-d.writing
+		return nil, d.Explain(ctx, err)
 	}
 	return t, nil
 }
 
 // nested runs fn in a savepoint of t.
-func (s *Store) nested(ctx context.Context, t *tx, fn func(ctx context.Context) error) error {
+func (d *DB) nested(ctx context.Context, t *tx, fn func(ctx context.Context) error) error {
 	if _, err := t.ExecContext(ctx, "SAVEPOINT nested"); err != nil {
-		return s.explain(ctx, err)
+		return d.Explain(ctx, err)
 	}
 	kept := false
 	defer func() {
@@ -156,7 +156,7 @@ func (s *Store) nested(ctx context.Context, t *tx, fn func(ctx context.Context) 
 		undo := context.WithoutCancel(ctx)
 		for _, statement := range []string{"ROLLBACK TO SAVEPOINT nested", "RELEASE SAVEPOINT nested"} {
 			if _, err := t.ExecContext(undo, statement); err != nil && t.broken == nil {
-				t.broken = s.explain(undo, err)
+				t.broken = d.Explain(undo, err)
 			}
 		}
 	}()
@@ -165,7 +165,7 @@ func (s *Store) nested(ctx context.Context, t *tx, fn func(ctx context.Context) 
 		return err
 	}
 	if _, err := t.ExecContext(ctx, "RELEASE SAVEPOINT nested"); err != nil {
-		return s.explain(ctx, err)
+		return d.Explain(ctx, err)
 	}
 	kept = true
 	txn.AfterCommit(ctx, hooks.Run)
@@ -177,4 +177,23 @@ func busy(cause error) error {
 	return fault.New(fault.Unavailable, "store.busy", "The change could not be stored").
 		Because("the database is busy with other changes").
 		Do("Try again in a moment.").Wrap(cause)
+}
+
+// Batches removes rows a batch at a time until none is left, and counts them.
+func (d *DB) Batches(ctx context.Context, remove func(ctx context.Context, db bun.IDB) (int64, error)) (int, error) {
+	removed := 0
+	for {
+		var n int64
+		err := d.Change(ctx, func(ctx context.Context, db bun.IDB) (err error) {
+			n, err = remove(ctx, db)
+			return err
+		})
+		if err != nil {
+			return removed, err
+		}
+		removed += int(n)
+		if n < PruneBatch {
+			return removed, nil
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -30,9 +30,9 @@ const (
 	sealed          // no permission to write
 )
 
-// explain turns an error of the database into a fault. Faults, and the error of
+// Explain turns an error of the database into a fault. Faults, and the error of
 // a context that has ended, stay as they are.
-func (s *Store) explain(ctx context.Context, err error) error {
+func (d *DB) Explain(ctx context.Context, err error) error {
 	if err == nil || fault.As(err) != nil {
 		return err
 	}
@@ -68,13 +68,13 @@ func (s *Store) explain(ctx context.Context, err error) error {
 
 // explainCommit is explain for a failed commit. If the connection broke while
 // the answer was awaited, nobody knows whether the change was stored.
-func (s *Store) explainCommit(err error) error {
-	if s.backend.remote() && classify(err) == gone {
+func (d *DB) explainCommit(err error) error {
+	if d.backend.remote() && classify(err) == gone {
 		return fault.New(fault.Unavailable, "store.commit_unknown", "It is not certain that the change was stored").
 			Because("the connection to the database broke before it answered").
 			Do("Look whether the change is there before making it again.").Wrap(err)
 	}
-	return s.explain(context.Background(), err)
+	return d.Explain(context.Background(), err)
 }
 
 func corrupt(path string) *fault.Error {
@@ -84,6 +84,12 @@ func corrupt(path string) *fault.Error {
 	}
 	return f.Do("Nothing was changed in it. Keep a copy, then restore a backup in its place or repair it with the sqlite3 program's .recover command.")
 }
+
+// IsOrphan tells whether what was to be stored refers to what is not there.
+func IsOrphan(err error) bool { return err != nil && classify(err) == orphan }
+
+// IsTaken tells whether a value that must be unique is there already.
+func IsTaken(err error) bool { return err != nil && classify(err) == taken }
 
 // classify says what an error of either driver means.
 func classify(err error) trouble {
@@ -147,4 +153,18 @@ func classifyPostgres(code string) trouble {
 		return gone
 	}
 	return unknown
+}
+
+// NoAgent is the fault for an agent that is not there.
+func NoAgent(id string) error {
+	return fault.New(fault.NotFound, "agent.not_found", "There is no agent %q", Clean(id)).
+		Do("List the agents to see their ids.")
+}
+
+// OfAgent says which agent is missing where the database says that something is.
+func OfAgent(id string, err error) error {
+	if IsOrphan(err) {
+		return NoAgent(id)
+	}
+	return err
 }
