@@ -57,8 +57,11 @@ var folders = []Folder{
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
-	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API, and the door of everything that is reached by HTTP",
-		Sees: []string{"internal/httpapi/docs"}},
+	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API: its table of routes, and what is done with agents",
+		Sees: []string{"internal/httpapi/docs", "internal/httpapi/door", "internal/httpapi/observe"}},
+	{Path: "internal/httpapi/door", Storey: Edge, Purpose: "what every request passes: the table's rows, guard, problems, idempotency, lists"},
+	{Path: "internal/httpapi/observe", Storey: Edge, Purpose: "the part of the API that tells what happens",
+		Sees: []string{"internal/httpapi/door"}},
 	{Path: "internal/httpapi/docs", Storey: Edge, Purpose: "the browsable page of the API"},
 	{Path: "internal/live", Storey: Edge, Purpose: "rooms and transports of live updates"},
 	{Path: "internal/web", Storey: Edge, Purpose: "the pages", Pages: true,

@@ -14,6 +14,8 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 )
 
 func TestTokens(t *testing.T) {
@@ -105,9 +107,9 @@ func (w *world) signIn(role auth.Role) *http.Cookie {
 func (w *world) redeemLink(rw http.ResponseWriter, r *http.Request) error {
 	session, err := w.auth.RedeemLink(r.Context(), r.PathValue("code"))
 	if err != nil {
-		return httpapi.WrongCredentials(r.Context(), err)
+		return door.WrongCredentials(r.Context(), err)
 	}
-	httpapi.SetSession(rw, r, session)
+	door.SetSession(rw, r, session)
 	http.Redirect(rw, r, "/", http.StatusSeeOther)
 	return nil
 }
@@ -309,7 +311,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 
 // broken fails in every way.
 type broken struct {
-	httpapi.AgentReader
+	observe.Agents
 	how func() error
 }
 
@@ -324,7 +326,7 @@ func TestErrorsThatNobodyForesaw(t *testing.T) {
 		"a panic":  func() error { panic(secret) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, func(c *httpapi.Config) { c.AgentStore = broken{c.AgentStore, how} })
+			w := newWorld(t, func(c *httpapi.Config) { c.Observe.Agents = broken{c.Observe.Agents, how} })
 			r := w.do("GET", api+"/health", nil).want(t, 500)
 			if r.code(t) != "internal" || strings.Contains(r.Body, "password") {
 				t.Errorf("answer: %s", r.Body)

@@ -8,19 +8,20 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 )
 
 func (s *server) registerTokens() {
-	handle(s, "list-tokens", "List your API tokens; all of them for administrators", s.listTokens)
-	handle(s, "create-token", "Make an API token; its secret is shown this once", s.createToken, status(http.StatusCreated), func(op *huma.Operation) {
+	door.Handle(s.Door, "list-tokens", "List your API tokens; all of them for administrators", s.listTokens)
+	door.Handle(s.Door, "create-token", "Make an API token; its secret is shown this once", s.createToken, door.Status(http.StatusCreated), func(op *huma.Operation) {
 		op.Description += " An answer that is given again for an Idempotency-Key does not hold the secret."
 	})
-	handle(s, "revoke-token", "End an API token for good", s.revokeToken, status(http.StatusNoContent))
+	door.Handle(s.Door, "revoke-token", "End an API token for good", s.revokeToken, door.Status(http.StatusNoContent))
 }
 
-func (s *server) listTokens(ctx context.Context, in *Paging) (*listAnswer[auth.Token], error) {
+func (s *server) listTokens(ctx context.Context, in *door.Paging) (*door.ListAnswer[auth.Token], error) {
 	items, next, err := s.cfg.Auth.ListTokens(ctx, in.Cursor, in.Limit)
-	return &listAnswer[auth.Token]{Body: listOf(items, next)}, err
+	return &door.ListAnswer[auth.Token]{Body: door.ListOf(items, next)}, err
 }
 
 type createTokenInput struct {
@@ -48,7 +49,7 @@ func (s *server) createToken(ctx context.Context, in *createTokenInput) (*create
 	if in.Body.TTL != "" {
 		var err error
 		if ttl, err = time.ParseDuration(in.Body.TTL); err != nil || ttl <= 0 {
-			return nil, invalid("ttl", "must be a positive duration such as 720h")
+			return nil, door.Invalid("ttl", "must be a positive duration such as 720h")
 		}
 	}
 	create, own := s.cfg.Auth.CreateToken, !auth.From(ctx).Role.Includes(auth.Admin)
@@ -62,31 +63,31 @@ func (s *server) createToken(ctx context.Context, in *createTokenInput) (*create
 	if err != nil {
 		return nil, err
 	}
-	exchangeOf(ctx).keep = NewToken{Token: t} // a secret is never stored
+	door.Keep(ctx, NewToken{Token: t}) // a secret is never stored
 	return &createTokenAnswer{Location: base + "/tokens/" + t.ID, Body: NewToken{Token: t, Secret: secret}}, nil
 }
 
-func (s *server) revokeToken(ctx context.Context, in *ByID) (*struct{}, error) {
+func (s *server) revokeToken(ctx context.Context, in *door.ByID) (*struct{}, error) {
 	return nil, s.cfg.Auth.RevokeToken(ctx, in.ID)
 }
 
 // registerAccounts registers users, what gives them roles, and sessions.
 func (s *server) registerAccounts() {
-	handle(s, "list-users", "List users, newest first", s.listUsers)
-	handle(s, "create-user", "Make a user, who can sign in from then on", s.createUser, status(http.StatusCreated))
-	handle(s, "patch-user", "Change a user; it takes effect at once", s.patchUser)
-	handle(s, "delete-user", "Remove a user with everything that gives them access", s.deleteUser, status(http.StatusNoContent))
-	handle(s, "link-user", "Make a one-time link that signs in as a local user", s.linkUser, status(http.StatusCreated), func(op *huma.Operation) {
+	door.Handle(s.Door, "list-users", "List users, newest first", s.listUsers)
+	door.Handle(s.Door, "create-user", "Make a user, who can sign in from then on", s.createUser, door.Status(http.StatusCreated))
+	door.Handle(s.Door, "patch-user", "Change a user; it takes effect at once", s.patchUser)
+	door.Handle(s.Door, "delete-user", "Remove a user with everything that gives them access", s.deleteUser, door.Status(http.StatusNoContent))
+	door.Handle(s.Door, "link-user", "Make a one-time link that signs in as a local user", s.linkUser, door.Status(http.StatusCreated), func(op *huma.Operation) {
 		op.Description += " An answer that is given again for an Idempotency-Key does not hold the link."
 	})
-	handle(s, "role-rules", "List the rules that give roles to users of identity providers", s.roleRules)
-	handle(s, "list-sessions", "List your sessions", s.listSessions)
-	handle(s, "end-session", "Sign out one of your sessions", s.endSession, status(http.StatusNoContent))
+	door.Handle(s.Door, "role-rules", "List the rules that give roles to users of identity providers", s.roleRules)
+	door.Handle(s.Door, "list-sessions", "List your sessions", s.listSessions)
+	door.Handle(s.Door, "end-session", "Sign out one of your sessions", s.endSession, door.Status(http.StatusNoContent))
 }
 
-func (s *server) listUsers(ctx context.Context, in *Paging) (*listAnswer[auth.Account], error) {
+func (s *server) listUsers(ctx context.Context, in *door.Paging) (*door.ListAnswer[auth.Account], error) {
 	items, next, err := s.cfg.Auth.ListUsers(ctx, in.Cursor, in.Limit)
-	return &listAnswer[auth.Account]{Body: listOf(items, next)}, err
+	return &door.ListAnswer[auth.Account]{Body: door.ListOf(items, next)}, err
 }
 
 type createUserInput struct {
@@ -114,7 +115,7 @@ func (s *server) createUser(ctx context.Context, in *createUserInput) (*userAnsw
 }
 
 type patchUserInput struct {
-	ByID
+	door.ByID
 	Body struct {
 		Name     *string `json:"name,omitempty" maxLength:"100"`
 		Role     *string `json:"role,omitempty" enum:",viewer,operator,admin" doc:"Empty leaves a provider's user to the rules"`
@@ -135,7 +136,7 @@ func (s *server) patchUser(ctx context.Context, in *patchUserInput) (*userAnswer
 	return &userAnswer{Body: s.cfg.Auth.AccountOf(*u)}, nil
 }
 
-func (s *server) deleteUser(ctx context.Context, in *ByID) (*struct{}, error) {
+func (s *server) deleteUser(ctx context.Context, in *door.ByID) (*struct{}, error) {
 	return nil, s.cfg.Auth.DeleteUser(ctx, in.ID)
 }
 
@@ -146,24 +147,24 @@ type NewLink struct {
 
 type linkAnswer struct{ Body NewLink }
 
-func (s *server) linkUser(ctx context.Context, in *ByID) (*linkAnswer, error) {
+func (s *server) linkUser(ctx context.Context, in *door.ByID) (*linkAnswer, error) {
 	code, err := s.cfg.Auth.NewUserLink(ctx, in.ID, 0)
 	if err != nil {
 		return nil, err
 	}
-	exchangeOf(ctx).keep = NewLink{} // a secret is never stored
+	door.Keep(ctx, NewLink{}) // a secret is never stored
 	return &linkAnswer{Body: NewLink{Path: "/auth/link/" + code}}, nil
 }
 
-func (s *server) roleRules(context.Context, *struct{}) (*listAnswer[auth.Rule], error) {
-	return &listAnswer[auth.Rule]{Body: listOf(s.cfg.Auth.RoleRules(), "")}, nil
+func (s *server) roleRules(context.Context, *struct{}) (*door.ListAnswer[auth.Rule], error) {
+	return &door.ListAnswer[auth.Rule]{Body: door.ListOf(s.cfg.Auth.RoleRules(), "")}, nil
 }
 
-func (s *server) listSessions(ctx context.Context, _ *struct{}) (*listAnswer[auth.OwnSession], error) {
+func (s *server) listSessions(ctx context.Context, _ *struct{}) (*door.ListAnswer[auth.OwnSession], error) {
 	items, err := s.cfg.Auth.OwnSessions(ctx)
-	return &listAnswer[auth.OwnSession]{Body: listOf(items, "")}, err
+	return &door.ListAnswer[auth.OwnSession]{Body: door.ListOf(items, "")}, err
 }
 
-func (s *server) endSession(ctx context.Context, in *ByID) (*struct{}, error) {
+func (s *server) endSession(ctx context.Context, in *door.ByID) (*struct{}, error) {
 	return nil, s.cfg.Auth.EndOwnSession(ctx, in.ID)
 }

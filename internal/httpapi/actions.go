@@ -8,22 +8,17 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 	"github.com/waooaw/platform-portal/internal/queue"
 )
 
 func (s *server) registerActions() {
 	for _, action := range agent.Actions() {
 		rule, _ := agent.RuleOf(action)
-		handle(s, string(action)+"-agent", "Bring an agent to "+string(rule.To)+": "+string(action), s.act(action), status(http.StatusAccepted))
+		door.Handle(s.Door, string(action)+"-agent", "Bring an agent to "+string(rule.To)+": "+string(action), s.act(action), door.Status(http.StatusAccepted))
 	}
-	handle(s, "agent-impact", "What an action would touch", s.impact)
-	handle(s, "send-task", "Put a task into the agent's queue", s.sendTask, status(http.StatusAccepted))
-}
-
-// Waitable is what routes take that start an operation.
-type Waitable struct {
-	Wait string `query:"wait" doc:"Answer when the operation is done (then 200), at most after this time, e.g. 30s; at most 5m"`
+	door.Handle(s.Door, "agent-impact", "What an action would touch", s.impact)
+	door.Handle(s.Door, "send-task", "Put a task into the agent's queue", s.sendTask, door.Status(http.StatusAccepted))
 }
 
 // reason is the body of actions; it may be left out.
@@ -32,29 +27,14 @@ type reason struct {
 }
 
 type actInput struct {
-	ByID
+	door.ByID
 	Matching
-	Waitable
+	door.Waitable
 	Body *reason `required:"false"`
 }
 
-// operationAnswer is the body of what starts or steers an operation.
-type operationAnswer struct {
-	Operation *operation.Operation `json:"operation"`
-}
-
-// accepted202 answers that an operation is on its way.
-type accepted202 struct {
-	Location string `header:"Location" doc:"Where the operation is"`
-	Body     operationAnswer
-}
-
-func begun(op *operation.Operation) *accepted202 {
-	return &accepted202{Location: base + "/operations/" + op.ID, Body: operationAnswer{Operation: op}}
-}
-
-func (s *server) act(action agent.Action) func(context.Context, *actInput) (*accepted202, error) {
-	return func(ctx context.Context, in *actInput) (*accepted202, error) {
+func (s *server) act(action agent.Action) func(context.Context, *actInput) (*door.Accepted, error) {
+	return func(ctx context.Context, in *actInput) (*door.Accepted, error) {
 		version, err := in.version()
 		if err != nil {
 			return nil, err
@@ -67,12 +47,12 @@ func (s *server) act(action agent.Action) func(context.Context, *actInput) (*acc
 		if err != nil {
 			return nil, err
 		}
-		return begun(op), nil
+		return door.Begun(op), nil
 	}
 }
 
 type impactInput struct {
-	ByID
+	door.ByID
 	Action string `query:"action" required:"true" enum:"provision,deploy,start,stop,suspend,resume,restart,revoke"`
 }
 
@@ -87,7 +67,7 @@ func (s *server) impact(ctx context.Context, in *impactInput) (*impactAnswer, er
 }
 
 type taskInput struct {
-	ByID
+	door.ByID
 	Body struct {
 		ID      string          `json:"id,omitempty" maxLength:"100" pattern:"^[A-Za-z0-9._:-]+$" doc:"Makes the task happen once within two minutes; made up where left out"`
 		Payload json.RawMessage `json:"payload" doc:"What the agent is to do; any JSON"`
@@ -111,7 +91,7 @@ func (s *server) sendTask(ctx context.Context, in *taskInput) (*taskAnswer, erro
 	}
 	id, message := in.Body.ID, in.Body.Payload
 	if id == "" {
-		id = s.newID()
+		id = s.cfg.NewID()
 	}
 	// Record and task go together: what can't be sent is not on record as sent.
 	err = s.cfg.Tx.Do(ctx, func(ctx context.Context) error {

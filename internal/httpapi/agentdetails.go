@@ -13,68 +13,59 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/waooaw/platform-portal/internal/agent"
-	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 )
 
 func (s *server) registerAgentDetails() {
-	handle(s, "agent-history", "List the states an agent went through, newest first", s.agentHistory)
-	handle(s, "agent-instances", "List an agent's instances", s.agentInstances)
-	handle(s, "agent-versions", "List the revisions of an agent's spec, newest first", s.agentVersions)
-	handle(s, "agent-health", "List what the probes of an agent found, newest first", s.agentHealth)
-	handle(s, "agent-logs", "Read an agent's output", s.agentLogs, func(op *huma.Operation) {
-		schemas := s.api.OpenAPI().Components.Schemas
+	door.Handle(s.Door, "agent-history", "List the states an agent went through, newest first", s.agentHistory)
+	door.Handle(s.Door, "agent-instances", "List an agent's instances", s.agentInstances)
+	door.Handle(s.Door, "agent-versions", "List the revisions of an agent's spec, newest first", s.agentVersions)
+	door.Handle(s.Door, "agent-health", "List what the probes of an agent found, newest first", s.agentHealth)
+	door.Handle(s.Door, "agent-logs", "Read an agent's output", s.agentLogs, func(op *huma.Operation) {
+		schemas := s.OpenAPI().Components.Schemas
 		op.Responses = map[string]*huma.Response{"200": {Description: "Lines; with follow=1 one JSON object a line, without end",
 			Content: map[string]*huma.MediaType{
-				"application/json":     {Schema: schemas.Schema(reflect.TypeFor[list[fleet.LogLine]](), true, "LogLines")},
+				"application/json":     {Schema: schemas.Schema(reflect.TypeFor[door.List[fleet.LogLine]](), true, "LogLines")},
 				"application/x-ndjson": {Schema: schemas.Schema(reflect.TypeFor[fleet.LogLine](), true, "LogLine")},
 			}}}
 	})
 }
 
 type agentPage struct {
-	ByID
-	Paging
+	door.ByID
+	door.Paging
 }
 
-// idOf gives the id of the agent that is named by id or name.
-func (s *server) idOf(ctx context.Context, idOrName string) (string, error) {
-	a, err := s.cfg.AgentStore.Get(ctx, idOrName)
-	if err != nil {
-		return "", err
-	}
-	return a.ID, nil
-}
-
-func (s *server) agentHistory(ctx context.Context, in *agentPage) (*listAnswer[agent.Transition], error) {
-	id, err := s.idOf(ctx, in.ID)
+func (s *server) agentHistory(ctx context.Context, in *agentPage) (*door.ListAnswer[agent.Transition], error) {
+	id, err := s.IDOf(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	items, next, err := s.cfg.History.Transitions(ctx, id, in.Cursor, in.Limit)
-	return &listAnswer[agent.Transition]{Body: listOf(items, next)}, err
+	return &door.ListAnswer[agent.Transition]{Body: door.ListOf(items, next)}, err
 }
 
-func (s *server) agentInstances(ctx context.Context, in *ByID) (*listAnswer[fleet.Instance], error) {
-	id, err := s.idOf(ctx, in.ID)
+func (s *server) agentInstances(ctx context.Context, in *door.ByID) (*door.ListAnswer[fleet.Instance], error) {
+	id, err := s.IDOf(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	all, err := s.cfg.Fleet.Instances(ctx, id)
-	return &listAnswer[fleet.Instance]{Body: listOf(all[id], "")}, err
+	return &door.ListAnswer[fleet.Instance]{Body: door.ListOf(all[id], "")}, err
 }
 
-func (s *server) agentVersions(ctx context.Context, in *agentPage) (*listAnswer[agent.Revision], error) {
-	id, err := s.idOf(ctx, in.ID)
+func (s *server) agentVersions(ctx context.Context, in *agentPage) (*door.ListAnswer[agent.Revision], error) {
+	id, err := s.IDOf(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	before := 0
 	if in.Cursor != "" {
 		if before, err = strconv.Atoi(in.Cursor); err != nil || before < 1 {
-			return nil, invalid("query.cursor", "is not a cursor of this list")
+			return nil, door.Invalid("query.cursor", "is not a cursor of this list")
 		}
 	}
 	items, err := s.cfg.History.Revisions(ctx, id, before, in.Limit)
@@ -82,20 +73,20 @@ func (s *server) agentVersions(ctx context.Context, in *agentPage) (*listAnswer[
 	if n := len(items); err == nil && n == in.Limit && items[n-1].Number > 1 {
 		next = strconv.Itoa(items[n-1].Number)
 	}
-	return &listAnswer[agent.Revision]{Body: listOf(items, next)}, err
+	return &door.ListAnswer[agent.Revision]{Body: door.ListOf(items, next)}, err
 }
 
-func (s *server) agentHealth(ctx context.Context, in *agentPage) (*listAnswer[health.Result], error) {
-	id, err := s.idOf(ctx, in.ID)
+func (s *server) agentHealth(ctx context.Context, in *agentPage) (*door.ListAnswer[health.Result], error) {
+	id, err := s.IDOf(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	items, next, err := s.cfg.Probes.Results(ctx, id, in.Cursor, in.Limit)
-	return &listAnswer[health.Result]{Body: listOf(items, next)}, err
+	return &door.ListAnswer[health.Result]{Body: door.ListOf(items, next)}, err
 }
 
 type logsInput struct {
-	ByID
+	door.ByID
 	Limit    int       `query:"limit" minimum:"1" maximum:"1000" doc:"How many lines at most; default 200, with follow no limit"`
 	Cursor   string    `query:"cursor" maxLength:"1000" doc:"Go on after the line with this cursor"`
 	Tail     int       `query:"tail" minimum:"1" maximum:"1000" doc:"Only the last lines"`
@@ -113,7 +104,7 @@ const maxFollowers = 256
 const linesAtOnce = 200
 
 func (s *server) agentLogs(ctx context.Context, in *logsInput) (*logsAnswer, error) {
-	id, err := s.idOf(ctx, in.ID)
+	id, err := s.IDOf(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +143,7 @@ func (s *server) agentLogs(ctx context.Context, in *logsInput) (*logsAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	out := listOf(lines, "")
+	out := door.ListOf(lines, "")
 	if n := len(lines); n > 0 && n == q.Limit && q.Tail == 0 {
 		out.Next = lines[n-1].Cursor
 	}
@@ -169,13 +160,13 @@ func (s *server) followLogs(c huma.Context, q fleet.LogQuery) {
 	var watch sync.WaitGroup
 	defer watch.Wait()
 	defer cancel()
-	watch.Go(func() { s.whileAllowed(ctx, cancel) })
+	watch.Go(func() { s.WhileAllowed(ctx, cancel) })
 	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("X-Accel-Buffering", "no") // or proxies keep lines back
 	w.WriteHeader(http.StatusOK)
 	_ = control.Flush()
-	enc := json.NewEncoder(patient{w})
+	enc := json.NewEncoder(door.Patient{ResponseWriter: w})
 	err := s.cfg.Fleet.Logs(ctx, q, func(l fleet.LogLine) error {
 		if err := enc.Encode(l); err != nil {
 			return err
@@ -183,25 +174,6 @@ func (s *server) followLogs(c huma.Context, q fleet.LogQuery) {
 		return control.Flush()
 	})
 	if err != nil && ctx.Err() == nil {
-		_ = s.problemOf(ctx, err) // logged if it is ours; the client sees the stream end
-	}
-}
-
-// whileAllowed cancels when the access of the one who asks ends.
-func (s *server) whileAllowed(ctx context.Context, cancel context.CancelFunc) {
-	need := exchangeOf(ctx).route.Role
-	tick := time.NewTicker(s.cfg.Recheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		who, err := auth.Recheck(ctx)
-		if fault.Is(err, fault.Unauthenticated) || err == nil && !who.Role.Includes(need) {
-			cancel()
-			return
-		}
+		_ = s.ProblemOf(ctx, err) // logged if it is ours; the client sees the stream end
 	}
 }

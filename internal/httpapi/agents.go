@@ -12,46 +12,23 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 	"github.com/waooaw/platform-portal/internal/manifest"
 )
 
 func (s *server) registerAgents() {
-	spec := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[agent.Spec](), true, "Spec")
-	handle(s, "list-agents", "List agents", s.listAgents)
-	handle(s, "create-agent", "Create an agent", s.createAgent, status(http.StatusCreated))
-	handle(s, "import-agents", "Import or apply agents from YAML or JSON, all or nothing", s.importAgents)
-	handle(s, "get-agent", "Get an agent by id or name", s.getAgent)
-	handle(s, "patch-agent", "Change an agent's spec by a merge patch (RFC 7396)", s.patchAgent)
-	handle(s, "delete-agent", "Delete an agent that is DRAFT or REVOKED", s.deleteAgent, status(http.StatusNoContent))
-	s.documentBody("create-agent", spec, "application/json", "application/yaml")
-	s.documentBody("import-agents", spec, "application/yaml", "application/json")
-	s.documentBody("patch-agent", &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
+	spec := s.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[agent.Spec](), true, "Spec")
+	door.Handle(s.Door, "list-agents", "List agents", s.listAgents)
+	door.Handle(s.Door, "create-agent", "Create an agent", s.createAgent, door.Status(http.StatusCreated))
+	door.Handle(s.Door, "import-agents", "Import or apply agents from YAML or JSON, all or nothing", s.importAgents)
+	door.Handle(s.Door, "get-agent", "Get an agent by id or name", s.getAgent)
+	door.Handle(s.Door, "patch-agent", "Change an agent's spec by a merge patch (RFC 7396)", s.patchAgent)
+	door.Handle(s.Door, "delete-agent", "Delete an agent that is DRAFT or REVOKED", s.deleteAgent, door.Status(http.StatusNoContent))
+	s.DocumentBody("create-agent", spec, "application/json", "application/yaml")
+	s.DocumentBody("import-agents", spec, "application/yaml", "application/json")
+	s.DocumentBody("patch-agent", &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
 		Description: "Fields of the spec that are to change; null removes one"}, "application/merge-patch+json", "application/json")
 }
-
-// Paging is what every list takes.
-type Paging struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most"`
-	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the page before"`
-}
-
-// list is what every list gives.
-type list[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next_cursor,omitempty" doc:"Cursor of the next page; absent on the last"`
-	Total *int   `json:"total,omitempty" doc:"How many there are on all pages"`
-	// Filtered are the agents the list is about.
-	Filtered []string `json:"filtered_by_agent,omitempty" doc:"The agents that were asked for"`
-}
-
-func listOf[T any](items []T, next string) list[T] {
-	if items == nil {
-		items = []T{}
-	}
-	return list[T]{Items: items, Next: next}
-}
-
-type listAnswer[T any] struct{ Body list[T] }
 
 // AgentFilter picks agents; values of one filter are alternatives, repeated or
 // separated by commas.
@@ -70,25 +47,25 @@ type AgentFilter struct {
 
 func (f AgentFilter) query() (agent.Query, error) {
 	q := agent.Query{
-		IDs: split(f.ID), Domains: split(f.Domain), Runtimes: split(f.Runtime), Templates: split(f.Template),
+		IDs: door.Split(f.ID), Domains: door.Split(f.Domain), Runtimes: door.Split(f.Runtime), Templates: door.Split(f.Template),
 		CustomerID: f.Customer, Search: f.Search,
 	}
 	var wrong []fault.Field
-	for _, v := range split(f.State) {
+	for _, v := range door.Split(f.State) {
 		state := agent.State(strings.ToUpper(v))
 		if !slices.Contains(agent.States, state) {
 			wrong = append(wrong, fault.Field{Path: "state", Message: "there is no state " + strconv.Quote(v)})
 		}
 		q.States = append(q.States, state)
 	}
-	for _, v := range split(f.Health) {
+	for _, v := range door.Split(f.Health) {
 		h := agent.Health(strings.ToLower(v))
 		if !slices.Contains([]agent.Health{agent.HealthUnknown, agent.HealthStarting, agent.HealthHealthy, agent.HealthDegraded, agent.HealthUnhealthy}, h) {
 			wrong = append(wrong, fault.Field{Path: "health", Message: "there is no health " + strconv.Quote(v)})
 		}
 		q.Healths = append(q.Healths, h)
 	}
-	for _, v := range split(f.Tier) {
+	for _, v := range door.Split(f.Tier) {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 0 || n > 6 {
 			wrong = append(wrong, fault.Field{Path: "tier", Message: "must be a number from 1 to 6"})
@@ -112,26 +89,13 @@ func (f AgentFilter) query() (agent.Query, error) {
 	return q, nil
 }
 
-// split reads repeated values and values separated by commas.
-func split(values []string) []string {
-	var out []string
-	for _, v := range values {
-		for part := range strings.SplitSeq(v, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				out = append(out, part)
-			}
-		}
-	}
-	return out
-}
-
 type listAgentsInput struct {
 	AgentFilter
-	Paging
+	door.Paging
 	Sort string `query:"sort" enum:"name,-name,id,-id,state,-state,health,-health,tier,-tier,updated_at,-updated_at,created_at,-created_at" doc:"Default name; - reverses"`
 }
 
-func (s *server) listAgents(ctx context.Context, in *listAgentsInput) (*listAnswer[AgentView], error) {
+func (s *server) listAgents(ctx context.Context, in *listAgentsInput) (*door.ListAnswer[AgentView], error) {
 	q, err := in.query()
 	if err != nil {
 		return nil, err
@@ -145,9 +109,9 @@ func (s *server) listAgents(ctx context.Context, in *listAgentsInput) (*listAnsw
 	if err != nil {
 		return nil, err
 	}
-	out := listOf(views, page.Next)
+	out := door.ListOf(views, page.Next)
 	out.Total = &page.Total
-	return &listAnswer[AgentView]{Body: out}, nil
+	return &door.ListAnswer[AgentView]{Body: out}, nil
 }
 
 // agentAnswer is one agent with its tag.
@@ -235,13 +199,8 @@ func (s *server) importAgents(ctx context.Context, in *importInput) (*importAnsw
 	return &importAnswer{Body: result}, nil
 }
 
-// ByID is what most routes of one thing take.
-type ByID struct {
-	ID string `path:"id" maxLength:"200"`
-}
-
 type getAgentInput struct {
-	ByID
+	door.ByID
 	IfNoneMatch string `header:"If-None-Match" doc:"Tags that the client has; 304 if one is still right"`
 }
 
@@ -290,7 +249,7 @@ type Matching struct {
 }
 
 type patchAgentInput struct {
-	ByID
+	door.ByID
 	Matching
 	Reason  string `query:"reason" maxLength:"500" doc:"For the record"`
 	RawBody []byte
@@ -313,7 +272,7 @@ func (s *server) patchAgent(ctx context.Context, in *patchAgentInput) (*agentAns
 }
 
 type deleteAgentInput struct {
-	ByID
+	door.ByID
 	Matching
 }
 

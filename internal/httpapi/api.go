@@ -1,30 +1,26 @@
 // Package httpapi is the portal's HTTP API: one table of routes with the role
-// that each needs, handlers that call the services of the domain, and one place
-// where errors become answers.
+// that each needs, and handlers that call the services of the domain. What
+// every request passes is in the package door, and further areas of the API are
+// packages of their own.
 package httpapi
 
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
-	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
-	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/operation"
-	"github.com/waooaw/platform-portal/internal/queue"
 	"github.com/waooaw/platform-portal/internal/txn"
 )
 
@@ -34,13 +30,6 @@ type AgentService interface {
 	Patch(ctx context.Context, id string, ifMatch int64, mergePatch map[string]any, reason string) (*agent.Agent, []string, error)
 	Delete(ctx context.Context, id string, ifMatch int64) error
 	Import(ctx context.Context, docs []map[string]any, opt agent.ImportOptions) (agent.ImportResult, error)
-}
-
-// AgentReader reads agents. See agent.Store.
-type AgentReader interface {
-	Get(ctx context.Context, id string) (*agent.Agent, error)
-	Find(ctx context.Context, q agent.Query) (agent.Page, error)
-	Counts(ctx context.Context) (map[agent.State]int, map[agent.Health]int, error)
 }
 
 // AgentHistory reads what was. See agent.History.
@@ -55,12 +44,6 @@ type Fleet interface {
 	Impact(ctx context.Context, agentID string, action agent.Action) (fleet.Impact, error)
 	Instances(ctx context.Context, agentIDs ...string) (map[string][]fleet.Instance, error)
 	Logs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error
-}
-
-// Reporter is a runtime that says what it can enforce. See fleet.Runtime.
-type Reporter interface {
-	Name() string
-	Report(ctx context.Context) []fleet.Check
 }
 
 // Operations shows and steers operations. See operation.Service.
@@ -92,31 +75,15 @@ type ProbeHistory interface {
 // Queues are the queues of agents. See queue.Broker.
 type Queues interface {
 	Publish(ctx context.Context, agentID, id string, payload []byte) error
-	Stats(ctx context.Context, agentID string) (queue.Stats, error)
-}
-
-// Events reads the stream of events. See event.Log.
-type Events interface {
-	Find(ctx context.Context, q event.Query) ([]event.Event, error)
 }
 
 // Auth is who may come in and what they may do. See auth.Service.
 type Auth interface {
-	Doors
+	door.Auth
 	Grants
 	TokenService
 	OwnSessions
 	Users
-}
-
-// Doors find out who asks.
-type Doors interface {
-	Authenticate(ctx context.Context, secret string) (auth.Principal, error)
-	SessionPrincipal(ctx context.Context, session string) (auth.Principal, error)
-	CheckSession(ctx context.Context, id string) (auth.Principal, error)
-	RotateSession(ctx context.Context, session string, role auth.Role) (string, error)
-	Device(ctx context.Context, session string) (string, error)
-	RedeemLink(ctx context.Context, code string) (string, error)
 }
 
 // Grants are what command lines sign in with.
@@ -164,14 +131,6 @@ type Live interface {
 	SSE(w http.ResponseWriter, r *http.Request) error
 }
 
-// Component is a part of the portal whose health is shown.
-type Component struct {
-	Name  string
-	Check func(ctx context.Context) error
-	// Needed says that the portal is not ready without it.
-	Needed bool
-}
-
 // Version says what was built.
 type Version struct {
 	Version string `json:"version"`
@@ -182,33 +141,30 @@ type Version struct {
 // Config is all that the API stands on.
 type Config struct {
 	Agents      AgentService
-	AgentStore  AgentReader
+	AgentStore  door.Agents
 	History     AgentHistory
 	Fleet       Fleet
-	Runtimes    []Reporter
 	Operations  Operations
 	Bulks       Bulks
 	Probes      ProbeHistory
 	Queues      Queues
-	Metrics     metrics.Reader
-	Events      Events
-	Audit       audit.Store
 	Recorder    *audit.Recorder
 	Auth        Auth
 	Keys        KeySet // nil: there are no access tokens
 	Idempotency auth.IdempotencyStore
 	Tx          txn.Runner
 	Live        Live
+	// Observe is what the routes stand on that tell what happens.
+	Observe observe.Config
 	// Pages are the routes of the web portal.
-	Pages []Page
+	Pages []door.Page
 	// ErrorPage shows a problem in a browser; without one it gets JSON.
-	ErrorPage  func(w http.ResponseWriter, r *http.Request, p *Problem)
-	Components []Component
-	Registry   *prometheus.Registry // the portal's own metrics; nil makes one
-	Log        *slog.Logger         // nil means slog.Default()
-	Now        func() time.Time     // nil means time.Now
-	NewID      func() string
-	Version    Version
+	ErrorPage func(w http.ResponseWriter, r *http.Request, p *door.Problem)
+	Registry  *prometheus.Registry // the portal's own metrics; nil makes one
+	Log       *slog.Logger         // nil means slog.Default()
+	Now       func() time.Time     // nil means time.Now
+	NewID     func() string
+	Version   Version
 
 	// Listen is the address the server listens on, e.g. "127.0.0.1:8080". On a
 	// loopback address only loopback names are accepted as Host.
@@ -230,56 +186,58 @@ type Config struct {
 
 // server is the handler of everything.
 type server struct {
-	cfg         Config
-	log         *slog.Logger
-	now         func() time.Time
-	newID       func() string
-	hosts       map[string]bool
-	loopback    bool
-	crossOrigin *http.CrossOriginProtection
-	failures    *perAddress // wrong credentials
-	refusals    *perAddress // audit entries about strangers
-	strangers   *perAddress // changes that need no sign-in
-	followers   chan struct{}
-	mux         *http.ServeMux
-	api         huma.API
-	routes      map[string]*Route // by pattern
-	metrics     *httpMetrics
-	document    document
+	*door.Door
+	cfg       Config
+	followers chan struct{}
+	document  document
 }
 
 // New makes the handler of the API.
 func New(cfg Config) http.Handler { return newServer(cfg) }
 
 func newServer(cfg Config) *server {
-	s := &server{cfg: cfg, log: cfg.Log, now: cfg.Now, newID: cfg.NewID, hosts: map[string]bool{},
-		crossOrigin: http.NewCrossOriginProtection(), mux: http.NewServeMux(), routes: map[string]*Route{}, followers: make(chan struct{}, maxFollowers)}
-	if s.log == nil {
-		s.log = slog.Default()
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
 	}
-	if s.now == nil {
-		s.now = time.Now
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	if s.cfg.Registry == nil {
-		s.cfg.Registry = prometheus.NewRegistry()
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
 	}
-	if s.cfg.Recheck == 0 {
-		s.cfg.Recheck = 5 * time.Second
+	if cfg.Recheck == 0 {
+		cfg.Recheck = 5 * time.Second
 	}
 	if cfg.Failures == 0 {
 		cfg.Failures = 300
 	}
-	s.failures = &perAddress{every: 5, burst: cfg.Failures}
-	s.strangers = &perAddress{every: 20, burst: 200}
-	s.refusals = &perAddress{every: rate.Every(time.Second), burst: 100}
-	for _, name := range cfg.Hosts {
-		s.hosts[strings.ToLower(strings.TrimSuffix(name, "."))] = true
-	}
-	host, _, err := net.SplitHostPort(cfg.Listen)
-	s.loopback = err == nil && isLoopback(strings.ToLower(host))
-	s.metrics = newHTTPMetrics(s.cfg.Registry)
+	s := &server{cfg: cfg, followers: make(chan struct{}, maxFollowers)}
+	s.Door = door.New(door.Config{
+		Table: Routes, Version: cfg.Version.Version, Agents: cfg.AgentStore, Operations: cfg.Operations, Recorder: cfg.Recorder, Auth: cfg.Auth,
+		Idempotency: cfg.Idempotency, Tx: cfg.Tx, Pages: cfg.Pages, ErrorPage: cfg.ErrorPage, Registry: cfg.Registry, Log: cfg.Log, Now: cfg.Now,
+		NewID: cfg.NewID, Listen: cfg.Listen, Hosts: cfg.Hosts, Key: cfg.Key, Secure: cfg.Secure, Failures: cfg.Failures, Recheck: cfg.Recheck,
+		Settled: map[string]func(context.Context, string) (any, error){
+			"bulk": func(ctx context.Context, id string) (any, error) { return s.bulkAnswer(ctx, id) },
+		},
+	})
 	s.register()
 	return s
+}
+
+// register registers every route.
+func (s *server) register() {
+	s.registerPortal()
+	s.registerAgents()
+	s.registerActions()
+	s.registerAgentDetails()
+	s.registerOperations()
+	s.registerBulk()
+	observe.Register(s.Door, s.cfg.Observe)
+	s.registerTokens()
+	s.registerAccounts()
+	s.registerSelf()
+	s.registerLive()
+	s.registerDocs()
 }
 
 // Server gives an http.Server for the handler that does not let slow or
@@ -296,7 +254,7 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // OpenAPI gives the OpenAPI 3.1 document of the API. No service is needed.
-func OpenAPI() ([]byte, error) { return newServer(Config{}).api.OpenAPI().MarshalJSON() }
+func OpenAPI() ([]byte, error) { return newServer(Config{}).OpenAPI().MarshalJSON() }
 
 // OpenAPI30 gives the same as OpenAPI 3.0, for generators that read no later one.
-func OpenAPI30() ([]byte, error) { return newServer(Config{}).api.OpenAPI().Downgrade() }
+func OpenAPI30() ([]byte, error) { return newServer(Config{}).OpenAPI().Downgrade() }

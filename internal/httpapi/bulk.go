@@ -12,25 +12,26 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/bulk"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 	"github.com/waooaw/platform-portal/internal/operation"
 )
 
 func (s *server) registerBulk() {
-	handle(s, "list-bulk", "List bulk operations, newest first", s.listBulk)
-	handle(s, "start-bulk", "Do actions on many agents", s.startBulk, status(http.StatusAccepted))
-	handle(s, "get-bulk", "Get a bulk operation with the result for each agent", s.getBulk)
-	handle(s, "bulk-report", "Report of a bulk operation", s.bulkReport, func(op *huma.Operation) {
+	door.Handle(s.Door, "list-bulk", "List bulk operations, newest first", s.listBulk)
+	door.Handle(s.Door, "start-bulk", "Do actions on many agents", s.startBulk, door.Status(http.StatusAccepted))
+	door.Handle(s.Door, "get-bulk", "Get a bulk operation with the result for each agent", s.getBulk)
+	door.Handle(s.Door, "bulk-report", "Report of a bulk operation", s.bulkReport, func(op *huma.Operation) {
 		op.Responses = map[string]*huma.Response{"200": {Description: "The report", Content: map[string]*huma.MediaType{
 			"application/json": {Schema: &huma.Schema{Ref: "#/components/schemas/BulkView"}},
 			"text/csv":         {Schema: &huma.Schema{Type: "string"}},
 		}}}
 	})
-	handle(s, "cancel-bulk", "Start nothing more", func(ctx context.Context, in *steerInput) (*bulkAccepted, error) {
+	door.Handle(s.Door, "cancel-bulk", "Start nothing more", func(ctx context.Context, in *steerInput) (*bulkAccepted, error) {
 		return s.bulkSteered(ctx)(s.cfg.Bulks.Cancel(ctx, in.ID))
-	}, status(http.StatusAccepted))
-	handle(s, "rollback-bulk", "Undo what succeeded", func(ctx context.Context, in *steerInput) (*bulkAccepted, error) {
+	}, door.Status(http.StatusAccepted))
+	door.Handle(s.Door, "rollback-bulk", "Undo what succeeded", func(ctx context.Context, in *steerInput) (*bulkAccepted, error) {
 		return s.bulkSteered(ctx)(s.cfg.Bulks.RollBack(ctx, in.ID))
-	}, status(http.StatusAccepted))
+	}, door.Status(http.StatusAccepted))
 }
 
 // BulkView is a bulk operation with the operation that carries it.
@@ -52,7 +53,7 @@ type bulkFilter struct {
 }
 
 type bulkInput struct {
-	Waitable
+	door.Waitable
 	Body struct {
 		Action      string      `json:"action,omitempty" doc:"Either action or actions"`
 		Actions     []string    `json:"actions,omitempty" maxItems:"20" doc:"Done one after the other on each agent"`
@@ -86,7 +87,7 @@ func (in *bulkInput) request() (bulk.Request, error) {
 		}
 	}
 	if chosen != 1 {
-		return r, invalid("agent_ids", "give exactly one of agent_ids, selector and filter, and not an empty one")
+		return r, door.Invalid("agent_ids", "give exactly one of agent_ids, selector and filter, and not an empty one")
 	}
 	if f := b.Filter; f != nil {
 		all := AgentFilter{State: f.State, Health: f.Health, Domain: f.Domain, Runtime: f.Runtime, Template: f.Template,
@@ -153,19 +154,19 @@ func (s *server) bulkAnswer(ctx context.Context, id string) (*BulkView, error) {
 	return s.bulkView(ctx, b)
 }
 
-func (s *server) listBulk(ctx context.Context, in *Paging) (*listAnswer[*bulk.Bulk], error) {
+func (s *server) listBulk(ctx context.Context, in *door.Paging) (*door.ListAnswer[*bulk.Bulk], error) {
 	items, next, err := s.cfg.Bulks.List(ctx, in.Cursor, in.Limit)
-	return &listAnswer[*bulk.Bulk]{Body: listOf(items, next)}, err
+	return &door.ListAnswer[*bulk.Bulk]{Body: door.ListOf(items, next)}, err
 }
 
 func (s *server) getBulk(ctx context.Context, in *steerInput) (*bulkOnly, error) {
-	wait, err := waitOf(in.Wait)
+	wait, err := door.WaitOf(in.Wait)
 	if err != nil {
 		return nil, err
 	}
 	v, err := s.bulkAnswer(ctx, in.ID)
 	if err == nil && wait > 0 && !v.State.Final() {
-		if _, err = s.await(ctx, in.ID, wait); err == nil {
+		if _, err = s.Await(ctx, in.ID, wait); err == nil {
 			v, err = s.bulkAnswer(ctx, in.ID)
 		}
 	}
@@ -176,7 +177,7 @@ func (s *server) getBulk(ctx context.Context, in *steerInput) (*bulkOnly, error)
 }
 
 type reportInput struct {
-	ByID
+	door.ByID
 	Format string `query:"format" enum:"json,csv" default:"json"`
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/queue"
 )
@@ -48,7 +48,7 @@ func decode[T any](t *testing.T, r reply) T {
 func TestMetricsOfTheFleet(t *testing.T) {
 	w := newWorld(t)
 	reports(t, w)
-	got := decode[httpapi.PlatformMetrics](t, w.do("GET", "/api/platform/metrics?series=tasks_per_minute&series=cost_usd_per_hour&points=5", nil))
+	got := decode[observe.PlatformMetrics](t, w.do("GET", "/api/platform/metrics?series=tasks_per_minute&series=cost_usd_per_hour&points=5", nil))
 	f := got.Fleet
 	if f.Agents != 3 || f.Reporting != 2 || *f.CostTotal != 1 || f.Backlog.Waiting != 4 || f.Tasks["done"] != 12 || *f.ErrorRate != 0.25 || f.P95 != nil {
 		t.Errorf("%+v", f)
@@ -59,7 +59,7 @@ func TestMetricsOfTheFleet(t *testing.T) {
 	if len(got.Series) != 2 || got.Series[0].Measure != metrics.MeasureTasks || len(got.Series[0].Values) > 5 || got.Filtered != nil {
 		t.Errorf("%+v, filtered by %v", got.Series, got.Filtered)
 	}
-	some := decode[httpapi.PlatformMetrics](t, w.do("GET", "/api/platform/metrics?agent=BUSY&agent=nobody", nil))
+	some := decode[observe.PlatformMetrics](t, w.do("GET", "/api/platform/metrics?agent=BUSY&agent=nobody", nil))
 	if !slices.Equal(some.Filtered, []string{"busy", "nobody"}) || some.Fleet.Agents != 1 || len(some.Items) != 2 || some.Items[1].Status != metrics.Down {
 		t.Errorf("%+v", some)
 	}
@@ -70,7 +70,7 @@ func TestMetricsArePaged(t *testing.T) {
 	reports(t, w)
 	var ids []string
 	for path := "/api/platform/metrics?limit=1"; ; {
-		got := decode[httpapi.PlatformMetrics](t, w.do("GET", path, nil))
+		got := decode[observe.PlatformMetrics](t, w.do("GET", path, nil))
 		for _, f := range got.Items {
 			ids = append(ids, f.AgentID)
 		}
@@ -87,7 +87,7 @@ func TestMetricsArePaged(t *testing.T) {
 func TestMetricsOfAnAgent(t *testing.T) {
 	w := newWorld(t)
 	reports(t, w)
-	got := decode[httpapi.AgentMetrics](t, w.do("GET", "/api/platform/agents/Busy/metrics?window=1m&series=error_rate", nil))
+	got := decode[observe.AgentMetrics](t, w.do("GET", "/api/platform/agents/Busy/metrics?window=1m&series=error_rate", nil))
 	if got.AgentID != "busy" || got.Status != metrics.Reporting || got.Window != "1m" || len(got.Series) != 1 || got.Cost == nil {
 		t.Errorf("%+v", got)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 )
 
 func items(t testing.TB, r reply) []map[string]any {
@@ -295,8 +296,8 @@ func TestProbeHistory(t *testing.T) {
 func TestPlatformHealth(t *testing.T) {
 	var down error
 	w := newWorld(t, func(c *httpapi.Config) {
-		c.Components = append(c.Components, httpapi.Component{Name: "bus", Check: func(context.Context) error { return down }},
-			httpapi.Component{Name: "engine", Needed: true, Check: func(context.Context) error { return nil }})
+		c.Observe.Components = append(c.Observe.Components, observe.Component{Name: "bus", Check: func(context.Context) error { return down }},
+			observe.Component{Name: "engine", Needed: true, Check: func(context.Context) error { return nil }})
 	})
 	w.runtime.SetChecks(fleet.Check{Name: "memory_limit", OK: true, How: "cgroup v1"})
 	w.create("One")

@@ -1,51 +1,23 @@
 package httpapi
 
 import (
-	"net/http"
+	"slices"
 
 	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 )
 
 // base is where the API begins.
-const base = "/api/platform"
-
-// Route is one row of the table of routes.
-type Route struct {
-	Method string
-	Path   string // pattern of net/http
-	// Role is the least role that may use it. Without one the route is refused to
-	// everybody, unless it is Public.
-	Role   auth.Role
-	Public bool   // needs no sign-in
-	ID     string // operation id
-	Waits  bool   // takes ?wait= and answers when the operation is done
-	Stream bool   // may answer without end
-	Large  bool   // takes bodies of up to 10 MiB instead of 1 MiB
-	Hidden bool   // its path holds a secret and is kept out of logs
-	Page   bool   // is for browsers
-	Form   bool   // takes a form in place of JSON, too
-	Secret bool   // its answer holds a secret: no Idempotency-Key keeps it
-}
-
-// Mutation tells whether the route changes something.
-func (r Route) Mutation() bool { return r.Method != http.MethodGet }
-
-// Pattern is what the route is registered under.
-func (r Route) Pattern() string { return r.Method + " " + r.Path }
-
-// MaxBody is how many bytes a request may bring.
-func (r Route) MaxBody() int64 {
-	if r.Large {
-		return 10 << 20
-	}
-	return 1 << 20
-}
+const base = door.Base
 
 // Routes is every route there is, and who may use it. Registering a route that
 // is not here ends the program.
-var Routes = []Route{
+var Routes = slices.Concat(fleetRoutes, observe.Routes, accountRoutes)
+
+// fleetRoutes are about the portal itself, the agents, and what is done with them.
+var fleetRoutes = []door.Route{
 	{Method: "GET", Path: "/healthz", Public: true, ID: "healthz"},
-	{Method: "GET", Path: "/readyz", Public: true, ID: "readyz"},
 	{Method: "GET", Path: "/version", Public: true, ID: "version"},
 	{Method: "GET", Path: "/openapi.json", Public: true, ID: "openapi"},
 	{Method: "GET", Path: "/docs", Public: true, ID: "docs", Page: true},
@@ -79,7 +51,6 @@ var Routes = []Route{
 	{Method: "GET", Path: base + "/agents/{id}/instances", Role: auth.Viewer, ID: "agent-instances"},
 	{Method: "GET", Path: base + "/agents/{id}/versions", Role: auth.Viewer, ID: "agent-versions"},
 	{Method: "GET", Path: base + "/agents/{id}/health", Role: auth.Viewer, ID: "agent-health"},
-	{Method: "GET", Path: base + "/agents/{id}/metrics", Role: auth.Viewer, ID: "agent-metrics"},
 	{Method: "GET", Path: base + "/agents/{id}/logs", Role: auth.Viewer, ID: "agent-logs", Stream: true},
 	{Method: "POST", Path: base + "/agents/{id}/tasks", Role: auth.Operator, ID: "send-task"},
 
@@ -97,16 +68,10 @@ var Routes = []Route{
 	{Method: "GET", Path: base + "/bulk/{id}/report", Role: auth.Viewer, ID: "bulk-report"},
 	{Method: "POST", Path: base + "/bulk/{id}/cancel", Role: auth.Operator, ID: "cancel-bulk", Waits: true},
 	{Method: "POST", Path: base + "/bulk/{id}/rollback", Role: auth.Operator, ID: "rollback-bulk", Waits: true},
+}
 
-	{Method: "GET", Path: base + "/events", Role: auth.Viewer, ID: "list-events"},
-	{Method: "GET", Path: base + "/metrics", Role: auth.Viewer, ID: "platform-metrics"},
-	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
-	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
-	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
-	{Method: "GET", Path: base + "/audit", Role: auth.Viewer, ID: "list-audit"},
-	{Method: "GET", Path: base + "/audit/export", Role: auth.Viewer, ID: "export-audit", Stream: true},
-	{Method: "GET", Path: base + "/audit/verify", Role: auth.Viewer, ID: "verify-audit", Stream: true},
-
+// accountRoutes are about people, their tokens, and what they see live.
+var accountRoutes = []door.Route{
 	// Everybody has tokens of their own; the service refuses what is beyond that.
 	{Method: "GET", Path: base + "/tokens", Role: auth.Viewer, ID: "list-tokens"},
 	{Method: "POST", Path: base + "/tokens", Role: auth.Viewer, ID: "create-token"},

@@ -10,10 +10,11 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 )
 
 // pathOf fills the pattern's parameters with ids that nothing has.
-func pathOf(r httpapi.Route) string {
+func pathOf(r door.Route) string {
 	p := strings.TrimSuffix(r.Path, "{$}")
 	for _, name := range []string{"{id}", "{agent}", "{code}"} {
 		p = strings.ReplaceAll(p, name, "nobody")
@@ -91,7 +92,7 @@ func TestARouteThatIsNotInTheTableEndsTheProgram(t *testing.T) {
 			t.Error("it was registered")
 		}
 	}()
-	httpapi.RegisterForTest("GET /secret")
+	httpapi.RegisterForTest("secret")
 }
 
 func TestUnknownAddressesAndMethods(t *testing.T) {

@@ -5,46 +5,13 @@ import (
 	"context"
 	"html/template"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 )
-
-// sessionCookie holds the secret of a session.
-const sessionCookie = "portal_session"
-
-// deviceCookie holds what shows that somebody has signed in with this browser.
-const deviceCookie = "portal_device"
-
-// deviceLife is how long a browser is known without anybody signing in.
-const deviceLife = 180 * 24 * time.Hour
-
-// cookieNamed is the cookie's name; by TLS one that browsers accept only from
-// this very host.
-func cookieNamed(name string, secure bool) string {
-	if secure {
-		return "__Host-" + name
-	}
-	return name
-}
-
-// cookieName is that of the cookie with the secret of a session.
-func cookieName(secure bool) string { return cookieNamed(sessionCookie, secure) }
-
-// cookie makes the cookie with the secret of a session, or one that removes it.
-// It comes along when a provider's page leads back here; what other sites' pages
-// make the browser send is refused by sameSite.
-func (s *server) cookie(secure bool, secret string) *http.Cookie {
-	c := &http.Cookie{Name: cookieName(secure), Value: secret, Path: "/", HttpOnly: true, Secure: secure,
-		SameSite: http.SameSiteLaxMode, MaxAge: int(auth.SessionLife.Seconds())}
-	if secret == "" {
-		c.MaxAge = -1
-	}
-	return c
-}
 
 // pagePolicy is for pages: nothing but our own style sheet, and forms to us.
 const pagePolicy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -68,15 +35,15 @@ func (s *server) page(w http.ResponseWriter, status int, t *template.Template, v
 // registerSelf registers who is asking, signing out, and what a command line
 // signs in with.
 func (s *server) registerSelf() {
-	handle(s, "me", "Who is asking", s.me)
-	handle(s, "logout", "Sign out", s.logout, status(http.StatusNoContent))
-	handle(s, "logout-all", "Sign out everywhere", s.logoutAll, status(http.StatusNoContent))
-	handle(s, "token", "Trade a code or a refresh token for an access token", s.token, func(op *huma.Operation) {
+	door.Handle(s.Door, "me", "Who is asking", s.me)
+	door.Handle(s.Door, "logout", "Sign out", s.logout, door.Status(http.StatusNoContent))
+	door.Handle(s.Door, "logout-all", "Sign out everywhere", s.logoutAll, door.Status(http.StatusNoContent))
+	door.Handle(s.Door, "token", "Trade a code or a refresh token for an access token", s.token, func(op *huma.Operation) {
 		op.Description = "For command lines that a browser signed in (RFC 6749, with PKCE S256). A refresh token works once; " +
 			"using it a second time ends the session."
 	})
-	s.describeRaw("jwks", "The keys that access tokens are signed with", "application/json")
-	s.raw("jwks", s.jwks)
+	s.DescribeRaw("jwks", "The keys that access tokens are signed with", "application/json")
+	s.Raw("jwks", s.jwks)
 }
 
 func (s *server) jwks(w http.ResponseWriter, _ *http.Request) error {
@@ -123,10 +90,10 @@ func (s *server) token(ctx context.Context, in *tokenInput) (*grantAnswer, error
 		g, err = s.cfg.Auth.RedeemCode(ctx, b.Code, b.CodeVerifier, b.RedirectURI)
 	}
 	if err != nil {
-		return nil, s.wrongCredentials(exchangeOf(ctx), err)
+		return nil, door.WrongCredentials(ctx, err)
 	}
 	return &grantAnswer{Body: Grant{AccessToken: g.Access, TokenType: "Bearer", RefreshToken: g.Refresh,
-		ExpiresIn: int(g.Expires.Sub(s.now()).Seconds())}}, nil
+		ExpiresIn: int(g.Expires.Sub(s.cfg.Now()).Seconds())}}, nil
 }
 
 // Me is who is asking.
@@ -166,5 +133,5 @@ func (s *server) leave(ctx context.Context, end func(ctx context.Context, sessio
 	if err := end(ctx, session); err != nil {
 		return nil, err
 	}
-	return &logoutAnswer{Cookie: *s.cookie(exchangeOf(ctx).secure, "")}, nil
+	return &logoutAnswer{Cookie: *s.Cookie(door.SecureOf(ctx), "")}, nil
 }

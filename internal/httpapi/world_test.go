@@ -25,6 +25,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/live"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -112,12 +114,13 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	}
 	t.Cleanup(func() { _ = w.hub.Stop(context.Background()) })
 	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
-		Runtimes: []httpapi.Reporter{w.runtime}, Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Metrics: w.windows,
-		Events: st.Events(), Audit: st.Audit(), Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
-		Tx: st, Live: w.hub, Components: []httpapi.Component{{Name: "store", Check: st.Ping, Needed: true}},
+		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
+		Tx: st, Live: w.hub,
+		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows,
+			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}
-	w.cfg.Pages = []httpapi.Page{{Route: httpapi.Route{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true}, Handler: w.redeemLink}}
+	w.cfg.Pages = []door.Page{{Route: door.Route{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true}, Handler: w.redeemLink}}
 	for _, fn := range change {
 		fn(&w.cfg)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/queue"
 )
 
@@ -15,20 +16,21 @@ import (
 func (a *app) edge() http.Handler {
 	s, site := a.store, a.site
 	return httpapi.New(httpapi.Config{
-		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Runtimes: []httpapi.Reporter{a.runtime},
-		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus, Metrics: a.windows, Events: s.Events(),
-		Audit: s.Audit(), Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
+		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet,
+		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus,
+		Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
+		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.windows,
+			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Components: a.components()},
 		Pages: pages(site), ErrorPage: errorPage(site),
-		Components: a.components(),
-		Log:        a.log, Now: now, NewID: newID,
+		Log: a.log, Now: now, NewID: newID,
 		Version: httpapi.Version{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
 		Listen:  a.cfg.Listen, Hosts: a.cfg.Hosts, Secure: a.cfg.SecureOnly,
 	})
 }
 
 // components are the parts of the portal whose health is shown.
-func (a *app) components() []httpapi.Component {
-	return []httpapi.Component{
+func (a *app) components() []observe.Component {
+	return []observe.Component{
 		{Name: "store", Check: a.store.Ping, Needed: true},
 		{Name: "services", Check: a.running, Needed: true},
 		{Name: "bus", Check: a.bus.Ping, Needed: true},

@@ -8,7 +8,7 @@ import (
 
 	"github.com/waooaw/platform-portal/examples"
 	"github.com/waooaw/platform-portal/internal/fault"
-	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
 	"github.com/waooaw/platform-portal/internal/manifest"
 	"github.com/waooaw/platform-portal/internal/preference"
 	"github.com/waooaw/platform-portal/internal/web"
@@ -24,19 +24,19 @@ func (a *app) web() *web.Server {
 		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth},
 		Examples: exampleFleet, Parts: a.parts,
 		Door: web.Door{
-			SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf,
-			WrongCredentials: httpapi.WrongCredentials, Refused: httpapi.Refused,
+			SetSession: door.SetSession, SessionOf: door.SessionOf, SecureOf: door.SecureOf,
+			WrongCredentials: door.WrongCredentials, Refused: door.Refused,
 		},
 		Log: a.log, Now: now,
 	})
 }
 
 // pages gives the routes of the pages.
-func pages(s *web.Server) []httpapi.Page {
-	out := make([]httpapi.Page, 0, len(web.Routes))
+func pages(s *web.Server) []door.Page {
+	out := make([]door.Page, 0, len(web.Routes))
 	for _, r := range web.Routes {
-		out = append(out, httpapi.Page{
-			Route:   httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Large: r.Large},
+		out = append(out, door.Page{
+			Route:   door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Large: r.Large},
 			Handler: s.Handler(r),
 		})
 	}
@@ -44,8 +44,8 @@ func pages(s *web.Server) []httpapi.Page {
 }
 
 // errorPage shows a problem in a browser.
-func errorPage(s *web.Server) func(w http.ResponseWriter, r *http.Request, p *httpapi.Problem) {
-	return func(w http.ResponseWriter, r *http.Request, p *httpapi.Problem) {
+func errorPage(s *web.Server) func(w http.ResponseWriter, r *http.Request, p *door.Problem) {
+	return func(w http.ResponseWriter, r *http.Request, p *door.Problem) {
 		s.ErrorPage(w, r, web.Problem{Status: p.Status, What: p.What, Why: p.Why, Remedy: p.Remedy, Fields: p.Errors,
 			RequestID: p.RequestID, ErrorID: p.ErrorID})
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/httpapi"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 	"github.com/waooaw/platform-portal/internal/web"
@@ -45,16 +47,16 @@ func newHouse(t *testing.T) *house {
 	h.url = "http://" + server.Listener.Addr().String()
 	pages := web.New(web.Config{
 		Settings: web.Settings{Own: h.auth, Tokens: h.auth, Users: h.auth}, SignIns: web.SignIns{Accounts: h.auth, PublicURL: h.url},
-		Door: web.Door{SetSession: httpapi.SetSession, SessionOf: httpapi.SessionOf, SecureOf: httpapi.SecureOf, WrongCredentials: httpapi.WrongCredentials},
+		Door: web.Door{SetSession: door.SetSession, SessionOf: door.SessionOf, SecureOf: door.SecureOf, WrongCredentials: door.WrongCredentials},
 		Log:  slog.New(slog.DiscardHandler),
 	})
-	cfg := httpapi.Config{Auth: h.auth, Audit: st.Audit(), Recorder: rec, Idempotency: st.Idempotency(), Tx: st, NewID: newID,
+	cfg := httpapi.Config{Auth: h.auth, Observe: observe.Config{Audit: st.Audit(), Recorder: rec}, Recorder: rec, Idempotency: st.Idempotency(), Tx: st, NewID: newID,
 		Log: slog.New(slog.DiscardHandler), Listen: "127.0.0.1:0"}
 	for _, r := range web.Routes {
-		cfg.Pages = append(cfg.Pages, httpapi.Page{Handler: pages.Handler(r),
-			Route: httpapi.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Secret: r.Secret}})
+		cfg.Pages = append(cfg.Pages, door.Page{Handler: pages.Handler(r),
+			Route: door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Secret: r.Secret}})
 	}
-	cfg.ErrorPage = func(w http.ResponseWriter, r *http.Request, p *httpapi.Problem) {
+	cfg.ErrorPage = func(w http.ResponseWriter, r *http.Request, p *door.Problem) {
 		pages.ErrorPage(w, r, web.Problem{Status: p.Status, What: p.What, Why: p.Why, Remedy: p.Remedy, Fields: p.Errors})
 	}
 	server.Config = httpapi.Server(httpapi.New(cfg), cfg.Log)

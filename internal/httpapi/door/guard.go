@@ -1,4 +1,4 @@
-package httpapi
+package door
 
 import (
 	"bytes"
@@ -28,29 +28,29 @@ const requestTime = time.Minute
 
 // guard is between the router and every handler: who asks, may they, and how
 // much do they send. What was refused goes on record.
-func (s *server) guard(route *Route, next http.Handler) http.Handler {
-	next = s.waiting(route, s.once(route, next))
+func (d *Door) guard(route *Route, next http.Handler) http.Handler {
+	next = d.waiting(route, d.once(route, next))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ex := exchangeOf(r.Context())
 		ex.route = route
 		ctx, trace := audit.WithTrace(r.Context())
 		deadlines(w, route)
-		ctx, err := s.admit(audit.WithActor(ctx, actorOf(ex)), ex, r)
+		ctx, err := d.admit(audit.WithActor(ctx, actorOf(ex)), ex, r)
 		r = r.WithContext(ctx)
 		if err == nil {
-			err = s.readBody(w, r, route)
+			err = d.readBody(w, r, route)
 		}
 		// From here on only the end of the connection is read.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		if err == nil {
-			err = s.rotate(ctx, w, ex)
+			err = d.rotate(ctx, w, ex)
 		}
 		if err != nil {
-			s.fail(w, r, err)
+			d.Fail(w, r, err)
 		} else {
 			next.ServeHTTP(w, r)
 		}
-		s.onRecord(ctx, ex, r, trace)
+		d.onRecord(ctx, ex, r, trace)
 	})
 }
 
@@ -67,17 +67,17 @@ func deadlines(w http.ResponseWriter, route *Route) {
 }
 
 // admit finds out who asks and whether the route is for them.
-func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (context.Context, error) {
+func (d *Door) admit(ctx context.Context, ex *exchange, r *http.Request) (context.Context, error) {
 	if ex.route.Stream && r.Method == http.MethodHead {
 		return ctx, newProblem(http.StatusMethodNotAllowed, fault.New(fault.Invalid, "request.method", "HEAD does not go with an answer without end"))
 	}
 	if ex.route.Public {
 		if ex.route.Mutation() {
-			return ctx, s.stranger(ex, r)
+			return ctx, d.stranger(ex, r)
 		}
 		return ctx, nil
 	}
-	who, again, err := s.authenticate(ctx, ex, r)
+	who, again, err := d.authenticate(ctx, ex, r)
 	from, request := ex.who.From, ex.who.Request
 	ex.who = who
 	ex.who.From, ex.who.Request = from, request
@@ -87,7 +87,7 @@ func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (cont
 	}
 	ctx = auth.WithRecheck(auth.With(ctx, ex.who), again)
 	if ex.session != "" && ex.route.Mutation() {
-		if err := s.sameSite(r); err != nil {
+		if err := d.sameSite(r); err != nil {
 			return ctx, err
 		}
 	}
@@ -101,41 +101,41 @@ func (s *server) admit(ctx context.Context, ex *exchange, r *http.Request) (cont
 
 // rotate gives the browser a new secret of its session when it is time to. An
 // answer without end may be cut before its headers are kept, so it brings none.
-func (s *server) rotate(ctx context.Context, w http.ResponseWriter, ex *exchange) error {
+func (d *Door) rotate(ctx context.Context, w http.ResponseWriter, ex *exchange) error {
 	if ex.session == "" || ex.route.Stream {
 		return nil
 	}
-	fresh, err := s.cfg.Auth.RotateSession(ctx, ex.session, ex.who.Role)
+	fresh, err := d.cfg.Auth.RotateSession(ctx, ex.session, ex.who.Role)
 	if err != nil || fresh == "" {
 		return err
 	}
 	ex.session = fresh
-	http.SetCookie(w, s.cookie(ex.secure, fresh))
+	http.SetCookie(w, d.Cookie(ex.secure, fresh))
 	return nil
 }
 
 // authenticate gives who asks and how to ask that again later.
-func (s *server) authenticate(ctx context.Context, ex *exchange, r *http.Request) (auth.Principal, func(context.Context) (auth.Principal, error), error) {
+func (d *Door) authenticate(ctx context.Context, ex *exchange, r *http.Request) (auth.Principal, func(context.Context) (auth.Principal, error), error) {
 	head := r.Header.Values("Authorization")
 	cookie, cookieErr := r.Cookie(cookieName(ex.secure))
 	switch {
 	case len(head) == 1:
 		scheme, secret, _ := strings.Cut(head[0], " ")
 		if !strings.EqualFold(scheme, "Bearer") {
-			return auth.Principal{}, nil, s.wrongCredentials(ex, fault.New(fault.Unauthenticated, "auth.scheme", "This kind of sign-in is not known").
+			return auth.Principal{}, nil, d.wrongCredentials(ex, fault.New(fault.Unauthenticated, "auth.scheme", "This kind of sign-in is not known").
 				Do("Send Authorization: Bearer TOKEN."))
 		}
 		secret = strings.TrimSpace(secret)
-		who, err := s.cfg.Auth.Authenticate(ctx, secret)
-		return who, func(ctx context.Context) (auth.Principal, error) { return s.cfg.Auth.Authenticate(ctx, secret) }, s.wrongCredentials(ex, err)
+		who, err := d.cfg.Auth.Authenticate(ctx, secret)
+		return who, func(ctx context.Context) (auth.Principal, error) { return d.cfg.Auth.Authenticate(ctx, secret) }, d.wrongCredentials(ex, err)
 	case len(head) > 1:
-		return auth.Principal{}, nil, s.wrongCredentials(ex, fault.New(fault.Unauthenticated, "auth.scheme", "There are several Authorization headers").
+		return auth.Principal{}, nil, d.wrongCredentials(ex, fault.New(fault.Unauthenticated, "auth.scheme", "There are several Authorization headers").
 			Do("Send one."))
 	case cookieErr == nil:
-		who, err := s.cfg.Auth.SessionPrincipal(ctx, cookie.Value)
+		who, err := d.cfg.Auth.SessionPrincipal(ctx, cookie.Value)
 		ex.session = cookie.Value
 		// The secret may change while the answer goes on; the session stays.
-		return who, func(ctx context.Context) (auth.Principal, error) { return s.cfg.Auth.CheckSession(ctx, who.Session) }, s.wrongCredentials(ex, err)
+		return who, func(ctx context.Context) (auth.Principal, error) { return d.cfg.Auth.CheckSession(ctx, who.Session) }, d.wrongCredentials(ex, err)
 	}
 	return auth.Principal{}, nil, fault.New(fault.Unauthenticated, "auth.required", "This needs a sign-in").
 		Do("Send Authorization: Bearer TOKEN, or open the sign-in link that the portal printed.")
@@ -143,11 +143,11 @@ func (s *server) authenticate(ctx context.Context, ex *exchange, r *http.Request
 
 // wrongCredentials marks the answer to credentials that are not valid. An
 // address that tries too many gets to wait; good credentials never do.
-func (s *server) wrongCredentials(ex *exchange, err error) error {
+func (d *Door) wrongCredentials(ex *exchange, err error) error {
 	if !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
-	if !s.failures.allow(ex.who.From) {
+	if !d.failures.allow(ex.who.From) {
 		return fault.New(fault.RateLimited, "auth.too_many_failures", "There were too many failed sign-ins from your address").
 			Do("Wait a moment, then use a valid token.")
 	}
@@ -157,17 +157,17 @@ func (s *server) wrongCredentials(ex *exchange, err error) error {
 }
 
 // stranger looks at a change that needs no sign-in: signing in itself.
-func (s *server) stranger(ex *exchange, r *http.Request) error {
-	if !s.strangers.allow(ex.who.From) {
+func (d *Door) stranger(ex *exchange, r *http.Request) error {
+	if !d.strangers.allow(ex.who.From) {
 		return fault.New(fault.RateLimited, "auth.too_many_requests", "There were too many requests from your address").
 			Do("Wait a moment, then try again.")
 	}
-	return s.sameSite(r)
+	return d.sameSite(r)
 }
 
 // sameSite refuses what another site's page made the browser send.
-func (s *server) sameSite(r *http.Request) error {
-	if err := s.crossOrigin.Check(r); err != nil {
+func (d *Door) sameSite(r *http.Request) error {
+	if err := d.crossOrigin.Check(r); err != nil {
 		return fault.New(fault.Forbidden, "auth.cross_site", "The request comes from another site").
 			Because("a browser sent it on behalf of a page that is not the portal's").
 			Do("Programs send Authorization: Bearer TOKEN instead of a cookie.").Wrap(err)
@@ -185,7 +185,7 @@ var accepted = map[string]bool{
 
 // readBody takes in the whole body, within the route's limit, before anything
 // else is done with it.
-func (s *server) readBody(w http.ResponseWriter, r *http.Request, route *Route) error {
+func (d *Door) readBody(w http.ResponseWriter, r *http.Request, route *Route) error {
 	if !route.Mutation() {
 		r.Body = http.NoBody
 		return nil
@@ -235,7 +235,7 @@ func jsonOfForm(body []byte) ([]byte, error) {
 	fields := map[string]string{}
 	for name, values := range form {
 		if len(values) != 1 {
-			return nil, invalid(name, "is there more than once")
+			return nil, Invalid(name, "is there more than once")
 		}
 		fields[name] = values[0]
 	}
@@ -260,7 +260,7 @@ func refuseBody(w http.ResponseWriter, r *http.Request, limit int64) error {
 
 // onRecord writes the audit entry of an attempt that was refused, unless the
 // service that refused it has done so.
-func (s *server) onRecord(ctx context.Context, ex *exchange, r *http.Request, trace *audit.Trace) {
+func (d *Door) onRecord(ctx context.Context, ex *exchange, r *http.Request, trace *audit.Trace) {
 	p := ex.problem
 	if p == nil || p.Status >= 500 || p.Status < 400 || p.Status == statusGone || trace.Refused() {
 		return
@@ -270,18 +270,18 @@ func (s *server) onRecord(ctx context.Context, ex *exchange, r *http.Request, tr
 		return
 	}
 	// Anybody can be refused as often as they like; the record is not theirs to fill.
-	if ex.who.Role == auth.Nobody && !s.refusals.allow(ex.who.From) {
+	if ex.who.Role == auth.Nobody && !d.refusals.allow(ex.who.From) {
 		return
 	}
 	target := r.URL.Path
 	if ex.route.Hidden {
 		target = ex.route.Path
 	}
-	if s.cfg.Recorder == nil {
+	if d.cfg.Recorder == nil {
 		return
 	}
-	if err := s.cfg.Recorder.Record(context.WithoutCancel(ctx), ex.route.ID, target, audit.Refused, p.Code+": "+p.Detail, nil, nil); err != nil {
-		s.log.ErrorContext(ctx, "a refused attempt could not be recorded", "request_id", ex.id, "error", err)
+	if err := d.cfg.Recorder.Record(context.WithoutCancel(ctx), ex.route.ID, target, audit.Refused, p.Code+": "+p.Detail, nil, nil); err != nil {
+		d.log.ErrorContext(ctx, "a refused attempt could not be recorded", "request_id", ex.id, "error", err)
 	}
 }
 

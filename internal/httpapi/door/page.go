@@ -1,4 +1,4 @@
-package httpapi
+package door
 
 import (
 	"context"
@@ -17,14 +17,14 @@ type Page struct {
 }
 
 // registerPages registers the pages, each behind its guard like everything else.
-func (s *server) registerPages() {
-	for i := range s.cfg.Pages {
-		page := &s.cfg.Pages[i]
+func (d *Door) registerPages() {
+	for i := range d.cfg.Pages {
+		page := &d.cfg.Pages[i]
 		page.Page = true
-		s.routes[page.Pattern()] = &page.Route
-		s.mux.Handle(page.Pattern(), s.guard(&page.Route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.routes[page.Pattern()] = &page.Route
+		d.mux.Handle(page.Pattern(), d.guard(&page.Route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := page.Handler(w, r); err != nil {
-				s.fail(w, r, err)
+				d.Fail(w, r, err)
 			}
 		})))
 	}
@@ -49,8 +49,8 @@ func keyOfForm(r *http.Request, kind string, body []byte) {
 }
 
 // forBrowser tells whether a problem is to be shown as a page.
-func (s *server) forBrowser(r *http.Request, ex *exchange) bool {
-	if s.cfg.ErrorPage == nil {
+func (d *Door) forBrowser(r *http.Request, ex *exchange) bool {
+	if d.cfg.ErrorPage == nil {
 		return false
 	}
 	if r.Header.Get("Accept") == "application/json" {
@@ -69,11 +69,11 @@ func SetSession(w http.ResponseWriter, r *http.Request, secret string) {
 	ex := exchangeOf(r.Context())
 	// A rotation before this request's handler may have set one already.
 	w.Header().Del("Set-Cookie")
-	http.SetCookie(w, ex.server.cookie(ex.secure, secret))
+	http.SetCookie(w, ex.door.Cookie(ex.secure, secret))
 	if secret == "" {
 		return
 	}
-	device, err := ex.server.cfg.Auth.Device(r.Context(), secret)
+	device, err := ex.door.cfg.Auth.Device(r.Context(), secret)
 	if err != nil || device == "" {
 		return // it is a convenience; whoever signed in is in
 	}
@@ -95,13 +95,17 @@ func RequestIDOf(ctx context.Context) string { return exchangeOf(ctx).id }
 // gets to wait. Other errors come back as they are.
 func WrongCredentials(ctx context.Context, err error) error {
 	ex := exchangeOf(ctx)
-	return ex.server.wrongCredentials(ex, err)
+	return ex.door.wrongCredentials(ex, err)
 }
+
+// Keep says what is stored for an Idempotency-Key in place of the answer's body,
+// because that holds a secret.
+func Keep(ctx context.Context, body any) { exchangeOf(ctx).keep = body }
 
 // Refused notes an error that a page shows in its own way, so that it goes on
 // record like any other refusal.
 func Refused(ctx context.Context, err error) {
-	if ex := exchangeOf(ctx); ex.server != nil {
-		ex.server.problemOf(ctx, err)
+	if ex := exchangeOf(ctx); ex.door != nil {
+		ex.door.ProblemOf(ctx, err)
 	}
 }

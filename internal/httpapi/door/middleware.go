@@ -1,4 +1,4 @@
-package httpapi
+package door
 
 import (
 	"fmt"
@@ -22,38 +22,38 @@ import (
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
 // ServeHTTP does for every request what does not depend on its route.
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	ex := &exchange{server: s, id: r.Header.Get("X-Request-Id")}
+	ex := &exchange{door: d, id: r.Header.Get("X-Request-Id")}
 	if !requestID.MatchString(ex.id) {
-		ex.id = s.newID()
+		ex.id = d.newID()
 	}
-	ex.who.From, ex.who.Request, ex.secure = address(r), ex.id, s.secure(r)
+	ex.who.From, ex.who.Request, ex.secure = address(r), ex.id, d.secure(r)
 	client := auth.Client{Address: ex.who.From, UserAgent: r.UserAgent()}
 	if c, err := r.Cookie(cookieNamed(deviceCookie, ex.secure)); err == nil {
 		client.Device = c.Value
 	}
 	ctx := auth.WithClient(withExchange(r.Context(), ex), client)
 	t := &tracker{ResponseWriter: w}
-	s.headers(t.Header(), ex)
-	s.metrics.inFlight.Inc()
+	d.headers(t.Header(), ex)
+	d.metrics.inFlight.Inc()
 	defer func() {
-		s.metrics.inFlight.Dec()
-		s.finish(t, r, ex, start)
+		d.metrics.inFlight.Dec()
+		d.finish(t, r, ex, start)
 	}()
-	defer s.rescue(t, r.WithContext(ctx))
-	if err := s.checkHost(r); err != nil {
-		s.fail(t, r.WithContext(ctx), err)
+	defer d.rescue(t, r.WithContext(ctx))
+	if err := d.checkHost(r); err != nil {
+		d.Fail(t, r.WithContext(ctx), err)
 		return
 	}
-	s.route(t, r.WithContext(ctx))
+	d.route(t, r.WithContext(ctx))
 }
 
 // route serves the request, or says in our form that there is nothing to serve.
-func (s *server) route(w http.ResponseWriter, r *http.Request) {
-	handler, pattern := s.mux.Handler(r)
+func (d *Door) route(w http.ResponseWriter, r *http.Request) {
+	handler, pattern := d.mux.Handler(r)
 	if pattern != "" {
-		s.mux.ServeHTTP(w, r)
+		d.mux.ServeHTTP(w, r)
 		return
 	}
 	// The router writes plain text; only its status and Allow are of use.
@@ -64,10 +64,10 @@ func (s *server) route(w http.ResponseWriter, r *http.Request) {
 		p := newProblem(http.StatusMethodNotAllowed, fault.New(fault.Invalid, "request.method", "%s does not go with this address", method(r)).
 			Do("Allowed here: %s.", allow))
 		p.set("Allow", allow)
-		s.fail(w, r, p)
+		d.Fail(w, r, p)
 		return
 	}
-	s.fail(w, r, fault.New(fault.NotFound, "request.no_route", "There is nothing at this address").
+	d.Fail(w, r, fault.New(fault.NotFound, "request.no_route", "There is nothing at this address").
 		Do("The API is described at /docs and /openapi.json."))
 }
 
@@ -79,7 +79,7 @@ func method(r *http.Request) string {
 }
 
 // headers sets what every answer has; pages loosen the policy for themselves.
-func (s *server) headers(h http.Header, ex *exchange) {
+func (d *Door) headers(h http.Header, ex *exchange) {
 	h.Set("X-Request-Id", ex.id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
@@ -93,10 +93,10 @@ func (s *server) headers(h http.Header, ex *exchange) {
 	}
 }
 
-func (s *server) secure(r *http.Request) bool { return s.cfg.Secure || r.TLS != nil }
+func (d *Door) secure(r *http.Request) bool { return d.cfg.Secure || r.TLS != nil }
 
 // rescue answers a panic and logs it once.
-func (s *server) rescue(t *tracker, r *http.Request) {
+func (d *Door) rescue(t *tracker, r *http.Request) {
 	cause := recover()
 	if cause == nil {
 		return
@@ -104,22 +104,22 @@ func (s *server) rescue(t *tracker, r *http.Request) {
 	if cause == http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
 		panic(cause)
 	}
-	p := s.internal(r.Context(), fmt.Errorf("panic: %v", cause), "stack", string(debug.Stack()))
+	p := d.internal(r.Context(), fmt.Errorf("panic: %v", cause), "stack", string(debug.Stack()))
 	if t.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer is out: cut the connection, so that nobody takes it for a whole one
 	}
-	s.fail(t, r, p)
+	d.Fail(t, r, p)
 }
 
 // finish writes the access log and counts the request. Neither holds a query,
 // a header or a body: they may carry secrets.
-func (s *server) finish(t *tracker, r *http.Request, ex *exchange, start time.Time) {
+func (d *Door) finish(t *tracker, r *http.Request, ex *exchange, start time.Time) {
 	status := t.status
 	if status == 0 {
 		status = http.StatusOK
 	}
 	took := time.Since(start)
-	s.metrics.count(ex, r.Method, status, took)
+	d.metrics.count(ex, r.Method, status, took)
 	path := r.URL.Path
 	if ex.route != nil && ex.route.Hidden {
 		path = ex.route.Path
@@ -128,7 +128,7 @@ func (s *server) finish(t *tracker, r *http.Request, ex *exchange, start time.Ti
 	if status >= 500 {
 		level = slog.LevelWarn
 	}
-	s.log.Log(r.Context(), level, "request", "method", method(r), "path", path, "status", status, "bytes", t.bytes,
+	d.log.Log(r.Context(), level, "request", "method", method(r), "path", path, "status", status, "bytes", t.bytes,
 		"took", took.Round(time.Microsecond), "request_id", ex.id, "principal", ex.who.ID, "from", ex.who.From)
 }
 
@@ -136,16 +136,16 @@ func (s *server) finish(t *tracker, r *http.Request, ex *exchange, start time.Ti
 // name that somebody else owns (DNS rebinding). On a loopback address only
 // loopback names and the configured ones are right; elsewhere the configured
 // ones, if there are any.
-func (s *server) checkHost(r *http.Request) error {
+func (d *Door) checkHost(r *http.Request) error {
 	host := strings.ToLower(r.Host)
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
-	if s.hosts[host] || isLoopback(host) {
+	if d.hosts[host] || isLoopback(host) {
 		return nil
 	}
-	if !s.loopback && len(s.hosts) == 0 {
+	if !d.loopback && len(d.hosts) == 0 {
 		return nil
 	}
 	return fault.New(fault.Forbidden, "request.host", "The portal is not known by this name").

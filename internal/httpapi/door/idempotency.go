@@ -1,4 +1,4 @@
-package httpapi
+package door
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ var errRefused = errors.New("httpapi: the request was refused")
 // once makes a request with an Idempotency-Key happen once: what the handler
 // does and the answer that it gives are stored in one transaction. A refused
 // request stores nothing, so that it can be sent again with the same key.
-func (s *server) once(route *Route, next http.Handler) http.Handler {
+func (d *Door) once(route *Route, next http.Handler) http.Handler {
 	if !route.Mutation() || route.Public || route.Secret {
 		return next
 	}
@@ -42,13 +42,13 @@ func (s *server) once(route *Route, next http.Handler) http.Handler {
 			return
 		}
 		if len(key) > 255 || strings.ContainsFunc(key, func(c rune) bool { return c < '!' || c > '~' }) {
-			s.fail(w, r, fault.New(fault.Invalid, "idempotency.key", "The Idempotency-Key is not valid").
+			d.Fail(w, r, fault.New(fault.Invalid, "idempotency.key", "The Idempotency-Key is not valid").
 				At(fault.Field{Path: "header.Idempotency-Key", Message: "must be 1 to 255 visible ASCII characters"}))
 			return
 		}
-		rec, err := s.replayOrRun(r, key, next)
+		rec, err := d.replayOrRun(r, key, next)
 		if err != nil {
-			s.fail(w, r, err)
+			d.Fail(w, r, err)
 			return
 		}
 		rec.send(w)
@@ -56,17 +56,17 @@ func (s *server) once(route *Route, next http.Handler) http.Handler {
 }
 
 // replayOrRun gives the answer, from the store or from the handler.
-func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*recorder, error) {
+func (d *Door) replayOrRun(r *http.Request, key string, next http.Handler) (*recorder, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
 	}
-	ask := auth.Replay{Key: key, Principal: auth.From(r.Context()).ID, Method: r.Method, Path: resource(r), BodyHash: s.digest(body)}
+	ask := auth.Replay{Key: key, Principal: auth.From(r.Context()).ID, Method: r.Method, Path: resource(r), BodyHash: d.digest(body)}
 	var rec *recorder
-	err = s.cfg.Tx.Do(r.Context(), func(ctx context.Context) error {
+	err = d.cfg.Tx.Do(r.Context(), func(ctx context.Context) error {
 		rec = nil // the transaction may be run a second time
 		var err error
-		if rec, err = s.replay(ctx, ask); rec != nil || err != nil {
+		if rec, err = d.replay(ctx, ask); rec != nil || err != nil {
 			return err
 		}
 		rec = newRecorder()
@@ -88,8 +88,8 @@ func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*r
 				answer.Header[name] = v
 			}
 		}
-		answer.CreatedAt = s.now()
-		return s.cfg.Idempotency.PutReplay(ctx, answer)
+		answer.CreatedAt = d.now()
+		return d.cfg.Idempotency.PutReplay(ctx, answer)
 	})
 	switch {
 	case errors.Is(err, errRefused):
@@ -97,13 +97,13 @@ func (s *server) replayOrRun(r *http.Request, key string, next http.Handler) (*r
 		audit.Forget(r.Context())
 		// It may have been refused because the same request came in at another
 		// replica and was quicker; then that one's answer is the right one.
-		if earlier, err := s.replay(r.Context(), ask); earlier != nil {
+		if earlier, err := d.replay(r.Context(), ask); earlier != nil {
 			exchangeOf(r.Context()).problem = nil
 			return earlier, err
 		}
 		return rec, nil
 	case fault.Is(err, fault.Conflict) && rec != nil:
-		return s.replay(r.Context(), ask)
+		return d.replay(r.Context(), ask)
 	case err != nil:
 		return nil, err
 	}
@@ -119,16 +119,16 @@ var kept = []string{
 
 // replay gives the stored answer, or nil if there is none. Conflict if the key
 // was used for something else.
-func (s *server) replay(ctx context.Context, ask auth.Replay) (*recorder, error) {
-	got, err := s.cfg.Idempotency.Replay(ctx, ask.Principal, ask.Key)
+func (d *Door) replay(ctx context.Context, ask auth.Replay) (*recorder, error) {
+	got, err := d.cfg.Idempotency.Replay(ctx, ask.Principal, ask.Key)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if oldest := s.now().Add(-keyLife); got.CreatedAt.Before(oldest) {
-		return nil, s.cfg.Idempotency.PruneReplays(ctx, oldest)
+	if oldest := d.now().Add(-keyLife); got.CreatedAt.Before(oldest) {
+		return nil, d.cfg.Idempotency.PruneReplays(ctx, oldest)
 	}
 	if got.Method != ask.Method || got.Path != ask.Path || got.BodyHash != ask.BodyHash {
 		return nil, fault.New(fault.Conflict, "idempotency.reused", "This Idempotency-Key was used for another request").
@@ -157,9 +157,9 @@ func resource(r *http.Request) string {
 
 // digest tells bodies apart. It has a key, because a body may hold a password,
 // which whoever has the stored digests must not be able to guess at.
-func (s *server) digest(b []byte) string {
+func (d *Door) digest(b []byte) string {
 	// A key of its own, so that no body can be a message to what else has the key.
-	own := hmac.New(sha256.New, s.cfg.Key)
+	own := hmac.New(sha256.New, d.cfg.Key)
 	own.Write([]byte("platform-portal digests of requests 1"))
 	mac := hmac.New(sha256.New, own.Sum(nil))
 	mac.Write(b)

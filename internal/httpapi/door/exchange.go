@@ -1,4 +1,4 @@
-package httpapi
+package door
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 // exchange is what is known of one request on its way.
 type exchange struct {
-	server  *server
+	door    *Door
 	id      string // of the request
 	route   *Route
 	who     auth.Principal
@@ -69,11 +69,12 @@ func (t *tracker) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController and WebSockets through.
 func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
-// patient is a writer of answers without end, for clients that read as slowly
+// Patient is a writer of answers without end, for clients that read as slowly
 // as they like but do read.
-type patient struct{ http.ResponseWriter }
+type Patient struct{ http.ResponseWriter }
 
-func (p patient) Write(b []byte) (int, error) {
+// Write gives the client time for this much.
+func (p Patient) Write(b []byte) (int, error) {
 	// Not every writer has deadlines; those that have none have buffers.
 	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(requestTime))
 	return p.ResponseWriter.Write(b)

@@ -1,4 +1,4 @@
-package httpapi
+package door
 
 import (
 	"context"
@@ -124,9 +124,9 @@ func (p *Problem) set(name, value string) {
 	p.header.Set(name, value)
 }
 
-// problemOf turns any error into a problem. What is not a fault is logged once,
+// ProblemOf turns any error into a problem. What is not a fault is logged once,
 // under an id that the user sees, and shown without detail.
-func (s *server) problemOf(ctx context.Context, err error) *Problem {
+func (d *Door) ProblemOf(ctx context.Context, err error) *Problem {
 	var p *Problem
 	var tooLarge *http.MaxBytesError
 	f := fault.As(err)
@@ -142,7 +142,7 @@ func (s *server) problemOf(ctx context.Context, err error) *Problem {
 		p = newProblem(http.StatusServiceUnavailable, fault.New(fault.Unavailable, "request.timeout", "The portal could not answer in time").
 			Do("Try again in a moment."))
 	default:
-		p = s.internal(ctx, err)
+		p = d.internal(ctx, err)
 	}
 	ex := exchangeOf(ctx)
 	p.RequestID, ex.problem = ex.id, p
@@ -150,30 +150,30 @@ func (s *server) problemOf(ctx context.Context, err error) *Problem {
 }
 
 // internal logs an unforeseen error and gives the problem that names it.
-func (s *server) internal(ctx context.Context, err error, more ...any) *Problem {
+func (d *Door) internal(ctx context.Context, err error, more ...any) *Problem {
 	ex := exchangeOf(ctx)
-	id := s.newID()
-	s.log.ErrorContext(ctx, "internal error", append([]any{"error_id", id, "request_id", ex.id, "route", ex.pattern(), "error", err}, more...)...)
+	id := d.newID()
+	d.log.ErrorContext(ctx, "internal error", append([]any{"error_id", id, "request_id", ex.id, "route", ex.pattern(), "error", err}, more...)...)
 	p := newProblem(http.StatusInternalServerError, fault.New(fault.Internal, "internal", "Something went wrong inside the portal").
 		Do("Tell your administrator the error id %s; the portal's log says more.", id))
 	p.ErrorID = id
 	return p
 }
 
-// fail writes the answer to an error.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.problemOf(r.Context(), err)
-	if !s.forBrowser(r, exchangeOf(r.Context())) {
-		s.write(w, p)
+// Fail writes the answer to an error.
+func (d *Door) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := d.ProblemOf(r.Context(), err)
+	if !d.forBrowser(r, exchangeOf(r.Context())) {
+		d.write(w, p)
 		return
 	}
 	for name, values := range p.header {
 		w.Header()[name] = values
 	}
-	s.cfg.ErrorPage(w, r, p)
+	d.cfg.ErrorPage(w, r, p)
 }
 
-func (s *server) write(w http.ResponseWriter, p *Problem) {
+func (d *Door) write(w http.ResponseWriter, p *Problem) {
 	body, err := json.Marshal(p)
 	if err != nil { // an Extra that JSON can't express: show the rest
 		p.extra = nil
@@ -195,16 +195,16 @@ func bodyTooLarge(limit int64) *fault.Error {
 }
 
 // fromHuma turns what the HTTP framework found wrong into a problem in our form.
-func (s *server) fromHuma(ctx context.Context, status int, message string, errs []error) *Problem {
+func (d *Door) fromHuma(ctx context.Context, status int, message string, errs []error) *Problem {
 	if len(errs) == 1 && status == http.StatusInternalServerError {
-		return s.problemOf(ctx, errs[0])
+		return d.ProblemOf(ctx, errs[0])
 	}
 	f := fault.New(fault.Invalid, "request.invalid", "The request is not valid").Do("Correct what is listed under errors.")
 	switch status {
 	case http.StatusUnprocessableEntity, http.StatusBadRequest:
 		status = http.StatusBadRequest
 	case http.StatusInternalServerError:
-		return s.problemOf(ctx, errors.New(message))
+		return d.ProblemOf(ctx, errors.New(message))
 	default:
 		f = fault.New(fault.Invalid, "request.refused", "%s", http.StatusText(status)).Because("%s", message)
 	}
@@ -246,6 +246,6 @@ func init() {
 		if ctx == nil {
 			return huma.NewError(status, msg, errs...)
 		}
-		return exchangeOf(ctx.Context()).server.fromHuma(ctx.Context(), status, msg, errs)
+		return exchangeOf(ctx.Context()).door.fromHuma(ctx.Context(), status, msg, errs)
 	}
 }

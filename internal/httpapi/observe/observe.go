@@ -1,0 +1,91 @@
+// Package observe is the part of the API that tells what the fleet and the
+// portal do: events, figures, health, queues, and the audit log.
+package observe
+
+import (
+	"context"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/queue"
+)
+
+// Agents reads agents. See agent.Store.
+type Agents interface {
+	Find(ctx context.Context, q agent.Query) (agent.Page, error)
+	Counts(ctx context.Context) (map[agent.State]int, map[agent.Health]int, error)
+}
+
+// Reporter is a runtime that says what it can enforce. See fleet.Runtime.
+type Reporter interface {
+	Name() string
+	Report(ctx context.Context) []fleet.Check
+}
+
+// Queues are the queues of agents. See queue.Broker.
+type Queues interface {
+	Stats(ctx context.Context, agentID string) (queue.Stats, error)
+}
+
+// Events reads the stream of events. See event.Log.
+type Events interface {
+	Find(ctx context.Context, q event.Query) ([]event.Event, error)
+}
+
+// Component is a part of the portal whose health is shown.
+type Component struct {
+	Name  string
+	Check func(ctx context.Context) error
+	// Needed says that the portal is not ready without it.
+	Needed bool
+}
+
+// Config is what this area stands on. Without any of it the routes can still be
+// registered and described.
+type Config struct {
+	Agents     Agents
+	Runtimes   []Reporter
+	Queues     Queues
+	Metrics    metrics.Reader
+	Events     Events
+	Audit      audit.Store
+	Recorder   *audit.Recorder
+	Components []Component
+}
+
+const base = door.Base
+
+// Routes are the rows of this area in the table of routes.
+var Routes = []door.Route{
+	{Method: "GET", Path: "/readyz", Public: true, ID: "readyz"},
+	{Method: "GET", Path: base + "/agents/{id}/metrics", Role: auth.Viewer, ID: "agent-metrics"},
+	{Method: "GET", Path: base + "/events", Role: auth.Viewer, ID: "list-events"},
+	{Method: "GET", Path: base + "/metrics", Role: auth.Viewer, ID: "platform-metrics"},
+	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
+	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
+	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
+	{Method: "GET", Path: base + "/audit", Role: auth.Viewer, ID: "list-audit"},
+	{Method: "GET", Path: base + "/audit/export", Role: auth.Viewer, ID: "export-audit", Stream: true},
+	{Method: "GET", Path: base + "/audit/verify", Role: auth.Viewer, ID: "verify-audit", Stream: true},
+}
+
+// area is what the handlers share.
+type area struct {
+	door *door.Door
+	cfg  Config
+}
+
+// Register registers every route of this area.
+func Register(d *door.Door, cfg Config) {
+	a := &area{door: d, cfg: cfg}
+	a.registerHealth()
+	a.registerMetrics()
+	a.registerEvents()
+	a.registerQueues()
+	a.registerAudit()
+}
