@@ -310,57 +310,6 @@ func (d *agentDetail) oldest() (in fleet.Instance, ok bool) {
 	return in, ok
 }
 
-// program is what an instance of the agent runs, in one line.
-func program(s agent.Spec) string {
-	switch {
-	case s.Image != "":
-		return s.Image
-	case s.Command != "":
-		return strings.Join(append([]string{s.Command}, s.Args...), " ")
-	}
-	return "Template " + s.Template
-}
-
-// restartText says what happens when an instance ends by itself.
-func restartText(p agent.RestartPolicy) string {
-	if p.Policy == "never" {
-		return "Never"
-	}
-	return view.Words(p.Policy) + ", at most " + count(p.MaxRestarts, "time", "times") + " in " + view.Duration(p.Window.Or(agent.DefaultRestartWindow))
-}
-
-// probeText says what a probe asks and how often.
-func probeText(p *agent.Probe) string {
-	if p == nil {
-		return ""
-	}
-	what := ""
-	switch {
-	case p.HTTP != nil:
-		what = "GET " + p.HTTP.Path
-	case p.TCP != nil:
-		what = "TCP " + string(p.TCP.Port)
-	case p.Exec != nil:
-		what = "Exec " + strings.Join(p.Exec.Command, " ")
-	}
-	return what + " every " + view.Duration(p.Interval.Or(agent.DefaultProbeInterval))
-}
-
-// limitsText says what one instance may use.
-func limitsText(r agent.Resources) string {
-	var out []string
-	if r.CPU > 0 {
-		out = append(out, view.Number(r.CPU)+" CPU")
-	}
-	if r.Memory > 0 {
-		out = append(out, view.Bytes(int64(r.Memory))+" memory")
-	}
-	if r.Disk > 0 {
-		out = append(out, view.Bytes(int64(r.Disk))+" disk")
-	}
-	return strings.Join(append(out, view.Count(max(r.PIDs, 1))+" processes"), ", ")
-}
-
 // portsOf lists the ports on which the agent's instances listen.
 func portsOf(d *agentDetail) []string {
 	var out []string
