@@ -48,6 +48,8 @@ type Resources struct {
 	Memory Quantity `json:"memory,omitzero" yaml:"memory,omitempty" doc:"Bytes, as 256Mi or 1G"`
 	Disk   Quantity `json:"disk,omitzero" yaml:"disk,omitempty" doc:"Bytes that the agent's directories may hold"`
 	PIDs   int      `json:"pids,omitempty" yaml:"pids,omitempty" doc:"Processes and threads; default 512"`
+	// OpenFiles bounds files and connections of one process.
+	OpenFiles int `json:"open_files,omitempty" yaml:"open_files,omitempty" doc:"Files and connections that one process may have open, 16 to 1048576; as many as the portal may grant where left out"`
 }
 
 // Port is a fixed port the agent listens on.

@@ -176,6 +176,9 @@ func (c *checker) resources() {
 	}
 	c.size("resources.memory", r.Memory, 4<<20)
 	c.size("resources.disk", r.Disk, 1<<20)
+	if r.OpenFiles != 0 && (r.OpenFiles < 16 || r.OpenFiles > 1<<20) {
+		c.wrong("resources.open_files", "must be 16 to 1048576, not %d", r.OpenFiles)
+	}
 	if r.PIDs < 0 || r.PIDs > 100_000 {
 		c.wrong("resources.pids", "must be 1 to 100000, not %d", r.PIDs)
 	}

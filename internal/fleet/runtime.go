@@ -159,6 +159,14 @@ type Usage struct {
 	Memory     int64   `json:"memory"`      // bytes
 	PIDs       int     `json:"pids"`
 	Disk       int64   `json:"disk"` // bytes of the agent's directories
+	// OpenFiles is what the process with the most has open of the FileLimit that
+	// it may; 0 where that is not known.
+	OpenFiles int `json:"open_files,omitempty"`
+	FileLimit int `json:"file_limit,omitempty"`
+	// ThrottledSeconds is how long its limit has kept it from the processor since
+	// it was launched, as wall-clock time.
+	ThrottledSeconds float64 `json:"throttled_seconds,omitempty"`
+	MemoryLimit      int64   `json:"memory_limit,omitempty"` // bytes; 0 means none
 }
 
 // Meter is a Runtime that can measure an instance.

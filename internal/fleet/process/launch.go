@@ -187,9 +187,18 @@ func (r *Runtime) config(l fleet.Launch) shim.Config {
 	return shim.Config{
 		Launch: l, AgentDir: r.agentDir(l.AgentID), WorkDir: r.WorkDir(l.AgentID),
 		LogDir: filepath.Join(r.logsDir(l.AgentID), l.InstanceID), RunDir: r.cfg.RunDir,
-		Group: r.host.Group(l.InstanceID), NoFile: r.noFile, Quotas: r.quotas(l),
+		Group: r.host.Group(l.InstanceID), NoFile: r.openFiles(l), Quotas: r.quotas(l),
 		SegmentSize: r.cfg.SegmentSize, Segments: r.cfg.Segments, QuotaEvery: r.cfg.QuotaEvery,
 	}
+}
+
+// openFiles gives the limit of open files of one instance: its own, as far as the
+// portal may grant it.
+func (r *Runtime) openFiles(l fleet.Launch) uint64 {
+	if n := l.Resources.OpenFiles; n > 0 {
+		return min(uint64(n), r.noFile)
+	}
+	return r.noFile
 }
 
 // portFree tells whether a program could listen on the port. It binds but does

@@ -70,3 +70,22 @@ func (g Group) PIDUse() (int, bool) {
 	n, err := strconv.Atoi(strings.TrimSpace(read(dir, "pids.current")))
 	return n, err == nil
 }
+
+// Throttled is for how long, in seconds, the limit of the group has kept it from
+// the processor since it was made: the time of the periods in which that
+// happened. (The kernel's own sum counts every processor by itself.)
+func (g Group) Throttled() float64 {
+	if slices.Contains(g.V2Has, CPU) {
+		return throttled(read(g.V2, "cpu.stat"))
+	}
+	if dir := g.V1[CPU]; dir != "" {
+		return throttled(read(dir, "cpu.stat"))
+	}
+	return 0
+}
+
+// period is the length, in seconds, of the periods in which processor time is
+// given; the portal leaves it as the kernel has it.
+const period = 0.1
+
+func throttled(stat string) float64 { return float64(field(stat, "nr_throttled")) * period }

@@ -139,5 +139,12 @@ func (s *supervisor) usage() fleet.Usage {
 	if n, ok := s.kids.group.PIDUse(); ok {
 		u.PIDs = n
 	}
+	for _, p := range tree {
+		if open, limit := procfs.Files(p.PID); open >= u.OpenFiles && limit > 0 {
+			u.OpenFiles, u.FileLimit = open, limit
+		}
+	}
+	u.ThrottledSeconds = s.kids.group.Throttled()
+	u.MemoryLimit = int64(s.cfg.Launch.Resources.Memory)
 	return u
 }
