@@ -730,6 +730,9 @@ type AgentResources struct {
 	// Memory Bytes, as 256Mi or 1G
 	Memory *string `json:"memory,omitempty"`
 
+	// OpenFiles Files and connections that one process may have open, 16 to 1048576; as many as the portal may grant where left out
+	OpenFiles *int64 `json:"open_files,omitempty"`
+
 	// Pids Processes and threads; default 512
 	Pids *int64 `json:"pids,omitempty"`
 }
