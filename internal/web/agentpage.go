@@ -139,6 +139,9 @@ func (s *Server) agentPage(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, to.RequestURI(), http.StatusFound)
 		return nil
 	}
+	if q := r.URL.Query(); q.Get("tab") == "history" && q.Has("export") {
+		return s.exportHistory(w, r, a.ID)
+	}
 	d, err := s.detail(r.Context(), a)
 	if err != nil {
 		return err

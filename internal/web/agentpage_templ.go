@@ -845,7 +845,7 @@ func overviewBody(o *overview) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = transitions(o.Recent).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = transitions(o.Recent, "").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
@@ -286,6 +288,15 @@ func TestOperationsPages(t *testing.T) {
 	_, err = h.ops.Wait(h.Context(), strings.TrimPrefix(by, "/operations/"))
 	must(t, err)
 	h.contains(h.page(auth.Viewer, by), "Start Our memory", "It takes back")
+	h.contains(h.page(auth.Viewer, "/operations/"+op.ID+"?export=csv"), "at,status,title,note,duration", "Done,Stop")
+	var saved []struct{ At, Status, Title string }
+	must(t, json.Unmarshal([]byte(h.page(auth.Viewer, "/operations/"+op.ID+"?export=json")), &saved))
+	if len(saved) == 0 || saved[0].Title != "Stop" || saved[0].At == "" {
+		t.Errorf("the steps are saved as %+v", saved)
+	}
+	if _, err := h.ask(auth.Viewer, "GET", "/operations/"+op.ID+"?export=xml"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("an export that does not exist: %v", err)
+	}
 	h.contains(h.page(auth.Viewer, "/operations/"+op.ID), "It was taken back by")
 	h.lacks(h.page(auth.Viewer, "/operations?kind=agent.stop&agent=MEMORY&state=SUCCEEDED"), ">Deploy</a>")
 	h.contains(h.page(auth.Viewer, "/operations?agent=user"), "No operation matches")
@@ -328,5 +339,35 @@ func TestAuditPage(t *testing.T) {
 		if _, err := h.ask(auth.Viewer, "GET", path); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+func TestHistoryCanBeSaved(t *testing.T) {
+	h := lively(t)
+	h.contains(h.page(auth.Viewer, "/agents/memory?tab=history"), "export=json", "export=csv")
+	w, err := h.ask(auth.Viewer, "GET", "/agents/memory?tab=history&export=csv")
+	must(t, err)
+	if got := w.Header().Get("Content-Disposition"); got != `attachment; filename="memory-history.csv"` {
+		t.Errorf("the file is sent as %q", got)
+	}
+	rows, err := csv.NewReader(w.Body).ReadAll()
+	if err != nil || len(rows) != 5 || rows[1][2] != "Deployed → Running" || rows[4][2] != "Draft" {
+		t.Errorf("%v, %v", rows, err)
+	}
+}
+
+// Examples show everything and change nothing.
+func TestGallery(t *testing.T) {
+	h := newHome(t)
+	h.contains(h.page(auth.Viewer, "/gallery"), "Status badge", "Accessibility", "Usage", "Context selector", "In code:")
+	h.contains(h.page(auth.Viewer, "/gallery/confirm"), "Stop agent", "They wait until it runs again.")
+	h.contains(h.page(auth.Viewer, "/gallery/confirm-danger"), "Type wow-memory to confirm")
+	h.contains(h.page(auth.Viewer, "/gallery/metric"), "Tasks a minute")
+	h.contains(h.page(auth.Viewer, "/gallery/timeline?format=csv"), "Start the instances")
+	if to := h.form(303, "/gallery/example").Header().Get("Location"); to != "/gallery" {
+		t.Errorf("an example leads to %s", to)
+	}
+	if _, err := h.ask(auth.Viewer, "GET", "/gallery/nothing"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an example that does not exist: %v", err)
 	}
 }

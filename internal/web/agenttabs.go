@@ -97,8 +97,34 @@ func (s *Server) historyTab(r *http.Request, d *agentDetail) (templ.Component, e
 	if err != nil {
 		return nil, err
 	}
-	return historyBody(list, olderHref(r, next)), nil
+	return historyBody(d, list, olderHref(r, next)), nil
 }
+
+// exportHref is where a page's timeline is saved from.
+func exportHref(page, format string) string {
+	if page == "" {
+		return ""
+	}
+	return page + "&export=" + format
+}
+
+// exportHistory sends the whole history of an agent, newest first.
+func (s *Server) exportHistory(w http.ResponseWriter, r *http.Request, id string) error {
+	var list []agent.Transition
+	for cursor := ""; ; {
+		part, next, err := s.cfg.History.Transitions(r.Context(), id, cursor, 500)
+		if err != nil {
+			return err
+		}
+		if list = append(list, part...); next == "" || len(list) >= maxExport {
+			return exportTimeline(w, r.URL.Query().Get("export"), id+"-history", moments(list))
+		}
+		cursor = next
+	}
+}
+
+// maxExport is how many entries of a history are saved at most.
+const maxExport = 10_000
 
 // moments are the entries of a history, which is newest first. How long the state
 // before lasted is not known of the last one on a page.

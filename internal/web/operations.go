@@ -257,6 +257,7 @@ type operationDetail struct {
 	May      bool
 	Can      []string // what it can be told now
 	Now      time.Time
+	Left     string // how long it will still take; "" if nobody knows
 }
 
 // operationPage shows one operation.
@@ -264,6 +265,9 @@ func (s *Server) operationPage(w http.ResponseWriter, r *http.Request) error {
 	d, err := s.operationDetail(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
+	}
+	if format := r.URL.Query().Get("export"); format != "" {
+		return exportTimeline(w, format, "operation-"+d.ID, d.moments())
 	}
 	if wantsPart(r) {
 		return s.fragment(w, r, operationBody(d))
@@ -297,7 +301,34 @@ func (s *Server) operationDetail(ctx context.Context, id string) (*operationDeta
 		}
 	}
 	d.Can = controls(op, s.cfg.Now())
+	if d.Left, err = s.left(ctx, op); err != nil {
+		return nil, err
+	}
 	return d, nil
+}
+
+// left says how long an operation will still take, by how long the last ones of
+// its kind took on its agent, or else on any; "" if too few have ended.
+func (s *Server) left(ctx context.Context, op *operation.Operation) (string, error) {
+	if op.State != operation.Running || op.StartedAt == nil || op.AgentID == "" {
+		return "", nil
+	}
+	q := operation.Query{Kinds: []string{op.Kind}, States: []operation.State{operation.Succeeded}, AgentIDs: []string{op.AgentID}, Limit: 9}
+	earlier, _, err := s.cfg.Operations.Find(ctx, q)
+	if err == nil && len(earlier) < 3 {
+		q.AgentIDs = nil
+		earlier, _, err = s.cfg.Operations.Find(ctx, q)
+	}
+	if err != nil {
+		return "", err
+	}
+	var took []time.Duration
+	for _, e := range earlier {
+		if e.StartedAt != nil && e.EndedAt != nil {
+			took = append(took, e.EndedAt.Sub(*e.StartedAt))
+		}
+	}
+	return view.Left(took, s.cfg.Now().Sub(*op.StartedAt)), nil
 }
 
 // agentName is what an agent is called; "" if it is not in the fleet.

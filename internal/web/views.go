@@ -217,10 +217,15 @@ func (s *Server) deleteView(w http.ResponseWriter, r *http.Request) error {
 // dialog shows a form in a dialog of the page that is open, or without scripts
 // on a page of its own.
 func (s *Server) dialog(w http.ResponseWriter, r *http.Request, title, from string, form templ.Component) error {
+	return s.dialogOf(w, r, Shell{Title: title, Active: "/agents", Crumbs: []Crumb{{"Agents", "/agents"}}}, form)
+}
+
+// dialogOf shows a form in a dialog, or without scripts on a page of its own.
+func (s *Server) dialogOf(w http.ResponseWriter, r *http.Request, shell Shell, form templ.Component) error {
 	if wantsPart(r) {
-		return s.fragment(w, r, inDialog(title, form))
+		return s.fragment(w, r, inDialog(shell.Title, form))
 	}
-	return s.show(w, r, Shell{Title: title, Active: "/agents", Crumbs: []Crumb{{"Agents", "/agents"}}}, onPage(form))
+	return s.show(w, r, shell, onPage(form))
 }
 
 func escapeQuery(s string) string { return url.QueryEscape(s) }

@@ -2,15 +2,17 @@ package view
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/bulk"
+	"github.com/waooaw/platform-portal/internal/operation"
 )
 
 // Bulk is what the row of a bulk operation is made of.
 type Bulk struct{ *bulk.Bulk }
 
 // Row is the bulk operation's cells: state, progress, completed, succeeded,
-// failed, skipped, running, ended, took, and for each agent item-ID with its
+// failed, skipped, running, remaining, ended, took, and for each agent item-ID with its
 // result and note-ID with the reason.
 func (b Bulk) Row() Row {
 	running := 0
@@ -27,6 +29,7 @@ func (b Bulk) Row() Row {
 		"failed":    {Text: Count(b.Failed), Status: some(b.Failed, "error")},
 		"skipped":   {Text: Count(b.Skipped), Status: some(b.Skipped, "skipped")},
 		"running":   {Text: Count(running), Status: some(running, "busy")},
+		"remaining": b.remaining(),
 		"ended":     {},
 		"took":      {},
 	}
@@ -41,6 +44,25 @@ func (b Bulk) Row() Row {
 		r["item-"+it.AgentID], r["note-"+it.AgentID] = Item(it)
 	}
 	return r.plain()
+}
+
+// remaining is how long it still takes if it goes on as it did until the last
+// agent was done; empty before any is.
+func (b Bulk) remaining() Cell {
+	if b.State != operation.Running || b.Completed == 0 {
+		return Cell{}
+	}
+	var last time.Time
+	for _, it := range b.Items {
+		if it.EndedAt != nil && it.EndedAt.After(last) {
+			last = *it.EndedAt
+		}
+	}
+	each := last.Sub(b.CreatedAt) / time.Duration(b.Completed)
+	if each <= 0 {
+		return Cell{}
+	}
+	return Cell{Text: "about " + Duration(each*time.Duration(b.Total-b.Completed)) + " left", Hint: "As fast as the agents that are done"}
 }
 
 // Item is the cells of one agent's part: its state, and why.

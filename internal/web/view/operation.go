@@ -2,8 +2,10 @@ package view
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -157,4 +159,18 @@ func stepDetail(s operation.Step) Cell {
 		return problem(s.Problem)
 	}
 	return Cell{Text: s.Detail}
+}
+
+// Left says how long work still takes that has gone on for a while, by how long
+// earlier work of its kind took; "" if there was too little of that to say.
+func Left(took []time.Duration, already time.Duration) string {
+	if len(took) < 3 {
+		return ""
+	}
+	sorted := slices.Sorted(slices.Values(took))
+	usual := sorted[len(sorted)/2]
+	if rest := usual - already; rest > 0 {
+		return "about " + Duration(rest) + " left"
+	}
+	return "longer than the usual " + Duration(usual)
 }

@@ -224,3 +224,28 @@ func TestFiguresOfTheFleet(t *testing.T) {
 		t.Error("figures are shown that nobody asked for")
 	}
 }
+
+func TestLeft(t *testing.T) {
+	took := []time.Duration{9 * time.Second, time.Second, 5 * time.Second}
+	for already, want := range map[time.Duration]string{time.Second: "about 4\u202fs left", 7 * time.Second: "longer than the usual 5\u202fs"} {
+		if got := view.Left(took, already); got != want {
+			t.Errorf("after %s: %q, want %q", already, got, want)
+		}
+	}
+	if got := view.Left(took[:2], 0); got != "" {
+		t.Errorf("of two earlier ones: %q", got)
+	}
+}
+
+func TestRemainingOfABulkOperation(t *testing.T) {
+	begin := time.Date(2026, 5, 4, 3, 2, 0, 0, time.UTC)
+	ended := begin.Add(10 * time.Second)
+	b := &bulk.Bulk{State: operation.Running, Total: 5, Completed: 2, CreatedAt: begin, Items: []bulk.Item{{AgentID: "a", State: bulk.ItemSucceeded, EndedAt: &ended}, {AgentID: "b", State: bulk.ItemRunning}}}
+	if got := (view.Bulk{Bulk: b}).Row()["remaining"].Text; got != "about 15\u202fs left" {
+		t.Errorf("%q", got)
+	}
+	b.Completed = 0
+	if got := (view.Bulk{Bulk: b}).Row()["remaining"].Text; got != "" {
+		t.Errorf("before any agent is done: %q", got)
+	}
+}
