@@ -34,6 +34,8 @@ var folders = []Folder{
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/health", "internal/operation", "internal/queue", "internal/recovery/cause"}},
 	{Path: "internal/recovery/cause", Storey: Domain, Purpose: "from facts about an agent to the cause of its trouble",
 		Sees: []string{"internal/agent", "internal/fleet", "internal/health", "internal/operation", "internal/queue"}},
+	{Path: "internal/alert", Storey: Domain, Purpose: "what is wrong, who is told, and who looks after it",
+		Sees: []string{"internal/audit", "internal/metrics"}},
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
 
@@ -54,6 +56,7 @@ var folders = []Folder{
 	{Path: "internal/jwt", Storey: Adapter, Purpose: "access tokens as JWTs, and their keys"},
 	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},
 	{Path: "internal/scrape", Storey: Adapter, Purpose: "metrics.Source on the Prometheus text that instances serve"},
+	{Path: "internal/rulefile", Storey: Adapter, Purpose: "rule files of Prometheus, their expressions and templates"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
@@ -133,7 +136,8 @@ var libraries = []Library{
 	{"github.com/pressly/goose/v3", []string{"internal/store"}},
 	{"github.com/prometheus/client_golang", []string{"internal/httpapi", "internal/portal", "agentkit"}},
 	{"github.com/prometheus/client_model", []string{"internal/scrape"}},
-	{"github.com/prometheus/common", []string{"internal/scrape"}},
+	{"github.com/prometheus/common", []string{"internal/scrape", "internal/rulefile"}},
+	{"github.com/prometheus/prometheus", []string{"internal/rulefile"}},
 	{"github.com/rogpeppe/go-internal", []string{"e2e"}},
 	{"github.com/spf13/cobra", []string{"internal/cli"}},
 	{"github.com/spf13/pflag", []string{"internal/cli"}},

@@ -34,6 +34,9 @@ const (
 	UserChanged        Type = "auth:user_changed"
 	SessionChanged     Type = "auth:session_changed"
 	ConfigurationDrift Type = "config:changed"
+	AlertFired         Type = "alert:fired"
+	AlertResolved      Type = "alert:resolved"
+	AlertChanged       Type = "alert:changed"
 )
 
 // Event is one fact.
@@ -88,6 +91,7 @@ const (
 	RoomOperations = "operations"
 	RoomQueues     = "queues"
 	RoomAudit      = "audit"
+	RoomAlerts     = "alerts"
 )
 
 // RoomAgent is the room of one agent.
