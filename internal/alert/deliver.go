@@ -112,6 +112,21 @@ func (s *Service) attempt(ctx context.Context, d Delivery) error {
 	return s.Queue.SaveDelivery(ctx, d)
 }
 
+// SendDue sends what is due, one message after the other, until nothing is.
+func (s *Service) SendDue(ctx context.Context) error {
+	for {
+		list, err := s.Queue.DueDeliveries(ctx, s.Now(), 100)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		for _, d := range list {
+			if err := s.attempt(ctx, d); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // reasonOf is what may be shown of an error.
 func reasonOf(err error) string {
 	if fault.As(err) != nil {

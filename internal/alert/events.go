@@ -125,7 +125,7 @@ func quietOf(a *Alert) time.Duration {
 	return 0
 }
 
-// markEvents is the name under which the number of the last event is kept.
+// markEvents is the name under which the number of the next event is kept.
 const markEvents = "alerts.events"
 
 // follow reads the stream of events from where it was left.
@@ -150,7 +150,7 @@ func (s *Service) follow(ctx context.Context) {
 // CatchUp takes in what has happened since the last time, also since before a
 // restart. At the very first time it begins with what happens from then on.
 func (s *Service) CatchUp(ctx context.Context) error {
-	after, err := s.Rules.Mark(ctx, markEvents)
+	next, err := s.Rules.Mark(ctx, markEvents)
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,9 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if after == 0 || after > newest {
-		return s.Rules.SetMark(ctx, markEvents, max(1, newest))
+	after := next - 1
+	if next == 0 || after > newest {
+		return s.Rules.SetMark(ctx, markEvents, newest+1)
 	}
 	after = max(after, oldest-1)
 	for after < newest && ctx.Err() == nil {
@@ -171,7 +172,7 @@ func (s *Service) CatchUp(ctx context.Context) error {
 			if newest-after < 500 {
 				return nil // what it would save to look at is less than the writing costs
 			}
-			return s.Rules.SetMark(ctx, markEvents, newest)
+			return s.Rules.SetMark(ctx, markEvents, newest+1)
 		}
 		if err := s.take(ctx, list); err != nil {
 			return err
@@ -223,7 +224,7 @@ func (s *Service) take(ctx context.Context, list []event.Event) error {
 		}
 	}
 	last := list[len(list)-1].Seq
-	return s.commit(ctx, changes, func(ctx context.Context) error { return s.Rules.SetMark(ctx, markEvents, last) })
+	return s.commit(ctx, changes, func(ctx context.Context) error { return s.Rules.SetMark(ctx, markEvents, last+1) })
 }
 
 // judge gives what the event does to the alert of the rule; nil for nothing.

@@ -127,6 +127,9 @@ func (s *Service) SaveReceiver(ctx context.Context, r Receiver) (*Receiver, erro
 	if err := r.check(); err != nil {
 		return nil, err
 	}
+	if err := s.Sender.Check(r); err != nil {
+		return nil, err
+	}
 	action, before := "alert.receiver_create", any(nil)
 	if r.ID == "" {
 		r.ID = s.NewID()

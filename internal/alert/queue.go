@@ -89,5 +89,8 @@ type QueueStore interface {
 // Sender tells receivers. An error of kind Unavailable is worth another try,
 // any other is not. Errors hold no secret.
 type Sender interface {
+	// Check tells what is wrong with where a receiver is, as far as that can be
+	// told without reaching it: Invalid names the fields.
+	Check(r Receiver) error
 	Send(ctx context.Context, r Receiver, m Message, key string) error
 }

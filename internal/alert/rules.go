@@ -72,6 +72,13 @@ func (s *Service) Reload(ctx context.Context) error {
 	return s.orphans(ctx)
 }
 
+// Groups gives the groups in force, with what was changed of their rules.
+func (s *Service) Groups() []*Group {
+	s.rules.mu.RLock()
+	defer s.rules.mu.RUnlock()
+	return s.rules.groups
+}
+
 // texts gives all rule files, shipped ones first.
 func (s *Service) texts(ctx context.Context) ([]Text, error) {
 	texts := []Text{{Name: shippedName, Source: Shipped, Content: shippedRules}}

@@ -74,6 +74,15 @@ func (s *Service) Name() string { return "alerts" }
 // Start takes up the alerts, silences, receivers and rules that are stored, and
 // begins to evaluate.
 func (s *Service) Start(ctx context.Context) error {
+	if err := s.Prepare(ctx); err != nil {
+		return err
+	}
+	return errors.Join(s.follower.Go(s.follow), s.keeper.Go(s.keep), s.teller.Go(s.tell), s.poster.Go(s.deliver), s.groups.start(s))
+}
+
+// Prepare takes up what is stored without beginning to evaluate, as Start does
+// first.
+func (s *Service) Prepare(ctx context.Context) error {
 	s.init()
 	if err := s.restore(ctx); err != nil {
 		return fmt.Errorf("take up alerts: %w", err)
@@ -81,7 +90,7 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.Reload(ctx); err != nil {
 		return fmt.Errorf("read rules: %w", err)
 	}
-	return errors.Join(s.follower.Go(s.follow), s.keeper.Go(s.keep), s.teller.Go(s.tell), s.poster.Go(s.deliver), s.groups.start(s))
+	return s.CatchUp(ctx)
 }
 
 // Stop ends the evaluation. What waits to be told is told after the next start.
@@ -199,7 +208,7 @@ func (s *Service) keep(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		s.logged(ctx, "apply silences", s.elapse(ctx))
+		s.logged(ctx, "apply silences", s.Elapse(ctx))
 		if now := s.Now(); now.Sub(noted) >= 10*time.Second {
 			noted = now
 			s.logged(ctx, "note the evaluation", s.Rules.SetMark(ctx, markSeen, now.UnixMicro()))
@@ -213,8 +222,8 @@ func (s *Service) logged(ctx context.Context, what string, err error) {
 	}
 }
 
-// elapse applies what the passing of time changes.
-func (s *Service) elapse(ctx context.Context) error {
+// Elapse applies what the passing of time changes.
+func (s *Service) Elapse(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Now()

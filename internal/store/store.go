@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/alert"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
@@ -144,6 +145,9 @@ func (s *Store) Instances() fleet.InstanceStore { return instances{s} }
 
 // Health keeps probe results.
 func (s *Store) Health() health.Store { return observe.Results(s.DB) }
+
+// Alerts keeps alerts, their rules and what is told about them.
+func (s *Store) Alerts() alert.Stores { return observe.Alerts(s.DB) }
 
 // Preferences keeps what people like.
 func (s *Store) Preferences() preference.Store { return preferences{s} }

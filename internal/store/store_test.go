@@ -66,6 +66,9 @@ var old = []string{
 	`INSERT INTO ports VALUES (20000, 'one', 0)`,
 	`INSERT INTO users VALUES ('u', 'a@example.com', 'A', 'google', 's', '', '', '', 1700000000000001, NULL, NULL)`,
 	`INSERT INTO preferences VALUES ('user:1', 'agents/views/a', '{}', 1700000000000001)`,
+	`INSERT INTO alerts VALUES ('a', 'r', 'Down', 'critical', 'firing', 'one', 0, 1700000000000001, NULL, '{"id":"a"}');
+	 INSERT INTO alert_receivers VALUES ('w', 'ops', '{"id":"w"}');
+	 INSERT INTO alert_dispatches VALUES ('w', 'g', 1700000000000001, '{}')`,
 }
 
 // TestMigrate opens databases of every earlier version, with data in them.

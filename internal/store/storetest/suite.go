@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		{"instances", instances},
 		{"health", results},
 		{"preferences", preferences},
+		{"alerts", alerts},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.promises {
