@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -90,12 +91,40 @@ func (t *Tab) Press(names ...string) error {
 			if k, ok := keys[key]; ok {
 				key = k
 			}
-			if err := chromedp.Do(ctx, chromedp.KeyEvent(key, chromedp.KeyModifiers(held...))); err != nil {
+			if err := stroke(ctx, key, held); err != nil {
 				return fmt.Errorf("press %s: %w", name, err)
 			}
 		}
 		return nil
 	})
+}
+
+// stroke presses one key as a keyboard does: the text comes with the key, so that
+// a page which takes the key for itself gets no text. Sent as an event of its own
+// it would come all the same.
+func stroke(ctx context.Context, key string, held []chromedp.Modifier) error {
+	for _, r := range key {
+		text := ""
+		events := kb.Encode(r)
+		for _, e := range events {
+			text += e.Text
+		}
+		for _, e := range events {
+			if e.Type == kb.KeyChar {
+				continue
+			}
+			for _, m := range held {
+				e.Modifiers |= int64(m)
+			}
+			if e.Type == kb.KeyDown && e.Modifiers&^int64(chromedp.ModifierShift) == 0 {
+				e.Text, e.UnmodifiedText = text, text
+			}
+			if _, err := chromedp.Call(ctx, input.DispatchKeyEvent, *e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Type types text where the focus is.

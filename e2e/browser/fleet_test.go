@@ -72,8 +72,8 @@ func TestBackFromAnAgent(t *testing.T) {
 func TestActAndUndo(t *testing.T) {
 	t.Parallel()
 	h := fresh(t)
-	h.running(t, "base", "other")
 	h.depends(t, "leaf", "base")
+	h.running(t, "base", "other")
 	p := h.visit(t, "/agents?view=cards")
 	p.mark()
 	p.click(`[data-actions="base"]`)

@@ -198,14 +198,6 @@ document.addEventListener("keydown", (e) => {
     forget();
     paint();
   }
-  if (e.key === "/" && !e.ctrlKey && !e.metaKey && !e.altKey && !(e.target as Element).closest("input:not([type=checkbox]), textarea, select, dialog")) {
-    const field = document.querySelector<HTMLInputElement>("#fleet-q");
-    if (field) {
-      e.preventDefault();
-      field.focus();
-      field.select();
-    }
-  }
 });
 
 // The forms of the page open dialogs.

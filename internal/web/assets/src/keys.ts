@@ -55,6 +55,8 @@ const single: Record<string, () => void> = {
 };
 
 document.addEventListener("keydown", (e) => {
+  // Escape empties the search, as browsers do, and gives the keys back to the page.
+  if (e.key === "Escape" && e.target instanceof HTMLElement && e.target.matches("main [data-search]")) setTimeout(() => (e.target as HTMLElement).blur());
   if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || e.defaultPrevented || typing(e)) return;
   if (document.querySelector("dialog:modal")) return;
   if (e.key === "Escape") {

@@ -7,7 +7,7 @@ const buttonOf = (menu: HTMLElement): HTMLElement | null =>
 
 const itemsOf = (menu: HTMLElement): HTMLElement[] =>
   [...menu.querySelectorAll<HTMLElement>('[role="menuitem"]')].filter(
-    (i) => !(i instanceof HTMLButtonElement && i.disabled) && i.getAttribute("aria-disabled") !== "true",
+    (i) => !i.hidden && !(i instanceof HTMLButtonElement && i.disabled) && i.getAttribute("aria-disabled") !== "true",
   );
 
 function place(menu: HTMLElement): void {
