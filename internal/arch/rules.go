@@ -36,6 +36,8 @@ var folders = []Folder{
 		Sees: []string{"internal/agent", "internal/fleet", "internal/health", "internal/operation", "internal/queue"}},
 	{Path: "internal/alert", Storey: Domain, Purpose: "what is wrong, who is told, and who looks after it",
 		Sees: []string{"internal/audit", "internal/metrics"}},
+	{Path: "internal/webhook", Storey: Domain, Purpose: "telling other systems what happened", Sees: []string{"internal/audit"}},
+	{Path: "internal/webhook/post", Storey: Nested, Purpose: "webhook.Sender on HTTP"},
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
 

@@ -37,6 +37,7 @@ const (
 	AlertFired         Type = "alert:fired"
 	AlertResolved      Type = "alert:resolved"
 	AlertChanged       Type = "alert:changed"
+	WebhookChanged     Type = "webhook:changed"
 )
 
 // Event is one fact.
@@ -59,13 +60,17 @@ type Event struct {
 
 // Query selects from the stored stream. Zero fields do not restrict.
 type Query struct {
-	After   int64    // only events with a greater Seq
-	Before  int64    // only events with a smaller Seq; 0 means no bound
-	Types   []Type   // any of these
-	AgentID []string // any of these
-	Rooms   []string // in any of these rooms
-	Limit   int      // at most this many; the store caps it at 1000
-	Newest  bool     // newest first instead of oldest first
+	After        int64     // only events with a greater Seq
+	Before       int64     // only events with a smaller Seq; 0 means no bound
+	Types        []Type    // any of these; one that ends in "*" stands for all that begin so
+	AgentID      []string  // any of these
+	Rooms        []string  // in any of these rooms
+	Actors       []string  // caused by any of these; one may end in "*"
+	Since, Until time.Time // at Since or later, and before Until
+	Search       string    // in type, agent, actor or payload, in any case
+	Open         bool      // leaves out what is confidential
+	Limit        int       // at most this many; the store caps it at 1000
+	Newest       bool      // newest first instead of oldest first
 }
 
 // Log is the stored stream.

@@ -131,18 +131,23 @@ func (st auditLog) filter(sel *bun.SelectQuery, q audit.Query) {
 		sel.Where("at < ?", database.Micros(q.Until))
 	}
 	if q.Search != "" {
-		find, words, asWritten := st.s.Find(), database.Fold(q.Search), database.Clean(q.Search)
-		sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
-			for _, column := range []string{"action", "target", "reason", "before", "after"} {
-				g.WhereOr("?(lower(?), ?) > 0", find, bun.Ident(column), words)
-				if asWritten != words {
-					// SQLite's lower knows the letters of ASCII alone.
-					g.WhereOr("?(?, ?) > 0", find, bun.Ident(column), asWritten)
-				}
-			}
-			return g
-		})
+		contains(sel, st.s.Find(), q.Search, "action", "target", "reason", "before", "after")
 	}
+}
+
+// contains takes rows in which any of the columns holds the text, in any case.
+func contains(sel *bun.SelectQuery, find bun.Safe, text string, columns ...string) {
+	words, asWritten := database.Fold(text), database.Clean(text)
+	sel.WhereGroup(" AND ", func(g *bun.SelectQuery) *bun.SelectQuery {
+		for _, column := range columns {
+			g.WhereOr("?(lower(?), ?) > 0", find, bun.Ident(column), words)
+			if asWritten != words {
+				// SQLite's lower knows the letters of ASCII alone.
+				g.WhereOr("?(?, ?) > 0", find, bun.Ident(column), asWritten)
+			}
+		}
+		return g
+	})
 }
 
 // matchAny takes rows whose column is one of the patterns; one that ends in "*"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,12 +151,47 @@ func (st events) selection(ctx context.Context, rows *[]eventRow, q event.Query,
 		sel.Where("? < ?", bun.Ident(column), q.Before)
 	}
 	if len(q.Types) > 0 {
-		sel.Where("e.type IN (?)", bun.List(q.Types))
+		st.ofTypes(sel, q.Types)
 	}
 	if len(q.AgentID) > 0 {
 		sel.Where("e.agent_id IN (?)", bun.List(q.AgentID))
 	}
+	if len(q.Actors) > 0 {
+		matchAny(sel, "e.actor", q.Actors...)
+	}
+	if !q.Since.IsZero() {
+		sel.Where("e.at >= ?", database.Micros(q.Since))
+	}
+	if !q.Until.IsZero() {
+		sel.Where("e.at < ?", database.Micros(q.Until))
+	}
+	if q.Open {
+		sel.Where("e.rooms <> ?", confidential)
+	}
+	if q.Search != "" {
+		contains(sel, st.s.Find(), q.Search, "e.type", "e.agent_id", "e.actor", "e.data")
+	}
 	return sel
+}
+
+// confidential are the rooms, as they are stored, of what only administrators
+// may see.
+const confidential = `["` + event.RoomAudit + `"]`
+
+// ofTypes takes events of any of the types. A list of whole names can use the
+// index; patterns are compared one by one.
+func (st events) ofTypes(sel *bun.SelectQuery, types []event.Type) {
+	names := make([]string, len(types))
+	whole := true
+	for i, t := range types {
+		names[i] = string(t)
+		whole = whole && !strings.HasSuffix(names[i], "*")
+	}
+	if whole {
+		sel.Where("e.type IN (?)", bun.List(names))
+		return
+	}
+	matchAny(sel, "e.type", names...)
 }
 
 // Bounds gives the smallest and the greatest number that are stored.

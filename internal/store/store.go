@@ -149,6 +149,9 @@ func (s *Store) Health() health.Store { return observe.Results(s.DB) }
 // Alerts keeps alerts, their rules and what is told about them.
 func (s *Store) Alerts() alert.Stores { return observe.Alerts(s.DB) }
 
+// Webhooks keeps who outside is told what happened.
+func (s *Store) Webhooks() observe.Webhooks { return observe.Webhooks{DB: s.DB} }
+
 // Preferences keeps what people like.
 func (s *Store) Preferences() preference.Store { return preferences{s} }
 

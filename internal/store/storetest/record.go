@@ -28,6 +28,7 @@ var events = []promise{
 		}
 	}},
 	{"events are found by every filter, in both directions", findEvents},
+	{"events are found by who, when and what they say", searchEvents},
 	{"numbers follow the order of commits, without gaps", eventOrder},
 	{"a watcher wakes after the commit, not before", watching},
 	{"a pruned stream keeps what is young and the newest", pruneEvents},
@@ -67,6 +68,48 @@ func findEvents(t *testing.T, s *store.Store) {
 		{event.Query{Rooms: []string{event.RoomAgents, event.RoomOperations}, After: 3, Limit: 3}, []int64{4, 6, 7}},
 		{event.Query{Rooms: []string{event.RoomAgents}, AgentID: []string{"one"}, Before: 7}, []int64{3, 6}},
 		{event.Query{Rooms: []string{event.RoomAgents, event.RoomAgents}, After: 8}, []int64{9}},
+	} {
+		list, err := e.Find(ctx, c.q)
+		must(t, err)
+		equal(t, fmt.Sprintf("numbers of %+v", c.q), seqs(list), c.want)
+	}
+}
+
+func searchEvents(t *testing.T, s *store.Store) {
+	ctx, e := t.Context(), s.Events()
+	for i, one := range []event.Event{
+		{Type: event.AgentStateChanged, AgentID: "Alpha", Actor: "user:ann@example.com/1", Rooms: []string{event.RoomAgents}, Data: []byte(`{"reason":"Port 8080 in use"}`)},
+		{Type: event.AgentHealthUpdate, AgentID: "beta", Actor: "system", Data: []byte(`{"reason":"100% of it_all"}`)},
+		{Type: event.SignIn, Actor: "user:ann@example.com/1", Rooms: []string{event.RoomAudit}, Data: []byte(`{}`)},
+		{Type: event.UserChanged, Actor: "token:ci/2", Rooms: []string{event.RoomAudit, event.RoomAgents}, Data: []byte(`{"name":"Ärger"}`)},
+	} {
+		one.At = epoch.Add(time.Duration(i) * time.Minute)
+		must(t, e.Append(ctx, one))
+	}
+	for _, c := range []struct {
+		q    event.Query
+		want []int64
+	}{
+		{event.Query{Types: []event.Type{"agent:*"}}, []int64{1, 2}},
+		{event.Query{Types: []event.Type{"agent:h*", event.SignIn}}, []int64{2, 3}},
+		{event.Query{Types: []event.Type{"*"}}, []int64{1, 2, 3, 4}},
+		{event.Query{Types: []event.Type{"%"}}, []int64{}},
+		{event.Query{Actors: []string{"system"}}, []int64{2}},
+		{event.Query{Actors: []string{"user:*", "token:ci/2"}}, []int64{1, 3, 4}},
+		{event.Query{Since: epoch.Add(time.Minute)}, []int64{2, 3, 4}},
+		{event.Query{Until: epoch.Add(time.Minute)}, []int64{1}},
+		{event.Query{Since: epoch.Add(time.Minute), Until: epoch.Add(3 * time.Minute)}, []int64{2, 3}},
+		{event.Query{Search: "port 8080"}, []int64{1}},
+		{event.Query{Search: "ALPHA"}, []int64{1}},
+		{event.Query{Search: "100% of it_"}, []int64{2}},
+		{event.Query{Search: "%"}, []int64{2}},
+		{event.Query{Search: "health"}, []int64{2}},
+		{event.Query{Search: "Ärger"}, []int64{4}},
+		{event.Query{Search: "ann@"}, []int64{1, 3}},
+		{event.Query{Search: "nothing\x00 like it"}, []int64{}},
+		{event.Query{Open: true}, []int64{1, 2, 4}},
+		{event.Query{Open: true, Rooms: []string{event.RoomAudit}}, []int64{4}},
+		{event.Query{Search: "ann@", Rooms: []string{event.RoomAgents}, Newest: true}, []int64{1}},
 	} {
 		list, err := e.Find(ctx, c.q)
 		must(t, err)

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		{"health", results},
 		{"preferences", preferences},
 		{"alerts", alerts},
+		{"webhooks", webhooks},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.promises {
