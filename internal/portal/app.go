@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -206,6 +207,9 @@ func (a *app) bulkAct(ctx context.Context, id string, action agent.Action, o bul
 
 // start runs the services in order; what others need comes first.
 func (a *app) start(ctx context.Context) error {
+	if err := a.store.BeginPorts(ctx, a.cfg.PortFrom+rand.IntN(a.cfg.PortTo-a.cfg.PortFrom+1)); err != nil {
+		return err
+	}
 	services := []lifecycle.Service{
 		a.bus, a.checker, a.reconciler, a.engine, a.hub, a.scraper, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}

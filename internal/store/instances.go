@@ -103,6 +103,16 @@ func (st instances) ReservePort(ctx context.Context, agentID string, index, from
 	return port, err
 }
 
+// BeginPorts says after which port a new fleet begins to search; it changes
+// nothing once a port was given. Two portals on one machine that both began at
+// the start of the range would give the same port to two agents at once.
+func (s *Store) BeginPorts(ctx context.Context, after int) error {
+	return s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
+		_, err := db.NewRaw("UPDATE port_cursor SET port = ? WHERE id = 1 AND port = 0", after).Exec(ctx)
+		return err
+	})
+}
+
 // nextPort finds the first free and usable port after the one given last, going
 // round the range once.
 func nextPort(ctx context.Context, db bun.IDB, from, to int, usable func(port int) bool) (int, error) {

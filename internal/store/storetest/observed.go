@@ -77,6 +77,16 @@ var instances = []promise{
 		}
 	}},
 	{"no two callers get one port", racingPorts},
+	{"the search for ports begins where it is told, once", func(t *testing.T, s *store.Store) {
+		ctx, in := t.Context(), s.Instances()
+		a := create(t, s, draft("one"))
+		for i, after := range []int{20007, 20002} {
+			must(t, s.BeginPorts(ctx, after))
+			got, err := in.ReservePort(ctx, a.ID, i, 20000, 20009, anyPort)
+			must(t, err)
+			equal(t, "port", got, 20008+i)
+		}
+	}},
 }
 
 func racingPorts(t *testing.T, s *store.Store) {
