@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/waooaw/platform-portal/agents/blank"
+	"github.com/waooaw/platform-portal/agents/lab"
 	"github.com/waooaw/platform-portal/agents/memory"
 )
 
@@ -16,12 +17,19 @@ var all = map[string]func(context.Context) error{
 	"memory": memory.Run,
 }
 
-// Names gives the names in order.
+// hidden are agents that are no templates: nobody runs them but for a purpose.
+var hidden = map[string]func(context.Context) error{
+	"lab": lab.Run,
+}
+
+// Names gives the names of the templates in order.
 func Names() []string { return slices.Sorted(maps.Keys(all)) }
 
 // Lookup gives the agent's main function: it takes its settings from the
 // environment of the agent contract and returns when the agent has left.
 func Lookup(name string) (run func(context.Context) error, ok bool) {
-	run, ok = all[name]
+	if run, ok = all[name]; !ok {
+		run, ok = hidden[name]
+	}
 	return run, ok
 }

@@ -15,7 +15,7 @@ func TestEachNameIsAnAgent(t *testing.T) {
 	}
 	t.Setenv("PORT", "")
 	t.Setenv("AGENT_DATA_DIR", t.TempDir())
-	for _, name := range names {
+	for _, name := range append(names, "lab") { // which is an agent and no template
 		run, ok := agents.Lookup(name)
 		if !ok {
 			t.Fatal(name, "is not found")

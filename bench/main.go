@@ -30,6 +30,7 @@ type figure struct {
 type bench struct {
 	bin, root, dir string
 	agents, all    int
+	labSeeds       int
 	rows           []figure
 	portals        []*drive.Portal
 	group          string
@@ -84,6 +85,7 @@ var groups = []group{
 	{"return", measureReturn},
 	{"web", measureWeb},
 	{"scale", measureScale},
+	{"lab", measureLab},
 }
 
 func main() {
@@ -91,16 +93,17 @@ func main() {
 	only := flag.String("only", "", "groups to measure, separated by commas; all where empty")
 	agents := flag.Int("running", 1000, "running agents in the group scale")
 	all := flag.Int("all", 10000, "agents in all in the group scale")
+	seeds := flag.Int("lab-seeds", 3, "runs of each fault in the group lab")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, *only, *agents, *all); err != nil {
+	if err := run(ctx, *bin, *only, *agents, *all, *seeds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, only string, agents, all int) error {
+func run(ctx context.Context, bin, only string, agents, all, seeds int) error {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -114,7 +117,7 @@ func run(ctx context.Context, bin, only string, agents, all int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{bin: bin, root: root, dir: dir, agents: agents, all: all}
+	b := &bench{bin: bin, root: root, dir: dir, agents: agents, all: all, labSeeds: seeds}
 	failed := false
 	for _, g := range groups {
 		if only != "" && !slices.Contains(strings.Split(only, ","), g.name) {
@@ -122,7 +125,7 @@ func run(ctx context.Context, bin, only string, agents, all int) error {
 		}
 		fmt.Fprintln(os.Stderr, "measuring", g.name)
 		b.group = g.name
-		limit, cancel := context.WithTimeout(ctx, 15*time.Minute)
+		limit, cancel := context.WithTimeout(ctx, time.Duration(max(15, 6*seeds))*time.Minute)
 		if err := g.run(limit, b); err != nil {
 			fmt.Fprintf(os.Stderr, "  %s: %v\n", g.name, err)
 			b.row(g.name, "", "not measured: %s", strings.SplitN(err.Error(), "\n", 2)[0])

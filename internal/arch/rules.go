@@ -77,7 +77,8 @@ var folders = []Folder{
 	{Path: "internal/web/components", Storey: Edge, Purpose: "the parts that pages are made of",
 		Sees: []string{"internal/web/assets", "internal/web/view"}},
 	{Path: "internal/web/view", Storey: Edge, Purpose: "how values are shown, in pages and in live updates"},
-	{Path: "internal/cli", Storey: Edge, Purpose: "the command line"},
+	{Path: "internal/cli", Storey: Edge, Purpose: "the command line", Sees: []string{"internal/lab"}},
+	{Path: "internal/lab", Storey: Edge, Purpose: "real faults, and whether the portal finds out and repairs them"},
 	{Path: "internal/cli/login", Storey: Edge, Purpose: "sign-in of the command line with a browser"},
 	{Path: "internal/cli/client", Storey: Edge, Purpose: "API client generated from the OpenAPI document"},
 
@@ -87,6 +88,7 @@ var folders = []Folder{
 	{Path: "agentkit", Storey: Kit, Purpose: "public kit to write an agent that meets the contract"},
 	{Path: "agents", Storey: Agents, Purpose: "the names of the built-in agents"},
 	{Path: "agents/blank", Storey: Agents, Purpose: "the smallest agent"},
+	{Path: "agents/lab", Storey: Agents, Purpose: "an agent that the fault laboratory lets suffer"},
 	{Path: "agents/memory", Storey: Agents, Purpose: "an agent that remembers"},
 
 	{Path: "examples", Storey: Agents, Purpose: "specifications of agents to begin with"},

@@ -133,7 +133,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "watch"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), agentCommand(a), versionCommand(a)} {
+	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), labCommand(a), agentCommand(a), versionCommand(a)} {
 		c.GroupID = "local"
 		root.AddCommand(c)
 	}

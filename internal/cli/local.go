@@ -2,14 +2,18 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/lab"
 )
 
 // place are the settings that say where the portal's data is.
@@ -152,7 +156,7 @@ func agentCommand(a *app) *cobra.Command {
 			if a.deps.AgentRun == nil {
 				return missing("agent run")
 			}
-			if len(a.deps.Templates) > 0 && !slices.Contains(a.deps.Templates, args[0]) {
+			if len(a.deps.Templates) > 0 && !slices.Contains(a.deps.Templates, args[0]) && args[0] != labAgent {
 				return fault.New(fault.NotFound, "agent.unknown_template", "There is no template %q", args[0]).
 					Do("Use one of: %s.", strings.Join(a.deps.Templates, ", "))
 			}
@@ -196,4 +200,106 @@ func shimCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// labAgent is the built-in agent that is no template: only the laboratory runs it.
+const labAgent = "lab"
+
+func labCommand(a *app) *cobra.Command {
+	c := group("lab", "The fault laboratory: real faults, and whether the portal finds and repairs them", labListCommand(a), labRunCommand(a))
+	return a.remote(c)
+}
+
+func labListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the faults with what is right to say of them", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			v := view{raw: lab.Faults, head: []string{"FAULT", "CLASS", "WHAT THE LAB DOES", "WHY THIS CLASS"}}
+			for _, f := range lab.Faults {
+				v.names = append(v.names, f.Name)
+				v.rows = append(v.rows, []string{f.Name, f.Class, f.Does, f.Why})
+			}
+			return a.show(v)
+		},
+	}
+}
+
+func labRunCommand(a *app) *cobra.Command {
+	var seeds []int64
+	var automatic bool
+	var parallel int
+	var patience time.Duration
+	c := &cobra.Command{
+		Use: "run [FAULT…]", Short: "Let faults happen to agents of the lab and judge what the portal makes of it",
+		Long: "For each fault and seed, makes an agent, waits until it is healthy, lets the fault happen, waits for the\n" +
+			"portal's error record, takes its first suggestion, and looks whether the agent is well and stays so. The\n" +
+			"agents are removed afterwards. Without names all faults are run, and healthy agents as controls.\n\n" +
+			"The command runs on the portal's machine, because the agents are processes of it, and needs a token of an\n" +
+			"administrator. It takes memory, ports and CPU time, though bounded: don't run it beside work that matters.",
+		Example:   "  portal lab run port_in_use hang --seeds 1,2,3\n  portal lab run --automatic -o json",
+		ValidArgs: lab.Names(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			cfg := lab.Config{Faults: args, Seeds: seeds, Automatic: automatic, Parallel: parallel, Patience: patience, Done: a.labProgress}
+			report, err := a.runLab(cmd, cfg)
+			if err != nil {
+				return err
+			}
+			var text strings.Builder
+			if err := report.Print(&text); err != nil {
+				return err
+			}
+			lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
+			for i := range lines {
+				lines[i] = clean(lines[i])
+			}
+			return a.show(view{raw: report, text: strings.Join(lines, "\n") + "\n"})
+		},
+	}
+	c.Flags().Int64SliceVar(&seeds, "seeds", []int64{1}, "one run of each fault for each seed")
+	c.Flags().BoolVar(&automatic, "automatic", false, "let the portal repair by itself, instead of taking its first suggestion")
+	c.Flags().DurationVar(&patience, "patience", 45*time.Second, "how long the portal may take to notice a fault")
+	c.Flags().IntVar(&parallel, "parallel", 3, "agents that suffer at a time")
+	return c
+}
+
+// runLab runs the laboratory against the portal that the command line speaks to.
+func (a *app) runLab(cmd *cobra.Command, cfg lab.Config) (*lab.Report, error) {
+	var err error
+	if cfg.URL, err = a.address(); err != nil {
+		return nil, err
+	}
+	bearer, err := a.bearer(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if bearer != nil {
+		if cfg.Token, err = bearer(cmd.Context()); err != nil {
+			return nil, err
+		}
+	}
+	self, err := os.Executable()
+	if err == nil {
+		self, err = filepath.EvalSymlinks(self)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	cfg.Self = []string{self, "agent", "run", labAgent}
+	l, err := lab.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return l.Run(cmd.Context())
+}
+
+// labProgress tells people how far the lab is.
+func (a *app) labProgress(o lab.Outcome) {
+	fmt.Fprintf(a.io.Err, "%s %d: found %s/%s, fix %q, well %t, noticed after %s %s\n", o.Fault, o.Seed, clean(o.Class), clean(o.Cause),
+		clean(o.Fix), o.Well, o.Noticed.Round(10*time.Millisecond), clean(o.Failed))
 }
