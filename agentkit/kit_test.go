@@ -97,7 +97,7 @@ func (r *running) leave() error {
 	case err := <-r.done:
 		r.done <- err
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Error("the agent does not end")
 		return nil
 	}
@@ -143,7 +143,7 @@ func (r *running) want(method, path, body string, code int, texts ...string) {
 // poll waits until ok, at most ten seconds.
 func poll(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain: " + what)
 		}

@@ -87,7 +87,7 @@ func (d *depot) deadLetter() queue.DeadLetter {
 	select {
 	case l := <-d.dead:
 		return l
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		d.t.Fatal("no dead letter came")
 		return queue.DeadLetter{}
 	}
@@ -110,7 +110,7 @@ func next(t *testing.T, seen chan agentkit.Task) agentkit.Task {
 	select {
 	case task := <-seen:
 		return task
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no task came")
 		return agentkit.Task{}
 	}
@@ -149,7 +149,7 @@ func TestAnnouncementsOnAnotherServer(t *testing.T) {
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		t.Fatal("the server is not ready")
 	}
 	address := strings.Replace(srv.ClientURL(), "nats://", "nats://a:pw@", 1)
@@ -173,7 +173,7 @@ func TestAnnouncementsOnAnotherServer(t *testing.T) {
 		{Type: "task.failed", TaskID: "2", TaskType: "broken", Attempt: 1, Error: "no luck"},
 		{Type: "task.dead", TaskID: "2", TaskType: "broken", Attempt: 2, Error: "no luck"},
 	} {
-		msg, err := sub.NextMsg(10 * time.Second)
+		msg, err := sub.NextMsg(time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -108,7 +108,7 @@ func begin(t *testing.T, dir string) (url string, end func()) {
 	done := make(chan error, 1)
 	go func() { done <- agentkit.Run(ctx, agent) }()
 	url = "http://127.0.0.1:" + port
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if code, _ := call(t, "GET", url+"/ready", ""); code == 200 {
 			break
 		}

@@ -145,7 +145,7 @@ func (tr *trial) act(ctx context.Context, id, action string) {
 
 // settle waits until no agent has work in progress.
 func (tr *trial) settle(ctx context.Context) error {
-	limit, cancel := context.WithTimeout(ctx, 60*time.Second)
+	limit, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var busy string
 	err := drive.Poll(limit, 10*time.Millisecond, func() (bool, error) {
@@ -169,7 +169,7 @@ func (tr *trial) settle(ctx context.Context) error {
 
 // verifyProcesses compares the processes on the machine with what the portal says.
 func (tr *trial) verifyProcesses(ctx context.Context) error {
-	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var last error
 	err := drive.Poll(limit, 20*time.Millisecond, func() (bool, error) {

@@ -22,7 +22,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // world is a fleet of agents whose actions only change their state, and the
 // portal that acts on them. The store outlives the portal.

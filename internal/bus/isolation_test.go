@@ -38,7 +38,7 @@ func TestOnlyAgentsWithCredentialsEnter(t *testing.T) {
 	}
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("a revoked agent is still connected:", nc.Status())
 	}
 	if !other.IsConnected() {
@@ -54,7 +54,7 @@ func TestRemoveCutsConnections(t *testing.T) {
 	must(t, b.Remove(t.Context(), "a"))
 	select {
 	case <-gone:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the agent stays connected")
 	}
 }
@@ -142,7 +142,7 @@ func wantViolation(t *testing.T, nc *nats.Conn, violations chan error, subject s
 		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), subject) {
 			t.Fatalf("%s: %v", subject, err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%s is allowed", subject)
 	}
 }

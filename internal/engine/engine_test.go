@@ -71,7 +71,7 @@ func start(t *testing.T, cfg engine.Config) *engine.Engine {
 
 func stop(t *testing.T, e *engine.Engine) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := e.Stop(ctx); err != nil {
 		t.Errorf("stop: %v", err)
@@ -258,7 +258,7 @@ func TestSweep(t *testing.T) {
 		<-ended
 	}
 	removed := 0
-	for deadline := time.Now().Add(30 * time.Second); removed < n && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); removed < n && time.Now().Before(deadline); {
 		k, err := e.Sweep(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -316,7 +316,7 @@ func TestGoesOnWithoutMemory(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the operation did not end")
 	}
 }

@@ -32,7 +32,7 @@ func (w *world) reconcile(change ...func(r *fleet.Reconciler, c *health.Checker)
 			w.t.Fatal(err)
 		}
 		w.t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			if err := s.Stop(ctx); err != nil {
 				w.t.Errorf("stop %s: %v", s.Name(), err)

@@ -216,7 +216,7 @@ func TestFailureLeavesNothingBehind(t *testing.T) {
 			func(w *world) { w.runtime.Fail("Launch", nil) }, agent.Start, "no launch"},
 		{"ready", []agent.Action{agent.Provision, agent.Deploy}, func(w *world) {
 			w.prober.says(func(string) string { return "GET /ready: 503" })
-			w.fleet.StartTimeout = 100 * time.Millisecond
+			w.fleet.StartTimeout = 3 * time.Second // in which a busy machine gets to probe it
 		},
 			func(w *world) { w.prober.says(func(string) string { return "" }) }, agent.Start, "GET /ready: 503"},
 		{"restart", []agent.Action{agent.Provision, agent.Deploy, agent.Start}, func(w *world) { w.runtime.Fail("Launch", refusal("no launch")) },

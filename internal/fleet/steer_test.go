@@ -330,10 +330,10 @@ type mute struct{ fleet.Runtime }
 
 func TestDeadlineNamesTheReason(t *testing.T) {
 	w := newWorld(t)
-	w.fleet.StartTimeout = 300 * time.Millisecond
+	w.fleet.StartTimeout = 3 * time.Second // in which a busy machine gets to probe it
 	sp := spec("Worker")
 	sp.Args = []string{"print", "2"}
-	sp.Probes.Readiness = &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/ready"}, Interval: agent.Duration(100 * time.Millisecond), Timeout: agent.Duration(50 * time.Millisecond), FailureThreshold: 1}
+	sp.Probes.Readiness = &agent.Probe{HTTP: &agent.HTTPProbe{Path: "/ready"}, Interval: agent.Duration(100 * time.Millisecond), Timeout: agent.Duration(time.Second), FailureThreshold: 1}
 	id := w.create(sp)
 	w.must(id, agent.Provision, agent.Deploy)
 	op := w.act(id, agent.Start)

@@ -106,7 +106,7 @@ func (w *world) boot(rt fleet.Runtime) {
 		Keys: p.keys, Secrets: fleet.SecretDir{Dir: w.secrets, Getenv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok }}, Prober: w.prober, Tx: w.store, Audit: p.audit,
 		Events: w.store.Events(), Now: time.Now, NewID: newID, Log: log,
 		PortalURL: "http://127.0.0.1:8080", PortFrom: w.from, PortTo: w.from + 39,
-		SelfCommand: []string{"/opt/portal"}, Templates: []string{"blank", "memory"}, StartTimeout: 5 * time.Second,
+		SelfCommand: []string{"/opt/portal"}, Templates: []string{"blank", "memory"}, StartTimeout: time.Minute,
 	}
 	p.fleet.Register()
 	p.engine = operationtest.Open(p.ops, w.memory)
@@ -118,7 +118,7 @@ func (w *world) boot(rt fleet.Runtime) {
 }
 
 func (w *world) stopEngine() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := w.engine.Stop(ctx); err != nil {
 		w.t.Errorf("stop the engine: %v", err)
@@ -175,7 +175,7 @@ func (w *world) act(id string, action agent.Action) *operation.Operation {
 
 func (w *world) wait(opID string) *operation.Operation {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	op, err := w.ops.Wait(ctx, opID)
 	if err != nil {
@@ -224,7 +224,7 @@ func (w *world) eventually(what string, cond func() bool) {
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {

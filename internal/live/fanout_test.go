@@ -101,7 +101,7 @@ func TestTwoHundredClientsHearEverything(t *testing.T) {
 	// The target of 20 ms is for an idle machine, and for the benchmark to show.
 	// Tests run on busy ones; there only something that waits for a timer, as
 	// when nobody is woken, takes this long.
-	if p50 > 5*time.Second {
+	if p50 > 30*time.Second {
 		t.Errorf("p50 is %s", p50)
 	}
 }

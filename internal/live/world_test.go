@@ -57,7 +57,7 @@ func newWorld(t testing.TB, change ...func(*live.Config)) *world {
 	}
 	w.server = httptest.NewServer(http.HandlerFunc(w.serve))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := w.hub.Stop(ctx); err != nil {
 			t.Errorf("stop: %v", err)
@@ -146,7 +146,7 @@ func (l *listener) send(text string) {
 	}
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func headers(pairs []string) http.Header {
 	h := http.Header{}

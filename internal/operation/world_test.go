@@ -18,7 +18,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // world is a store that outlives the services and engines on it, as a data
 // directory outlives the portal.

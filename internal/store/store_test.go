@@ -247,7 +247,7 @@ func TestOtherProcess(t *testing.T) {
 // waitFor takes wakes until what they announce is there.
 func waitFor(t *testing.T, wake <-chan struct{}, there func() bool) {
 	t.Helper()
-	late := time.After(15 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		select {
 		case <-wake:
@@ -347,7 +347,7 @@ func eventually(t *testing.T, try func() error) {
 	t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	late := time.After(15 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		err := try()
 		if err == nil {

@@ -313,7 +313,7 @@ func TestOperationsPages(t *testing.T) {
 // until waits for something that happens in the background.
 func (h *home) until(what string, ok func(ctx context.Context) bool) {
 	h.Helper()
-	ctx, cancel := context.WithTimeout(h.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

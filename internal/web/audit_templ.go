@@ -239,7 +239,7 @@ func auditReport(r audit.Report) templ.Component {
 }
 
 var auditColumns = []components.Column{
-	{Name: "Number", Number: true}, {Name: "When"}, {Name: "By"}, {Name: "Action"}, {Name: "On"}, {Name: "Outcome"}, {Name: "Reason", Class: "cell-wide"}, {Name: "Details", Hidden: true},
+	{Name: "Number", Number: true}, {Name: "When"}, {Name: "By", Class: "cell-words"}, {Name: "Action"}, {Name: "On", Class: "cell-words"}, {Name: "Outcome"}, {Name: "Reason", Class: "cell-wide"}, {Name: "Details", Hidden: true},
 }
 
 // auditTable lists entries of the record, newest first.

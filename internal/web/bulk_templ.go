@@ -777,7 +777,7 @@ func bulkRegion(v *bulkView) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = components.Table(components.TableProps{ID: "bulk-items", Caption: "Result for each agent", Columns: []components.Column{{Name: "Agent"}, {Name: "Group", Number: true}, {Name: "Result"}, {Name: "Note", Class: "cell-wide"}}}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var24), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Table(components.TableProps{ID: "bulk-items", Caption: "Result for each agent", Columns: []components.Column{{Name: "Agent", Class: "cell-words"}, {Name: "Group", Number: true}, {Name: "Result"}, {Name: "Note", Class: "cell-wide"}}}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var24), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -37,7 +37,7 @@ func figuresTable(rows []figureRow, fleet view.Row, order string, only choice) t
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div class=\"stack\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -239,7 +239,7 @@ var figureCells = []figureCell{
 }
 
 func figureColumns(order string) []components.Column {
-	columns := []components.Column{{Name: "Agent", Sort: "/figures?sort=name"}, {Name: "State"}}
+	columns := []components.Column{{Name: "Agent", Sort: "/figures?sort=name", Class: "cell-words"}, {Name: "State"}}
 	if order == "name" {
 		columns[0].Sorted = "ascending"
 	}

@@ -31,7 +31,7 @@ type Harness struct {
 }
 
 // patience bounds every wait of the suite.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Run checks that a runtime keeps the promises of fleet.Runtime and of the
 // optional interfaces that it has.
@@ -217,7 +217,7 @@ func (b *bench) nothing(agentID string) {
 		return
 	}
 	var left []string
-	deadline := time.Now().Add(5 * time.Second) // the kernel takes a moment to reap
+	deadline := time.Now().Add(time.Minute) // the kernel takes a moment to reap
 	for left = b.h.Left(b.T, b.rt, agentID); len(left) > 0 && time.Now().Before(deadline); {
 		pause()
 		left = b.h.Left(b.T, b.rt, agentID)

@@ -34,7 +34,7 @@ func TestAForkBombIsBoundedAndEnded(t *testing.T) {
 	}
 	begun := time.Now()
 	r.ok(r.Stop(t.Context(), l.AgentID, l.InstanceID, 100*time.Millisecond))
-	if d := time.Since(begun); d > 20*time.Second {
+	if d := time.Since(begun); d > time.Minute {
 		t.Errorf("stopping took %s", d)
 	}
 	r.nothing(l)

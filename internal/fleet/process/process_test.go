@@ -202,7 +202,7 @@ func TestALongDataDirectoryWorks(t *testing.T) {
 	r.ok(r.Stop(t.Context(), l.AgentID, l.InstanceID, time.Second))
 	select {
 	case <-r.Changes():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("no change was told")
 	}
 }

@@ -60,7 +60,7 @@ func Run(t *testing.T, fresh func(t *testing.T) lifecycle.Service) {
 		if err := s.Stop(ctx); err != nil {
 			t.Fatal(err)
 		}
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for own() > before {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d goroutines of the portal outlive Stop", own()-before)

@@ -31,7 +31,7 @@ func (f Executor) Execute(ctx context.Context, opID string, do func(string, func
 }
 
 // patience bounds each wait of the suite.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // TestEngine is what every engine must pass. fresh gives, for one test, a
 // function that opens engines one after the other on the same memory, each

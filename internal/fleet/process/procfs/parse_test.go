@@ -1,8 +1,9 @@
 package procfs
 
 import (
-	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -29,10 +30,23 @@ func TestNamesCannotForgeAStat(t *testing.T) {
 
 // Without the kernel's lists of children the tree is the same.
 func TestBothWaysToTheTreeAgree(t *testing.T) {
-	if len(scan(os.Getpid())) != len(below(os.Getpid())) {
-		t.Errorf("%v and %v", scan(os.Getpid()), below(os.Getpid()))
+	c := exec.Command("/bin/sh", "-c", "sleep 1000 & echo ready; wait")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
 	}
-	if len(scan(1)) == 0 {
-		t.Error("init has no descendants")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		_ = c.Wait()
+	}()
+	if _, err := out.Read(make([]byte, 16)); err != nil { // its child is there
+		t.Fatal(err)
+	}
+	if a, b := scan(c.Process.Pid), below(c.Process.Pid); len(a) != 1 || len(b) != 1 || a[0].ID != b[0].ID {
+		t.Errorf("%+v and %+v", a, b)
 	}
 }

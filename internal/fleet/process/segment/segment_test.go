@@ -49,7 +49,7 @@ func text(from, to int) string {
 
 // follow reads on in the background until n lines came.
 func follow(t *testing.T, dir string, q fleet.LogQuery, n int) <-chan []fleet.LogLine {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	done := make(chan []fleet.LogLine, 1)
 	q.Follow = true
 	go func() {
@@ -149,7 +149,7 @@ func TestADirectoryMadeAnewIsReadFromItsStart(t *testing.T) {
 	in := filepath.Join(dir, "a-r1-0")
 	open(t, in, 1<<20, 4).Copy(strings.NewReader(text(0, 10)), segment.Stdout)
 	seen := make(chan string, 100)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	go func() {
 		_ = segment.Read(ctx, dir, fleet.LogQuery{AgentID: "a", Follow: true}, func(l fleet.LogLine) error {
@@ -239,7 +239,7 @@ func TestAFullDiskLosesLinesButSaysSo(t *testing.T) {
 	}()
 	select {
 	case <-done: // and the program did not hang for it
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the writer hangs")
 	}
 }

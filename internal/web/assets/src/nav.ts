@@ -17,6 +17,19 @@ function inside(a: HTMLAnchorElement): boolean {
   );
 }
 
+// showTab scrolls a row of tabs that is wider than the screen to the current one.
+function showTab(): void {
+  for (const tab of document.querySelectorAll<HTMLElement>('.tabs [aria-current="page"]')) {
+    const row = tab.closest<HTMLElement>(".tabs");
+    if (!row || row.scrollWidth <= row.clientWidth) continue;
+    const at = tab.getBoundingClientRect();
+    const frame = row.getBoundingClientRect();
+    row.scrollLeft += at.left - frame.left - (frame.width - at.width) / 2;
+  }
+}
+
+showTab();
+
 // go shows the address in place. The answer is a whole page, of which the part
 // that changes is taken.
 export function go(url: string, how: "push" | "replace" = "push"): Promise<void> {
@@ -30,6 +43,7 @@ export function go(url: string, how: "push" | "replace" = "push"): Promise<void>
   } as never) as unknown as Promise<void>;
   return Promise.resolve(done).finally(() => {
     delete document.documentElement.dataset.busy;
+    showTab();
     const main = document.getElementById("main");
     if (main && document.activeElement === document.body) main.focus({ preventScroll: true });
   });
