@@ -90,11 +90,17 @@ tests() {
 	local bin
 	bin="$PWD/$OUT/portal-$(sha256sum "$OUT/portal" | cut -c1-16)"
 	mv "$OUT/portal" "$bin"
-	PORTAL_BIN="$bin" PORTAL_COVERDIR="$PWD/$OUT/e2e-cover" SHIM_COVERAGE="$PWD/$OUT/e2e-cover" CGO_ENABLED=1 \
-		go test -race -json -p 2 -timeout 20m \
+	export PORTAL_BIN="$bin" PORTAL_COVERDIR="$PWD/$OUT/e2e-cover" SHIM_COVERAGE="$PWD/$OUT/e2e-cover" CGO_ENABLED=1
+	go test -race -json -p 2 -timeout 20m \
 		-covermode=atomic -coverpkg="$COVERED" -coverprofile="$OUT/unit.cov" ./... \
 		>"$OUT/test.json" 2>"$OUT/stderr.txt"
 	cat "$OUT/stderr.txt"
+	# A few tests that failed are run once more by themselves, to tell what fails
+	# always from what fails by chance. Both are shown.
+	local pkg pattern
+	"$OUT/testreport" -failed -results "$OUT/test.json" | while read -r pkg pattern; do
+		go test -race -json -timeout 10m -run "$pattern" "$pkg" </dev/null >>"$OUT/again.json" 2>>"$OUT/stderr.txt"
+	done
 	if compgen -G "$OUT/e2e-cover/covmeta.*" >/dev/null; then
 		go tool covdata textfmt -i="$OUT/e2e-cover" -o="$OUT/e2e.cov"
 	fi
@@ -113,5 +119,5 @@ echo "=== time"
 printf '%s\n' "${times[@]}"
 printf '%5d s  in all\n' $SECONDS
 checks=$(IFS=,; echo "${failed[*]-}")
-exec "$OUT/testreport" -results "$OUT/test.json" -profile "$OUT/unit.cov" -profile "$OUT/e2e.cov" \
+exec "$OUT/testreport" -results "$OUT/test.json" -again "$OUT/again.json" -profile "$OUT/unit.cov" -profile "$OUT/e2e.cov" \
 	-min "$MIN_COVERAGE" -failed-checks "$checks"

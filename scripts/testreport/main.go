@@ -21,8 +21,17 @@ func main() {
 	flag.Var(&profiles, "profile", "coverage profile `file`; may be given several times, a missing one is ignored")
 	minimum := flag.Float64("min", 0, "least total coverage in `percent`")
 	checks := flag.String("failed-checks", "", "other checks that failed, separated by commas")
+	again := flag.String("again", "", "`file` with the output of go test -json of those that failed, run once more by themselves; may be missing")
+	failed := flag.Bool("failed", false, "only print the packages and patterns of the tests to run once more")
 	flag.Parse()
-	ok, err := report(os.Stdout, *results, profiles, *minimum, *checks)
+	if *failed {
+		if err := printFailed(os.Stdout, *results); err != nil {
+			fmt.Fprintln(os.Stderr, "testreport:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	ok, err := report(os.Stdout, *results, *again, profiles, *minimum, *checks)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testreport:", err)
 		os.Exit(1)
@@ -38,15 +47,17 @@ func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 // report writes everything; ok is whether all that has to hold does.
-func report(w io.Writer, results string, profiles []string, minimum float64, checks string) (ok bool, err error) {
-	f, err := os.Open(results)
+func report(w io.Writer, results, again string, profiles []string, minimum float64, checks string) (ok bool, err error) {
+	r, err := readFile(results)
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
-	r, err := readResults(f)
-	if err != nil {
-		return false, err
+	if again != "" {
+		second, err := readFile(again)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
+		r.settle(second)
 	}
 	r.print(w)
 	problems := splitList(checks)
@@ -89,17 +100,31 @@ type timing struct {
 	seconds float64
 }
 
+// failure is what failed, with its output.
+type failure struct{ key, text string }
+
 type results struct {
 	passed, failed, skipped int
 	packages, tests         []timing
-	failures                []string // names, with output
+	failures                []failure
+	flaky                   []failure       // failed, and passed when run once more
+	passes                  map[string]bool // by package and test
 	skips                   []string
 	output                  map[string]*strings.Builder
 	failedTests             map[string]bool // packages in which a test failed
 }
 
+func readFile(name string) (*results, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readResults(f)
+}
+
 func readResults(in io.Reader) (*results, error) {
-	r := &results{output: map[string]*strings.Builder{}, failedTests: map[string]bool{}}
+	r := &results{output: map[string]*strings.Builder{}, failedTests: map[string]bool{}, passes: map[string]bool{}}
 	sc := bufio.NewScanner(in)
 	sc.Buffer(make([]byte, 1<<20), 64<<20)
 	for sc.Scan() {
@@ -162,6 +187,7 @@ func (r *results) finish(e event, key string) {
 	switch e.Action {
 	case "pass":
 		r.passed++
+		r.passes[key] = true
 	case "skip":
 		r.skipped++
 		r.skips = append(r.skips, key+": "+lastLine(r.output[key]))
@@ -178,7 +204,7 @@ func (r *results) fail(key string) {
 	if b := r.output[key]; b != nil {
 		text = b.String()
 	}
-	r.failures = append(r.failures, "--- "+strings.TrimSpace(key)+"\n"+text)
+	r.failures = append(r.failures, failure{key, text})
 }
 
 func lastLine(b *strings.Builder) string {
@@ -195,10 +221,15 @@ func lastLine(b *strings.Builder) string {
 }
 
 func (r *results) print(w io.Writer) {
-	if len(r.failures) > 0 {
-		fmt.Fprintln(w, "=== failures")
-		for _, f := range r.failures {
-			fmt.Fprintln(w, f)
+	for _, part := range []struct {
+		title string
+		list  []failure
+	}{{"failures", r.failures}, {"flaky: failed, and passed when run once more; each is a defect", r.flaky}} {
+		if len(part.list) > 0 {
+			fmt.Fprintln(w, "===", part.title)
+		}
+		for _, f := range part.list {
+			fmt.Fprintf(w, "--- %s\n%s\n", strings.TrimSpace(f.key), f.text)
 		}
 	}
 	if len(r.skips) > 0 {

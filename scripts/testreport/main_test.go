@@ -24,7 +24,7 @@ func run(t *testing.T, minimum float64, checks string, results ...string) (bool,
 		write(t, "b", "mode: atomic", "m/p/f.go:1.2,3.4 3 1", "m/q/f.go:5.2,6.4 1 0"),
 		filepath.Join(t.TempDir(), "missing"),
 	}
-	ok, err := report(&out, write(t, "r", results...), profiles, minimum, checks)
+	ok, err := report(&out, write(t, "r", results...), "", profiles, minimum, checks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +89,43 @@ func TestWhatFailsIsShownAndCounted(t *testing.T) {
 
 func TestAnythingElseThanResultsIsRefused(t *testing.T) {
 	for _, lines := range [][]string{{"FAIL m/p"}, {`{"Action":"start","Package":"m/p"}`}} {
-		if _, err := report(&strings.Builder{}, write(t, "r", lines...), nil, 0, ""); err == nil {
+		if _, err := report(&strings.Builder{}, write(t, "r", lines...), "", nil, 0, ""); err == nil {
 			t.Errorf("no error for %v", lines)
+		}
+	}
+}
+
+func TestWhatPassesTheSecondTimeIsShownAsFlaky(t *testing.T) {
+	const (
+		failSub = `{"Action":"fail","Package":"m/p","Test":"TestB/one","Elapsed":0}`
+		passB   = `{"Action":"pass","Package":"m/p","Test":"TestB","Elapsed":0}`
+		profile = "mode: atomic"
+	)
+	first := write(t, "first", passA, outB, failSub, failB, failP)
+	var asked, out strings.Builder
+	if err := printFailed(&asked, first); err != nil || asked.String() != "m/p ^(TestB)$\n" {
+		t.Errorf("to run once more: %q, %v", asked.String(), err)
+	}
+	profiles := []string{write(t, "a", profile, "m/p/f.go:1.2,3.4 3 1")}
+	ok, err := report(&out, first, write(t, "second", passB, passP), profiles, 0, "")
+	if err != nil || !ok || lastOf(out.String()) != "3 passed, 0 failed, 0 skipped" || !strings.Contains(out.String(), "=== flaky") {
+		t.Errorf("ok %v, %v:\n%s", ok, err, out.String())
+	}
+	out.Reset()
+	if ok, err := report(&out, first, write(t, "second", failB, failP), profiles, 0, ""); ok || err != nil {
+		t.Errorf("what fails twice passes: %v\n%s", err, out.String())
+	}
+}
+
+func TestWhatDidNotFailByChanceIsNotRunAgain(t *testing.T) {
+	many := []string{passA}
+	for _, name := range []string{"B", "C", "D", "E", "F"} {
+		many = append(many, strings.ReplaceAll(failB, "TestB", "Test"+name))
+	}
+	for name, lines := range map[string][]string{"many": append(many, failP), "build": {passA, buildO, buildF, failQ}, "panic": {passA, panicP, failP}} {
+		var asked strings.Builder
+		if err := printFailed(&asked, write(t, "r", lines...)); err != nil || asked.Len() > 0 {
+			t.Errorf("%s: %q, %v", name, asked.String(), err)
 		}
 	}
 }
