@@ -59,6 +59,7 @@ var folders = []Folder{
 	{Path: "internal/oidc", Storey: Adapter, Purpose: "sign-in with an OpenID Connect provider"},
 	{Path: "internal/scrape", Storey: Adapter, Purpose: "metrics.Source on the Prometheus text that instances serve"},
 	{Path: "internal/rulefile", Storey: Adapter, Purpose: "rule files of Prometheus, their expressions and templates"},
+	{Path: "internal/tsdb", Storey: Adapter, Purpose: "time series and PromQL on the storage and the engine of Prometheus"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
@@ -93,6 +94,7 @@ var folders = []Folder{
 
 	{Path: "examples", Storey: Agents, Purpose: "specifications of agents to begin with"},
 
+	{Path: "internal/metrics/metricstest", Storey: Suite, Purpose: "time series in memory, and what every store of them does"},
 	{Path: "internal/lifecycle/lifecycletest", Storey: Suite, Purpose: "what every service does between start and stop"},
 	{Path: "internal/operation/operationtest", Storey: Suite, Purpose: "an engine in memory, and what every engine does"},
 	{Path: "internal/queue/queuetest", Storey: Suite, Purpose: "a broker in memory, and what every broker does"},
@@ -141,7 +143,7 @@ var libraries = []Library{
 	{"github.com/prometheus/client_golang", []string{"internal/httpapi", "internal/portal", "agentkit"}},
 	{"github.com/prometheus/client_model", []string{"internal/scrape"}},
 	{"github.com/prometheus/common", []string{"internal/scrape", "internal/rulefile"}},
-	{"github.com/prometheus/prometheus", []string{"internal/rulefile"}},
+	{"github.com/prometheus/prometheus", []string{"internal/rulefile", "internal/tsdb"}},
 	{"github.com/rogpeppe/go-internal", []string{"e2e"}},
 	{"github.com/spf13/cobra", []string{"internal/cli"}},
 	{"github.com/spf13/pflag", []string{"internal/cli"}},

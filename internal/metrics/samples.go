@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -80,3 +81,19 @@ func Stale() float64 { return math.Float64frombits(staleBits) }
 
 // IsStale tells whether a value ends a series.
 func IsStale(v float64) bool { return math.Float64bits(v) == staleBits }
+
+// Key gives the same text for the same labels, and another for others.
+func Key(labels map[string]string) string {
+	names := make([]string, 0, len(labels))
+	size := 0
+	for name, value := range labels {
+		names = append(names, name)
+		size += len(name) + len(value) + 2
+	}
+	slices.Sort(names)
+	b := make([]byte, 0, size)
+	for _, name := range names {
+		b = append(append(append(append(b, name...), 0xff), labels[name]...), 0xfe) // no UTF-8 has these
+	}
+	return string(b)
+}
