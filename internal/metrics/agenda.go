@@ -14,6 +14,10 @@ type visit struct {
 	gone   bool
 	missed int  // times in a row
 	ever   bool // has reported in this run
+
+	known   bool     // has had metrics of any kind in this run
+	refused *Refusal // why its last page was not taken
+	book    *ledger
 }
 
 // The pauses after which an instance is asked again.

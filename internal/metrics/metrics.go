@@ -15,6 +15,7 @@ import (
 // Target is one running instance that may have figures.
 type Target struct {
 	AgentID    string
+	AgentName  string // "" if it is not known yet
 	InstanceID string
 	// Run names one life of the instance's process; its counters begin at 0.
 	Run       string
@@ -28,7 +29,8 @@ type Targets interface {
 }
 
 // Source gets the figures of one instance. Its errors are short sentences that
-// may be shown; ErrNone if the instance answers but has no figures at all.
+// may be shown; a *Refusal if the page can't be taken; ErrNone if the instance
+// answers but has no figures of the contract: the page then may hold samples.
 type Source interface {
 	Page(ctx context.Context, t Target) (Page, error)
 }
@@ -49,7 +51,25 @@ type Page struct {
 	Memory   *float64           // process_resident_memory_bytes
 	// Dropped names what was left out of the page, and why.
 	Dropped []string
+
+	// Samples are all values of the page, also those that no figure is made of,
+	// with the labels that the instance gave them and without a time.
+	Samples []Sample
+	// Grows names the metrics among them that count up from 0.
+	Grows map[string]bool
+	// About tells what the metrics are, by name.
+	About map[string]Metadata
+	// Refused says why there are no Samples; nil if there are.
+	Refused *Refusal
 }
+
+// Refusal is the error of a page that is over a limit or makes no sense.
+type Refusal struct {
+	Why    string // a sentence that may be shown
+	Metric string // that is to blame; "" if it is not known
+}
+
+func (r *Refusal) Error() string { return r.Why }
 
 // Histogram counts observations by size. Counts are cumulative, as in the
 // text format: Counts[i] observations were at most Bounds[i].

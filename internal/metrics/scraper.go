@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/lifecycle"
@@ -23,6 +24,10 @@ type Scraper struct {
 	Source   Source
 	Backlogs Backlogs // nil: there are no queues
 	Windows  *Windows
+	Into     Appender // where samples are stored; nil: nowhere
+	// Refused is called when the metrics of an instance begin to be refused; it
+	// must not block. May be nil.
+	Refused func(t Target, why Refusal)
 	// Changed is called at most once a second with the agents whose figures
 	// changed; it must not block. May be nil.
 	Changed func(agentIDs []string)
@@ -34,9 +39,13 @@ type Scraper struct {
 	agenda  agenda
 	visits  map[string]*visit // by instance id
 	changed map[string]bool
+	budgets map[string]*budget  // of series, by agent id
+	about   map[string]Metadata // by metric
 	stir    chan struct{}
 	once    sync.Once
 	loop    lifecycle.Loop
+
+	unstored atomic.Bool
 }
 
 const (
@@ -52,6 +61,7 @@ func (s *Scraper) Name() string { return "metrics" }
 func (s *Scraper) init() {
 	s.once.Do(func() {
 		s.visits, s.changed, s.stir = map[string]*visit{}, map[string]bool{}, make(chan struct{}, 1)
+		s.budgets, s.about = map[string]*budget{}, map[string]Metadata{}
 		if s.Every <= 0 {
 			s.Every = 15 * time.Second
 		}
@@ -122,7 +132,7 @@ func (s *Scraper) watch(ctx context.Context, wake chan<- struct{}) {
 			}
 		}
 		if err == nil {
-			s.set(targets)
+			s.finish(ctx, s.set(targets))
 			nudge(wake)
 		}
 		select {
@@ -139,8 +149,9 @@ func nudge(c chan<- struct{}) {
 	}
 }
 
-// set brings the agenda to what runs.
-func (s *Scraper) set(targets []Target) {
+// set brings the agenda to what runs. It gives the ledgers of what no longer
+// does.
+func (s *Scraper) set(targets []Target) (gone []*ledger) {
 	s.Windows.Watch(targets)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,12 +162,15 @@ func (s *Scraper) set(targets []Target) {
 		running[t.InstanceID] = true
 		v := s.visits[t.InstanceID]
 		if v != nil && v.Run == t.Run && v.Port == t.Port {
+			v.AgentName = t.AgentName
 			continue
 		}
+		book := &ledger{}
 		if v != nil {
 			s.agenda.drop(v)
+			book = v.book
 		}
-		v = &visit{Target: t, due: now, place: -1}
+		v = &visit{Target: t, due: now, place: -1, book: book}
 		if first && len(targets) > s.Workers {
 			v.due = now.Add(s.Every - jitter(s.Every)) // not all at once
 		}
@@ -169,6 +183,25 @@ func (s *Scraper) set(targets []Target) {
 			s.agenda.drop(v)
 			delete(s.visits, id)
 			s.changed[v.AgentID] = true
+			gone = append(gone, v.book)
+		}
+	}
+	s.thin()
+	return gone
+}
+
+// thin forgets what agents that are gone had used of their budgets.
+func (s *Scraper) thin() {
+	if len(s.budgets) <= 2*len(s.visits)+16 {
+		return
+	}
+	running := map[string]bool{}
+	for _, v := range s.visits {
+		running[v.AgentID] = true
+	}
+	for id := range s.budgets {
+		if !running[id] {
+			delete(s.budgets, id)
 		}
 	}
 }
@@ -216,14 +249,24 @@ func (s *Scraper) work(ctx context.Context, jobs <-chan *visit, wake chan<- stru
 		case <-ctx.Done():
 			return
 		case v := <-jobs:
-			p, err := s.Source.Page(ctx, v.Target)
+			target := s.target(v)
+			start := time.Now()
+			p, err := s.Source.Page(ctx, target)
 			if ctx.Err() != nil {
 				return
 			}
+			s.keep(ctx, v, &p, time.Since(start), err)
 			s.took(v, p, err)
 			nudge(wake)
 		}
 	}
+}
+
+// target gives whom to ask; its name may change meanwhile.
+func (s *Scraper) target(v *visit) Target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.Target
 }
 
 // took keeps an answer and plans the next question.
@@ -234,6 +277,7 @@ func (s *Scraper) took(v *visit, p Page, err error) {
 		return
 	}
 	if err == nil {
+		p.Samples, p.Grows, p.About = nil, nil, nil // they are stored elsewhere
 		s.Windows.Take(v.Target, p)
 		v.missed, v.ever = 0, true
 	} else {

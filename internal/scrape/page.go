@@ -29,8 +29,9 @@ var names = map[string]bool{
 	taskSeconds + "_bucket": true, taskSeconds + "_sum": true, taskSeconds + "_count": true,
 }
 
-// read finds the contract's metrics on a page. Lines of other metrics are
-// counted and otherwise left alone, so that a mistake there costs nothing here.
+// read takes in a page. If a line of it makes no sense nothing of it is stored;
+// the metrics of the contract are still read, so that a mistake elsewhere does
+// not hide what the agent does.
 func (c Client) read(body []byte) (metrics.Page, error) {
 	series, limit := 0, def(c.MaxSeries, defaultMaxSeries)
 	var ours bytes.Buffer
@@ -48,27 +49,55 @@ func (c Client) read(body []byte) (metrics.Page, error) {
 		}
 	}
 	if series > limit {
-		return metrics.Page{}, fmt.Errorf("GET /metrics: %d series, and %d are allowed; most are of %s", series, limit, largest(body, false))
+		most := largest(body, false)
+		return metrics.Page{}, refuse(most, "GET /metrics: %d series, and %d are allowed; most are of %s", series, limit, most)
 	}
-	if ours.Len() == 0 {
-		return metrics.Page{}, none("GET /metrics has none of the metrics of an agent")
+	contract := ours.Len() > 0
+	all, refused := parse(body)
+	found := all
+	if refused != nil {
+		var err error
+		if found, err = textParser().TextToMetricFamilies(&ours); err != nil {
+			return metrics.Page{}, refused
+		}
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	found, err := parser.TextToMetricFamilies(&ours)
-	if err != nil {
-		return metrics.Page{}, fmt.Errorf("GET /metrics is not Prometheus text: %s", mistake(err))
+	p := pageOf(found)
+	if refused == nil {
+		p.Samples, p.Grows, p.About, refused = flatten(all)
 	}
-	return pageOf(found), nil
+	if p.Refused = refused; refused != nil {
+		p.Dropped = append(p.Dropped, "nothing is stored: "+refused.Why)
+	}
+	if !contract {
+		return p, none("GET /metrics has none of the metrics of an agent")
+	}
+	return p, nil
 }
 
-// mistake says what is wrong, without the number of a line in what is left of
-// the page.
-func mistake(err error) string {
-	var p expfmt.ParseError
-	if errors.As(err, &p) {
-		return shown(p.Msg)
+func textParser() *expfmt.TextParser {
+	p := expfmt.NewTextParser(model.UTF8Validation)
+	return &p
+}
+
+// parse reads the text format; what makes no sense is named with its line.
+func parse(body []byte) (map[string]*dto.MetricFamily, *metrics.Refusal) {
+	found, err := textParser().TextToMetricFamilies(bytes.NewReader(body))
+	if err == nil {
+		return found, nil
 	}
-	return shown(err.Error())
+	var p expfmt.ParseError
+	if !errors.As(err, &p) {
+		return nil, refuse("", "GET /metrics is not Prometheus text: %s", shown(err.Error()))
+	}
+	var line []byte
+	n := 0
+	for l := range bytes.Lines(body) {
+		if n++; n == p.Line {
+			line = bytes.TrimSpace(l)
+			break
+		}
+	}
+	return nil, refuse(shown(string(nameOf(line))), "GET /metrics is not Prometheus text: %s in line %d, %q", shown(p.Msg), p.Line, shown(string(line)))
 }
 
 // pageOf takes the figures out. A value that can't be is left out and named.

@@ -22,14 +22,14 @@ import (
 // The limits where a Client sets none.
 const (
 	defaultTimeout   = 2 * time.Second
-	defaultMaxBytes  = 1 << 20
+	defaultMaxBytes  = 4 << 20
 	defaultMaxSeries = 5000
 )
 
 // Client is a metrics.Source over HTTP on loopback. The zero value is ready.
 type Client struct {
 	Timeout   time.Duration // of one question; 0 means 2 s
-	MaxBytes  int           // of a page; 0 means 1 MiB
+	MaxBytes  int           // of a page; 0 means 4 MiB
 	MaxSeries int           // of a page; 0 means 5,000
 }
 
@@ -61,6 +61,11 @@ func def[T int | time.Duration](v, otherwise T) T {
 // none says that the instance has no figures, and how that shows.
 func none(why string, args ...any) error {
 	return fmt.Errorf("%w: %s", metrics.ErrNone, fmt.Sprintf(why, args...))
+}
+
+// refuse is the error of a page that is not taken; metric is to blame.
+func refuse(metric, why string, args ...any) *metrics.Refusal {
+	return &metrics.Refusal{Why: fmt.Sprintf(why, args...), Metric: metric}
 }
 
 // get reads the page of the instance at the port. It dials nothing but this
@@ -101,7 +106,8 @@ func (c Client) get(ctx context.Context, port int) ([]byte, error) {
 		return nil, fmt.Errorf("GET /metrics: the answer broke off: %s", plain(err))
 	}
 	if len(body) > limit {
-		return nil, fmt.Errorf("GET /metrics: the page is over %d KiB, most of it %s", limit>>10, largest(body, true))
+		most := largest(body, true)
+		return nil, refuse(most, "GET /metrics: the page is over %d KiB, most of it %s", limit>>10, most)
 	}
 	return body, nil
 }

@@ -163,7 +163,7 @@ func TestHostilePagesAreRefused(t *testing.T) {
 					return
 				}
 			}
-		}, "over 1024 KiB, most of it huge_metric"},
+		}, "over 4096 KiB, most of it huge_metric"},
 		"one endless line": {func(w http.ResponseWriter, _ *http.Request) {
 			chunk := bytes.Repeat([]byte("a"), 1<<20)
 			for range 100 {
@@ -171,7 +171,7 @@ func TestHostilePagesAreRefused(t *testing.T) {
 					return
 				}
 			}
-		}, "over 1024 KiB"},
+		}, "over 4096 KiB"},
 		"label explosion": {page(good + many(6000)), "6018 series, and 5000 are allowed; most are of exploding_labels"},
 		"no number":       {page("agent_tasks_total{status=\"done\"} many\n"), "not Prometheus text: expected float"},
 		"cut off":         {page("agent_tasks_total{status=\"do"), "not Prometheus text"},
@@ -198,6 +198,92 @@ func TestHostilePagesAreRefused(t *testing.T) {
 			t.Errorf("%s: what the agent sent is shown as it is: %q", name, text)
 		}
 	}
+}
+
+// Everything on the page is stored, not only what the contract knows.
+func TestAllSamplesOfAPageAreGiven(t *testing.T) {
+	p, err := scrape.Client{}.Page(t.Context(), instance(t, page(`# HELP cache_hits_total Hits of the cache.
+# TYPE cache_hits_total counter
+cache_hits_total{tier="1",empty=""} 3
+# TYPE cache_bytes gauge
+cache_bytes 1.5e3
+# TYPE wait_seconds histogram
+wait_seconds_bucket{le="0.5"} 1
+wait_seconds_bucket{le="+Inf"} 2
+wait_seconds_sum 4
+wait_seconds_count 2
+# TYPE size summary
+size{quantile="0.5"} 7
+size_sum 8
+size_count 1
+untyped_thing NaN
+`)))
+	if !errors.Is(err, metrics.ErrNone) || p.Refused != nil {
+		t.Fatalf("%v, %v", err, p.Refused)
+	}
+	var got []string
+	for _, s := range p.Samples {
+		got = append(got, fmt.Sprint(s.Labels, "=", s.Value))
+	}
+	want := []string{
+		"map[__name__:cache_bytes]=1500", "map[__name__:cache_hits_total tier:1]=3",
+		"map[__name__:size quantile:0.5]=7", "map[__name__:size_count]=1", "map[__name__:size_sum]=8",
+		"map[__name__:untyped_thing]=NaN",
+		"map[__name__:wait_seconds_bucket le:0.5]=1", "map[__name__:wait_seconds_bucket le:+Inf]=2",
+		"map[__name__:wait_seconds_count]=2", "map[__name__:wait_seconds_sum]=4",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if !p.Grows["cache_hits_total"] || !p.Grows["wait_seconds_bucket"] || p.Grows["cache_bytes"] {
+		t.Errorf("what counts up: %v", p.Grows)
+	}
+	if m := p.About["cache_hits_total"]; m.Type != "counter" || m.Help != "Hits of the cache." {
+		t.Errorf("about: %+v", p.About)
+	}
+}
+
+// A line that makes no sense is named; nothing of the page is stored, and the
+// figures of the contract are still known.
+func TestInvalidTextIsRefusedWithItsLine(t *testing.T) {
+	for what, c := range map[string]struct{ text, want, metric string }{
+		"no value":   {"agent_tasks_total 1\nother{a=\"b\"}\n", "in line 2", "other"},
+		"no number":  {"agent_tasks_total 1\n\nother many\n", "in line 3", "other"},
+		"long label": {"agent_tasks_total 1\nother{a=\"" + strings.Repeat("a", 5000) + "\"} 1\n", "longer than 1024", "other"},
+		"many labels": {"agent_tasks_total 1\nother{" + func() (s string) {
+			for i := range 60 {
+				s += fmt.Sprintf("l%d=\"v\",", i)
+			}
+			return s
+		}() + "} 1\n", "has 61 labels", "other"},
+	} {
+		p, err := scrape.Client{}.Page(t.Context(), instance(t, page(c.text)))
+		if err != nil || p.Tasks[""] != 1 || len(p.Samples) != 0 {
+			t.Errorf("%s: tasks %v, %d samples, %v", what, p.Tasks, len(p.Samples), err)
+		}
+		if r := p.Refused; r == nil || !strings.Contains(r.Why, c.want) || r.Metric != c.metric || len(p.Dropped) != 1 || len(r.Why) > 400 {
+			t.Errorf("%s: %+v, dropped %q", what, r, p.Dropped)
+		}
+	}
+}
+
+// FuzzPage: whatever an agent serves, it is read or refused.
+func FuzzPage(f *testing.F) {
+	for _, text := range []string{good, "x{", "x{a=\"b\"} 1 2 3", "# TYPE x histogram\nx_bucket{le=\"a\"} 1\n", "# HELP x \\\n", "x{a=\"\\\"} NaN\n", "\x00", "# TYPE a summary\na{quantile=\"x\"} 1"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := scrape.Read(body)
+		var refusal *metrics.Refusal
+		if err != nil && !errors.Is(err, metrics.ErrNone) && !errors.As(err, &refusal) {
+			t.Errorf("%v", err)
+		}
+		for _, s := range p.Samples {
+			if err := metrics.CheckLabels(s.Labels); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func TestLabelsAreShownHarmlessly(t *testing.T) {
