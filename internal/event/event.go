@@ -38,6 +38,7 @@ const (
 	AlertResolved      Type = "alert:resolved"
 	AlertChanged       Type = "alert:changed"
 	WebhookChanged     Type = "webhook:changed"
+	MetricsRefused     Type = "metrics:refused"
 )
 
 // Event is one fact.

@@ -29,11 +29,13 @@ import (
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/live"
 	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/metrics/metricstest"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/operation/operationtest"
 	"github.com/waooaw/platform-portal/internal/queue/queuetest"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
+	"github.com/waooaw/platform-portal/internal/tsdb"
 )
 
 // clock is a clock that tests move.
@@ -72,6 +74,7 @@ type world struct {
 	runtime *fleettest.Fake
 	queues  *queuetest.Fake
 	windows *metrics.Windows
+	series  *metricstest.Fake
 	hub     *live.Hub
 	log     *logBuffer
 	cfg     httpapi.Config
@@ -85,6 +88,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		log: &logBuffer{}, secrets: map[auth.Role]string{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.windows = &metrics.Windows{Now: w.clock.Now}
+	w.series = &metricstest.Fake{}
 	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	st := w.store
 	rec := &audit.Recorder{Store: st.Audit(), Now: w.clock.Now}
@@ -116,7 +120,8 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
-		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows,
+		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,
+			About: &metrics.Scraper{}, Narrow: tsdb.Narrow, Now: w.clock.Now,
 			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}

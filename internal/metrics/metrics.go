@@ -89,7 +89,9 @@ type Figures struct {
 	TasksPerMinute *float64           `json:"tasks_per_minute,omitempty"`
 	Tasks          map[string]float64 `json:"tasks,omitempty" doc:"Tasks that ended, by status"`
 	ErrorRate      *float64           `json:"error_rate,omitempty" doc:"Failed tasks of all tasks, 0 to 1; absent if no task ended"`
-	P95            *Quantile          `json:"p95_duration,omitempty" doc:"95 of 100 tasks took at most this; absent if no task ended"`
+	P50            *Quantile          `json:"p50_duration,omitempty" doc:"Half of the tasks took at most this; absent if no task ended"`
+	P95            *Quantile          `json:"p95_duration,omitempty" doc:"95 of 100 tasks took at most this"`
+	P99            *Quantile          `json:"p99_duration,omitempty" doc:"99 of 100 tasks took at most this"`
 	Tokens         map[string]float64 `json:"tokens,omitempty" doc:"Tokens used, by kind"`
 	Cost           *float64           `json:"cost_usd,omitempty" doc:"Spent in the window, in US dollars"`
 	CostPerHour    *float64           `json:"cost_usd_per_hour,omitempty"`
@@ -153,7 +155,7 @@ type FleetFigures struct {
 
 // Window is the time that figures are about.
 type Window struct {
-	Length time.Duration // 0 means 5 minutes; at most an hour, Kept
+	Length time.Duration // 0 means 5 minutes; of Windows at most an hour, Kept
 	// Before moves the end of the window into the past, to compare.
 	Before time.Duration
 }

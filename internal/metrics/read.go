@@ -224,8 +224,11 @@ func figures(t totals) Figures {
 	if t.covered == 0 {
 		return f
 	}
-	if f.P95 = t.durations.quantile(0.95); f.P95 != nil {
-		f.P95.Seconds = *tidy(f.P95.Seconds)
+	for share, to := range map[float64]**Quantile{0.5: &f.P50, 0.95: &f.P95, 0.99: &f.P99} {
+		if q := t.durations.quantile(share); q != nil {
+			q.Seconds = *tidy(q.Seconds)
+			*to = q
+		}
 	}
 	if t.seen[tasks] {
 		f.Tasks = whole(t.tasks)

@@ -25,8 +25,8 @@ type Scraper struct {
 	Backlogs Backlogs // nil: there are no queues
 	Windows  *Windows
 	Into     Appender // where samples are stored; nil: nowhere
-	// Refused is called when the metrics of an instance begin to be refused; it
-	// must not block. May be nil.
+	// Refused is called when the metrics of an instance begin to be refused, by the
+	// worker that asked it. May be nil.
 	Refused func(t Target, why Refusal)
 	// Changed is called at most once a second with the agents whose figures
 	// changed; it must not block. May be nil.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waooaw/platform-portal/agents"
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -33,6 +34,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/passkey"
 	"github.com/waooaw/platform-portal/internal/store"
+	"github.com/waooaw/platform-portal/internal/tsdb"
 	"github.com/waooaw/platform-portal/internal/web"
 	"github.com/waooaw/platform-portal/internal/web/view"
 )
@@ -61,6 +63,10 @@ type app struct {
 	bulk       *bulk.Service
 	windows    *metrics.Windows
 	scraper    *metrics.Scraper
+	figures    *metrics.History
+	series     *tsdb.DB
+	recorder   *metrics.Recorder
+	registry   *prometheus.Registry
 	site       *web.Server
 	hub        *live.Hub
 	handler    http.Handler
@@ -211,7 +217,7 @@ func (a *app) start(ctx context.Context) error {
 		return err
 	}
 	services := []lifecycle.Service{
-		a.bus, a.checker, a.reconciler, a.engine, a.hub, a.scraper, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
+		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}
 	if err := a.group.Start(ctx, services...); err != nil {
 		return err

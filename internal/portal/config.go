@@ -14,6 +14,7 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/egress"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -22,27 +23,29 @@ import (
 
 // Config is everything that can be set. Every zero value has a working default.
 type Config struct {
-	Data        string        // directory of everything that the portal keeps
-	Listen      string        // HOST:PORT of the HTTP server
-	PublicURL   string        // how browsers and agents reach it; from Listen where empty
-	Hosts       []string      // further host names that requests may carry
-	DatabaseURL string        // PostgreSQL; SQLite in Data where empty
-	BusURL      string        // external NATS; embedded where empty
-	BusListen   string        // HOST:PORT of the embedded NATS for agents
-	SecretsDir  string        // files that file:NAME references name
-	PortFrom    int           // first port given to instances
-	PortTo      int           // last port given to instances
-	LogLevel    string        // debug, info, warn, error
-	LogFormat   string        // text or json
-	UndoWindow  time.Duration // how long undo is offered
-	KeepEvents  time.Duration // age at which events are removed
-	KeepProbes  time.Duration // age at which probe results are removed
-	SecureOnly  bool          // mark cookies Secure (behind TLS)
-	Admins      []auth.Rule   // who of the identity providers' users is an admin
-	Operators   []auth.Rule   // an operator
-	Viewers     []auth.Rule   // a viewer
-	Egress      egress.Policy // which addresses of the inside webhooks and receivers of alerts may reach
-	OIDC        OIDC          // where people sign in who have no account of the portal's own
+	Data         string        // directory of everything that the portal keeps
+	Listen       string        // HOST:PORT of the HTTP server
+	PublicURL    string        // how browsers and agents reach it; from Listen where empty
+	Hosts        []string      // further host names that requests may carry
+	DatabaseURL  string        // PostgreSQL; SQLite in Data where empty
+	BusURL       string        // external NATS; embedded where empty
+	BusListen    string        // HOST:PORT of the embedded NATS for agents
+	SecretsDir   string        // files that file:NAME references name
+	PortFrom     int           // first port given to instances
+	PortTo       int           // last port given to instances
+	LogLevel     string        // debug, info, warn, error
+	LogFormat    string        // text or json
+	UndoWindow   time.Duration // how long undo is offered
+	KeepEvents   time.Duration // age at which events are removed
+	KeepProbes   time.Duration // age at which probe results are removed
+	KeepMetrics  time.Duration // age at which time series are removed
+	MetricsBytes int64         // what the finished blocks of time series may take
+	SecureOnly   bool          // mark cookies Secure (behind TLS)
+	Admins       []auth.Rule   // who of the identity providers' users is an admin
+	Operators    []auth.Rule   // an operator
+	Viewers      []auth.Rule   // a viewer
+	Egress       egress.Policy // which addresses of the inside webhooks and receivers of alerts may reach
+	OIDC         OIDC          // where people sign in who have no account of the portal's own
 }
 
 // OIDC says where people sign in. Without a ClientID nobody does.
@@ -167,6 +170,17 @@ var Settings = []Setting{
 		set: span(func(c *Config) *time.Duration { return &c.KeepEvents })},
 	{Key: "keep.probes", Default: "168h", Doc: "Age at which probe results are removed.",
 		set: span(func(c *Config) *time.Duration { return &c.KeepProbes })},
+	{Key: "keep.metrics", Default: "360h", Doc: "Age at which time series are removed.",
+		set: span(func(c *Config) *time.Duration { return &c.KeepMetrics })},
+	{Key: "metrics.max-bytes", Default: "2Gi", Doc: "What the time series may take on the disk; the oldest are removed first. The newest hours come on top.",
+		set: func(c *Config, v string) error {
+			q, err := agent.ParseQuantity(v)
+			if err == nil && q < 64<<20 {
+				err = fmt.Errorf("%q is less than 64Mi", v)
+			}
+			c.MetricsBytes = int64(q)
+			return err
+		}},
 	{Key: "egress.allow", Doc: "What webhooks and receivers of alerts may reach although it is on this machine or in a private network: host names, addresses (both may have a port) and networks, separated by commas.",
 		set: func(c *Config, v string) (err error) {
 			c.Egress, err = egress.Parse(v)

@@ -10,6 +10,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/httpapi"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/queue"
+	"github.com/waooaw/platform-portal/internal/tsdb"
 )
 
 // edge makes the handler of everything that is reached over HTTP.
@@ -19,9 +20,10 @@ func (a *app) edge() http.Handler {
 		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet,
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus,
 		Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
-		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.windows,
+		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,
+			Now: now, Version: a.build.Version,
 			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Components: a.components()},
-		Pages: pages(site), ErrorPage: errorPage(site),
+		Pages: pages(site), ErrorPage: errorPage(site), Registry: a.registry,
 		Log: a.log, Now: now, NewID: newID,
 		Version: httpapi.Version{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
 		Listen:  a.cfg.Listen, Hosts: a.cfg.Hosts, Secure: a.cfg.SecureOnly,
@@ -34,6 +36,7 @@ func (a *app) components() []observe.Component {
 		{Name: "store", Check: a.store.Ping, Needed: true},
 		{Name: "services", Check: a.running, Needed: true},
 		{Name: "bus", Check: a.bus.Ping, Needed: true},
+		{Name: "time series", Check: a.series.Ping},
 	}
 }
 

@@ -2,40 +2,52 @@ package portal
 
 import (
 	"context"
-	"fmt"
+	"path/filepath"
+	"time"
 
-	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/scrape"
+	"github.com/waooaw/platform-portal/internal/tsdb"
 )
 
 // measure makes what asks agents for their figures, and keeps them.
 func (a *app) measure() {
+	a.registry = prometheus.NewRegistry()
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.series = tsdb.New(tsdb.Config{
+		Dir: filepath.Join(a.cfg.Data, "tsdb"), Keep: a.cfg.KeepMetrics, MaxBytes: a.cfg.MetricsBytes, Now: steady, Log: a.log,
+	})
+	c := &collect{
+		agents: a.store.Agents(), observed: a.store.Instances(), runtimes: a.fleet.Runtimes, checker: a.checker, queues: a.bus, registry: a.registry,
+	}
+	a.recorder = &metrics.Recorder{Collectors: c.collectors(), Into: a.series, Now: steady, Log: a.log}
 	a.windows = &metrics.Windows{Now: steady}
+	a.figures = &metrics.History{Recent: a.windows, Stored: a.series}
 	a.scraper = &metrics.Scraper{
-		Targets: running{a.store.Instances()}, Source: scrape.Client{}, Backlogs: a.bus, Windows: a.windows, Log: a.log,
+		Targets: c, Source: scrape.Client{}, Backlogs: a.bus, Windows: a.windows, Into: a.series, Refused: a.refusedMetrics, Log: a.log,
 	}
 }
 
-// running lists the instances that may have metrics, from what was observed last.
-type running struct{ observed fleet.InstanceStore }
+// refusedPage is the payload of the event that an agent's metrics are refused.
+type refusedPage struct {
+	AgentID  string `json:"agent_id"`
+	Instance string `json:"instance"`
+	Metric   string `json:"metric,omitempty"`
+	Reason   string `json:"reason"`
+}
 
-// Targets implements metrics.Targets.
-func (r running) Targets(ctx context.Context) ([]metrics.Target, error) {
-	all, err := r.observed.Instances(ctx)
-	if err != nil {
-		return nil, err
+// refusedMetrics announces that the metrics of an instance are not taken.
+func (a *app) refusedMetrics(t metrics.Target, why metrics.Refusal) {
+	e := event.New(event.MetricsRefused, t.AgentID, auth.System.ID, now(),
+		refusedPage{AgentID: t.AgentID, Instance: t.InstanceID, Metric: why.Metric, Reason: why.Why}, event.RoomAgents, event.RoomAgent(t.AgentID))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := a.store.Do(ctx, func(ctx context.Context) error { return a.store.Events().Append(ctx, e) }); err != nil {
+		a.log.Warn("can't announce that metrics are refused", "agent", t.AgentID, "err", err)
 	}
-	var out []metrics.Target
-	for id, list := range all {
-		for _, in := range list {
-			if in.State == fleet.InstanceRunning && in.Port > 0 {
-				out = append(out, metrics.Target{
-					AgentID: id, InstanceID: in.ID, Port: in.Port, StartedAt: in.StartedAt,
-					Run: fmt.Sprintf("%d/%d/%d", in.PID, in.Restarts, in.StartedAt.UnixMicro()),
-				})
-			}
-		}
-	}
-	return out, nil
 }

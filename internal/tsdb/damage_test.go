@@ -70,12 +70,12 @@ func TestDamagedPartsArePutAside(t *testing.T) {
 		moved      string
 		old, young bool // what is left
 	}{
-		"index of a block":   {func(d string) int { return damage(t, filepath.Join(blocks(d)[0], "index")) }, "-01", false, true},
-		"meta of a block":    {func(d string) int { return damage(t, filepath.Join(blocks(d)[0], "meta.json")) }, "-01", false, true},
-		"chunks of a block":  {func(d string) int { return damage(t, filepath.Join(blocks(d)[0], "chunks", "*")) }, "-01", false, true},
-		"write-ahead log":    {func(d string) int { return damage(t, filepath.Join(d, "wal", "0*")) }, "", true, false},
-		"snapshot":           {func(d string) int { return damage(t, filepath.Join(d, "chunk_snapshot*", "*")) }, "", true, true},
-		"mapped chunks":      {func(d string) int {
+		"index of a block":  {func(d string) int { return damage(t, filepath.Join(blocks(d)[0], "index")) }, "-01", false, true},
+		"meta of a block":   {func(d string) int { return damage(t, filepath.Join(blocks(d)[0], "meta.json")) }, "-01", false, true},
+		"chunks of a block": {func(d string) int { return damage(t, filepath.Join(blocks(d)[0], "chunks", "*")) }, "-01", false, true},
+		"write-ahead log":   {func(d string) int { return damage(t, filepath.Join(d, "wal", "0*")) }, "", true, false},
+		"snapshot":          {func(d string) int { return damage(t, filepath.Join(d, "chunk_snapshot*", "*")) }, "", true, true},
+		"mapped chunks": {func(d string) int {
 			if err := os.WriteFile(filepath.Join(d, "chunks_head", "000001"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}

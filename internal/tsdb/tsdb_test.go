@@ -167,45 +167,6 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 	}
 }
 
-func TestCatalog(t *testing.T) {
-	db := opened(t, tsdb.Config{})
-	now := time.Now()
-	for _, agent := range []string{"b", "a"} {
-		for _, name := range []string{"up", "down"} {
-			labels := map[string]string{metrics.LabelName: name, "agent": agent}
-			if err := db.Append(t.Context(), []metrics.Sample{{Labels: labels, At: now, Value: 1}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	all := metrics.Selection{Start: now.Add(-time.Hour), End: now}
-	check := func(what string, got any, err error, want string) {
-		t.Helper()
-		if fmt.Sprint(got) != want || err != nil {
-			t.Errorf("%s: %v, %v, want %s", what, got, err, want)
-		}
-	}
-	names, err := db.LabelNames(t.Context(), all)
-	check("names", names, err, "[__name__ agent]")
-	values, err := db.LabelValues(t.Context(), "agent", all)
-	check("values", values, err, "[a b]")
-	some := all
-	some.Match = []string{`up{agent="a"}`, `{agent="a"}`}
-	series, err := db.Series(t.Context(), some)
-	check("series", series, err, "[map[__name__:down agent:a] map[__name__:up agent:a]]")
-	values, err = db.LabelValues(t.Context(), "agent", some)
-	check("values of some", values, err, "[a]")
-	some.Limit = 1
-	series, err = db.Series(t.Context(), some)
-	if len(series) != 1 || err != nil {
-		t.Errorf("limited: %v, %v", series, err)
-	}
-	some.Match = []string{"up{"}
-	if _, err := db.Series(t.Context(), some); !fault.Is(err, fault.Invalid) {
-		t.Errorf("a mistake: %v", err)
-	}
-}
-
 func TestAFullDiskIsWaitedFor(t *testing.T) {
 	var mu sync.Mutex
 	left, now := uint64(1<<20), time.Now()

@@ -398,16 +398,21 @@ func (e AgentImpactParamsAction) Valid() bool {
 // Defines values for AgentMetricsParamsWindow.
 const (
 	N15m AgentMetricsParamsWindow = "15m"
+	N1d  AgentMetricsParamsWindow = "1d"
 	N1h  AgentMetricsParamsWindow = "1h"
 	N1m  AgentMetricsParamsWindow = "1m"
 	N30m AgentMetricsParamsWindow = "30m"
 	N5m  AgentMetricsParamsWindow = "5m"
+	N6h  AgentMetricsParamsWindow = "6h"
+	N7d  AgentMetricsParamsWindow = "7d"
 )
 
 // Valid indicates whether the value is a known member of the AgentMetricsParamsWindow enum.
 func (e AgentMetricsParamsWindow) Valid() bool {
 	switch e {
 	case N15m:
+		return true
+	case N1d:
 		return true
 	case N1h:
 		return true
@@ -416,6 +421,10 @@ func (e AgentMetricsParamsWindow) Valid() bool {
 	case N30m:
 		return true
 	case N5m:
+		return true
+	case N6h:
+		return true
+	case N7d:
 		return true
 	default:
 		return false
@@ -663,7 +672,9 @@ type AgentMetrics struct {
 
 	// MemoryBytes Resident memory, as last reported
 	MemoryBytes *float64         `json:"memory_bytes,omitempty"`
+	P50Duration *MetricsQuantile `json:"p50_duration,omitempty"`
 	P95Duration *MetricsQuantile `json:"p95_duration,omitempty"`
+	P99Duration *MetricsQuantile `json:"p99_duration,omitempty"`
 
 	// Reason Why it does not report, or what was left out
 	Reason *string `json:"reason,omitempty"`
@@ -2147,6 +2158,84 @@ type UndoOperationParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// PrometheusLabelValuesParams defines parameters for PrometheusLabelValues.
+type PrometheusLabelValuesParams struct {
+	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
+	Start *string `form:"start,omitempty" json:"start,omitempty"`
+	End   *string `form:"end,omitempty" json:"end,omitempty"`
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// PrometheusLabelsParams defines parameters for PrometheusLabels.
+type PrometheusLabelsParams struct {
+	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
+	Start *string `form:"start,omitempty" json:"start,omitempty"`
+	End   *string `form:"end,omitempty" json:"end,omitempty"`
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// PrometheusLabelsFormParams defines parameters for PrometheusLabelsForm.
+type PrometheusLabelsFormParams struct {
+	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
+	Start *string `form:"start,omitempty" json:"start,omitempty"`
+	End   *string `form:"end,omitempty" json:"end,omitempty"`
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// PrometheusMetadataParams defines parameters for PrometheusMetadata.
+type PrometheusMetadataParams struct {
+	Metric *string `form:"metric,omitempty" json:"metric,omitempty"`
+	Limit  *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// PrometheusQueryParams defines parameters for PrometheusQuery.
+type PrometheusQueryParams struct {
+	Query   *string `form:"query,omitempty" json:"query,omitempty"`
+	Time    *string `form:"time,omitempty" json:"time,omitempty"`
+	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
+}
+
+// PrometheusQueryFormParams defines parameters for PrometheusQueryForm.
+type PrometheusQueryFormParams struct {
+	Query   *string `form:"query,omitempty" json:"query,omitempty"`
+	Time    *string `form:"time,omitempty" json:"time,omitempty"`
+	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
+}
+
+// PrometheusQueryRangeParams defines parameters for PrometheusQueryRange.
+type PrometheusQueryRangeParams struct {
+	Query   *string `form:"query,omitempty" json:"query,omitempty"`
+	Start   *string `form:"start,omitempty" json:"start,omitempty"`
+	End     *string `form:"end,omitempty" json:"end,omitempty"`
+	Step    *string `form:"step,omitempty" json:"step,omitempty"`
+	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
+}
+
+// PrometheusQueryRangeFormParams defines parameters for PrometheusQueryRangeForm.
+type PrometheusQueryRangeFormParams struct {
+	Query   *string `form:"query,omitempty" json:"query,omitempty"`
+	Start   *string `form:"start,omitempty" json:"start,omitempty"`
+	End     *string `form:"end,omitempty" json:"end,omitempty"`
+	Step    *string `form:"step,omitempty" json:"step,omitempty"`
+	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
+}
+
+// PrometheusSeriesParams defines parameters for PrometheusSeries.
+type PrometheusSeriesParams struct {
+	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
+	Start *string `form:"start,omitempty" json:"start,omitempty"`
+	End   *string `form:"end,omitempty" json:"end,omitempty"`
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// PrometheusSeriesFormParams defines parameters for PrometheusSeriesForm.
+type PrometheusSeriesFormParams struct {
+	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
+	Start *string `form:"start,omitempty" json:"start,omitempty"`
+	End   *string `form:"end,omitempty" json:"end,omitempty"`
+	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListQueuesParams defines parameters for ListQueues.
 type ListQueuesParams struct {
 	// Agent Only what concerns these agents; id or name, in any case
@@ -3106,6 +3195,83 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 	UndoOperation(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusLabelValues Values of a label, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
+	PrometheusLabelValues(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusLabels Names of labels, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
+	PrometheusLabels(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusLabelsForm Names of labels, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
+	PrometheusLabelsForm(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusMetadata What metrics are, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
+	PrometheusMetadata(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusQuery Instant query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
+	PrometheusQuery(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusQueryForm Instant query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
+	PrometheusQueryForm(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusQueryRange Range query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
+	PrometheusQueryRange(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusQueryRangeForm Range query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
+	PrometheusQueryRangeForm(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusSeries Series that match selectors, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
+	PrometheusSeries(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusSeriesForm Series that match selectors, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
+	PrometheusSeriesForm(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PrometheusBuildinfo What answers, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
+	PrometheusBuildinfo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListQueues List the command queues of agents
 	//
@@ -4195,6 +4361,193 @@ func (c *Client) ResumeOperation(ctx context.Context, id string, params *ResumeO
 // Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 func (c *Client) UndoOperation(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUndoOperationRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusLabelValues Values of a label, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
+func (c *Client) PrometheusLabelValues(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusLabelValuesRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusLabels Names of labels, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
+func (c *Client) PrometheusLabels(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusLabelsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusLabelsForm Names of labels, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
+func (c *Client) PrometheusLabelsForm(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusLabelsFormRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusMetadata What metrics are, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
+func (c *Client) PrometheusMetadata(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusMetadataRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusQuery Instant query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
+func (c *Client) PrometheusQuery(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusQueryRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusQueryForm Instant query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
+func (c *Client) PrometheusQueryForm(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusQueryFormRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusQueryRange Range query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
+func (c *Client) PrometheusQueryRange(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusQueryRangeRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusQueryRangeForm Range query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
+func (c *Client) PrometheusQueryRangeForm(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusQueryRangeFormRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusSeries Series that match selectors, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
+func (c *Client) PrometheusSeries(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusSeriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusSeriesForm Series that match selectors, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
+func (c *Client) PrometheusSeriesForm(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusSeriesFormRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PrometheusBuildinfo What answers, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
+func (c *Client) PrometheusBuildinfo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPrometheusBuildinfoRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -7914,6 +8267,916 @@ func NewUndoOperationRequest(server string, id string, params *UndoOperationPara
 	return req, nil
 }
 
+// NewPrometheusLabelValuesRequest constructs an http.Request for the PrometheusLabelValues method
+func NewPrometheusLabelValuesRequest(server string, name string, params *PrometheusLabelValuesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/label/%s/values", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Match != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusLabelsRequest constructs an http.Request for the PrometheusLabels method
+func NewPrometheusLabelsRequest(server string, params *PrometheusLabelsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/labels")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Match != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusLabelsFormRequest constructs an http.Request for the PrometheusLabelsForm method
+func NewPrometheusLabelsFormRequest(server string, params *PrometheusLabelsFormParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/labels")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Match != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusMetadataRequest constructs an http.Request for the PrometheusMetadata method
+func NewPrometheusMetadataRequest(server string, params *PrometheusMetadataParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/metadata")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Metric != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusQueryRequest constructs an http.Request for the PrometheusQuery method
+func NewPrometheusQueryRequest(server string, params *PrometheusQueryParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Query != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Time != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time", *params.Time, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timeout != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusQueryFormRequest constructs an http.Request for the PrometheusQueryForm method
+func NewPrometheusQueryFormRequest(server string, params *PrometheusQueryFormParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Query != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Time != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time", *params.Time, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timeout != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusQueryRangeRequest constructs an http.Request for the PrometheusQueryRange method
+func NewPrometheusQueryRangeRequest(server string, params *PrometheusQueryRangeParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query_range")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Query != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Step != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "step", *params.Step, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timeout != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusQueryRangeFormRequest constructs an http.Request for the PrometheusQueryRangeForm method
+func NewPrometheusQueryRangeFormRequest(server string, params *PrometheusQueryRangeFormParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query_range")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Query != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Step != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "step", *params.Step, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timeout != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusSeriesRequest constructs an http.Request for the PrometheusSeries method
+func NewPrometheusSeriesRequest(server string, params *PrometheusSeriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/series")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Match != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusSeriesFormRequest constructs an http.Request for the PrometheusSeriesForm method
+func NewPrometheusSeriesFormRequest(server string, params *PrometheusSeriesFormParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/series")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Match != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPrometheusBuildinfoRequest constructs an http.Request for the PrometheusBuildinfo method
+func NewPrometheusBuildinfoRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/status/buildinfo")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListQueuesRequest constructs an http.Request for the ListQueues method
 func NewListQueuesRequest(server string, params *ListQueuesParams) (*http.Request, error) {
 	var err error
@@ -9040,6 +10303,105 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 	UndoOperationWithResponse(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*UndoOperationResponse, error)
+
+	// PrometheusLabelValuesWithResponse Values of a label, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
+	PrometheusLabelValuesWithResponse(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*PrometheusLabelValuesResponse, error)
+
+	// PrometheusLabelsWithResponse Names of labels, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
+	PrometheusLabelsWithResponse(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsResponse, error)
+
+	// PrometheusLabelsFormWithResponse Names of labels, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
+	PrometheusLabelsFormWithResponse(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsFormResponse, error)
+
+	// PrometheusMetadataWithResponse What metrics are, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
+	PrometheusMetadataWithResponse(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*PrometheusMetadataResponse, error)
+
+	// PrometheusQueryWithResponse Instant query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
+	PrometheusQueryWithResponse(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*PrometheusQueryResponse, error)
+
+	// PrometheusQueryFormWithResponse Instant query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
+	PrometheusQueryFormWithResponse(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryFormResponse, error)
+
+	// PrometheusQueryRangeWithResponse Range query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
+	PrometheusQueryRangeWithResponse(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeResponse, error)
+
+	// PrometheusQueryRangeFormWithResponse Range query, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
+	PrometheusQueryRangeFormWithResponse(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeFormResponse, error)
+
+	// PrometheusSeriesWithResponse Series that match selectors, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
+	PrometheusSeriesWithResponse(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesResponse, error)
+
+	// PrometheusSeriesFormWithResponse Series that match selectors, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
+	PrometheusSeriesFormWithResponse(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesFormResponse, error)
+
+	// PrometheusBuildinfoWithResponse What answers, as in Prometheus
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
+	PrometheusBuildinfoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*PrometheusBuildinfoResponse, error)
 
 	// ListQueuesWithResponse List the command queues of agents
 	//
@@ -11437,6 +12799,457 @@ func (r UndoOperationResponse) ContentType() string {
 	return ""
 }
 
+type PrometheusLabelValuesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusLabelValuesResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusLabelValuesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusLabelValuesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusLabelValuesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusLabelValuesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusLabelsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusLabelsResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusLabelsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusLabelsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusLabelsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusLabelsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusLabelsFormResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusLabelsFormResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusLabelsFormResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusLabelsFormResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusLabelsFormResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusLabelsFormResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusMetadataResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusMetadataResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusMetadataResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusMetadataResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusMetadataResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusMetadataResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusQueryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusQueryResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusQueryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusQueryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusQueryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusQueryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusQueryFormResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusQueryFormResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusQueryFormResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusQueryFormResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusQueryFormResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusQueryFormResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusQueryRangeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusQueryRangeResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusQueryRangeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusQueryRangeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusQueryRangeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusQueryRangeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusQueryRangeFormResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusQueryRangeFormResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusQueryRangeFormResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusQueryRangeFormResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusQueryRangeFormResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusQueryRangeFormResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusSeriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusSeriesResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusSeriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusSeriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusSeriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusSeriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusSeriesFormResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusSeriesFormResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusSeriesFormResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusSeriesFormResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusSeriesFormResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusSeriesFormResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PrometheusBuildinfoResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *string
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PrometheusBuildinfoResponse) GetJSON200() *string {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r PrometheusBuildinfoResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PrometheusBuildinfoResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PrometheusBuildinfoResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PrometheusBuildinfoResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListQueuesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -12793,6 +14606,171 @@ func (c *ClientWithResponses) UndoOperationWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseUndoOperationResponse(rsp)
+}
+
+// PrometheusLabelValuesWithResponse Values of a label, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
+func (c *ClientWithResponses) PrometheusLabelValuesWithResponse(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*PrometheusLabelValuesResponse, error) {
+	rsp, err := c.PrometheusLabelValues(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusLabelValuesResponse(rsp)
+}
+
+// PrometheusLabelsWithResponse Names of labels, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
+func (c *ClientWithResponses) PrometheusLabelsWithResponse(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsResponse, error) {
+	rsp, err := c.PrometheusLabels(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusLabelsResponse(rsp)
+}
+
+// PrometheusLabelsFormWithResponse Names of labels, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
+func (c *ClientWithResponses) PrometheusLabelsFormWithResponse(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsFormResponse, error) {
+	rsp, err := c.PrometheusLabelsForm(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusLabelsFormResponse(rsp)
+}
+
+// PrometheusMetadataWithResponse What metrics are, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
+func (c *ClientWithResponses) PrometheusMetadataWithResponse(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*PrometheusMetadataResponse, error) {
+	rsp, err := c.PrometheusMetadata(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusMetadataResponse(rsp)
+}
+
+// PrometheusQueryWithResponse Instant query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
+func (c *ClientWithResponses) PrometheusQueryWithResponse(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*PrometheusQueryResponse, error) {
+	rsp, err := c.PrometheusQuery(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusQueryResponse(rsp)
+}
+
+// PrometheusQueryFormWithResponse Instant query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
+func (c *ClientWithResponses) PrometheusQueryFormWithResponse(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryFormResponse, error) {
+	rsp, err := c.PrometheusQueryForm(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusQueryFormResponse(rsp)
+}
+
+// PrometheusQueryRangeWithResponse Range query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
+func (c *ClientWithResponses) PrometheusQueryRangeWithResponse(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeResponse, error) {
+	rsp, err := c.PrometheusQueryRange(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusQueryRangeResponse(rsp)
+}
+
+// PrometheusQueryRangeFormWithResponse Range query, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
+func (c *ClientWithResponses) PrometheusQueryRangeFormWithResponse(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeFormResponse, error) {
+	rsp, err := c.PrometheusQueryRangeForm(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusQueryRangeFormResponse(rsp)
+}
+
+// PrometheusSeriesWithResponse Series that match selectors, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
+func (c *ClientWithResponses) PrometheusSeriesWithResponse(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesResponse, error) {
+	rsp, err := c.PrometheusSeries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusSeriesResponse(rsp)
+}
+
+// PrometheusSeriesFormWithResponse Series that match selectors, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
+func (c *ClientWithResponses) PrometheusSeriesFormWithResponse(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesFormResponse, error) {
+	rsp, err := c.PrometheusSeriesForm(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusSeriesFormResponse(rsp)
+}
+
+// PrometheusBuildinfoWithResponse What answers, as in Prometheus
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
+func (c *ClientWithResponses) PrometheusBuildinfoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*PrometheusBuildinfoResponse, error) {
+	rsp, err := c.PrometheusBuildinfo(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePrometheusBuildinfoResponse(rsp)
 }
 
 // ListQueuesWithResponse List the command queues of agents
@@ -14858,6 +16836,292 @@ func ParseUndoOperationResponse(rsp *http.Response) (*UndoOperationResponse, err
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusLabelValuesResponse parses an HTTP response from a PrometheusLabelValuesWithResponse call
+func ParsePrometheusLabelValuesResponse(rsp *http.Response) (*PrometheusLabelValuesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusLabelValuesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusLabelsResponse parses an HTTP response from a PrometheusLabelsWithResponse call
+func ParsePrometheusLabelsResponse(rsp *http.Response) (*PrometheusLabelsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusLabelsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusLabelsFormResponse parses an HTTP response from a PrometheusLabelsFormWithResponse call
+func ParsePrometheusLabelsFormResponse(rsp *http.Response) (*PrometheusLabelsFormResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusLabelsFormResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusMetadataResponse parses an HTTP response from a PrometheusMetadataWithResponse call
+func ParsePrometheusMetadataResponse(rsp *http.Response) (*PrometheusMetadataResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusMetadataResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusQueryResponse parses an HTTP response from a PrometheusQueryWithResponse call
+func ParsePrometheusQueryResponse(rsp *http.Response) (*PrometheusQueryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusQueryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusQueryFormResponse parses an HTTP response from a PrometheusQueryFormWithResponse call
+func ParsePrometheusQueryFormResponse(rsp *http.Response) (*PrometheusQueryFormResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusQueryFormResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusQueryRangeResponse parses an HTTP response from a PrometheusQueryRangeWithResponse call
+func ParsePrometheusQueryRangeResponse(rsp *http.Response) (*PrometheusQueryRangeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusQueryRangeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusQueryRangeFormResponse parses an HTTP response from a PrometheusQueryRangeFormWithResponse call
+func ParsePrometheusQueryRangeFormResponse(rsp *http.Response) (*PrometheusQueryRangeFormResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusQueryRangeFormResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusSeriesResponse parses an HTTP response from a PrometheusSeriesWithResponse call
+func ParsePrometheusSeriesResponse(rsp *http.Response) (*PrometheusSeriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusSeriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusSeriesFormResponse parses an HTTP response from a PrometheusSeriesFormWithResponse call
+func ParsePrometheusSeriesFormResponse(rsp *http.Response) (*PrometheusSeriesFormResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusSeriesFormResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePrometheusBuildinfoResponse parses an HTTP response from a PrometheusBuildinfoWithResponse call
+func ParsePrometheusBuildinfoResponse(rsp *http.Response) (*PrometheusBuildinfoResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PrometheusBuildinfoResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest string
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	}
 
 	return response, nil

@@ -186,7 +186,7 @@ var accepted = map[string]bool{
 // readBody takes in the whole body, within the route's limit, before anything
 // else is done with it.
 func (d *Door) readBody(w http.ResponseWriter, r *http.Request, route *Route) error {
-	if !route.Mutation() {
+	if route.Method == http.MethodGet {
 		r.Body = http.NoBody
 		return nil
 	}

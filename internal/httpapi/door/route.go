@@ -25,10 +25,11 @@ type Route struct {
 	Page   bool   // is for browsers
 	Form   bool   // takes a form in place of JSON, too
 	Secret bool   // its answer holds a secret: no Idempotency-Key keeps it
+	Reads  bool   // changes nothing, though its method is POST
 }
 
 // Mutation tells whether the route changes something.
-func (r Route) Mutation() bool { return r.Method != http.MethodGet }
+func (r Route) Mutation() bool { return r.Method != http.MethodGet && !r.Reads }
 
 // Pattern is what the route is registered under.
 func (r Route) Pattern() string { return r.Method + " " + r.Path }

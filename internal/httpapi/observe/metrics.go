@@ -17,14 +17,18 @@ func (a *area) registerMetrics() {
 
 // OverWindow is what routes take that give figures.
 type OverWindow struct {
-	Window string            `query:"window" enum:"1m,5m,15m,30m,1h" default:"5m" doc:"The time up to now that the figures are about"`
+	Window string            `query:"window" enum:"1m,5m,15m,30m,1h,6h,1d,7d" default:"5m" doc:"The time up to now that the figures are about"`
 	Series []metrics.Measure `query:"series,explode" enum:"tasks_per_minute,error_rate,p95_duration,tokens_per_minute,cost_usd_per_hour,cpu_cores,memory_bytes" doc:"Measures to give over time as well"`
 	Points int               `query:"points" minimum:"1" maximum:"240" default:"60" doc:"Values of a series at most"`
 }
 
+var windows = map[string]time.Duration{
+	"1m": time.Minute, "5m": 5 * time.Minute, "15m": 15 * time.Minute, "30m": 30 * time.Minute,
+	"1h": time.Hour, "6h": 6 * time.Hour, "1d": 24 * time.Hour, "7d": 7 * 24 * time.Hour,
+}
+
 func (o OverWindow) window() metrics.Window {
-	length, _ := time.ParseDuration(o.Window) // one of the listed
-	return metrics.Window{Length: length}
+	return metrics.Window{Length: windows[o.Window]}
 }
 
 // series gives the series that were asked for, of these agents together.

@@ -4,6 +4,7 @@ package observe
 
 import (
 	"context"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -37,6 +38,11 @@ type Events interface {
 	Find(ctx context.Context, q event.Query) ([]event.Event, error)
 }
 
+// About tells what metrics are. See metrics.Scraper.
+type About interface {
+	Metadata(name string) map[string]metrics.Metadata
+}
+
 // Component is a part of the portal whose health is shown.
 type Component struct {
 	Name  string
@@ -52,6 +58,12 @@ type Config struct {
 	Runtimes   []Reporter
 	Queues     Queues
 	Metrics    metrics.Reader
+	Series     metrics.Querier
+	Catalog    metrics.Catalog
+	About      About
+	Narrow     func(expr string, agents []string) (string, error) // makes an expression be about these agents only
+	Now        func() time.Time                                   // nil means time.Now
+	Version    string                                             // of the portal
 	Events     Events
 	Audit      audit.Store
 	Recorder   *audit.Recorder
@@ -66,6 +78,19 @@ var Routes = []door.Route{
 	{Method: "GET", Path: base + "/agents/{id}/metrics", Role: auth.Viewer, ID: "agent-metrics"},
 	{Method: "GET", Path: base + "/events", Role: auth.Viewer, ID: "list-events"},
 	{Method: "GET", Path: base + "/metrics", Role: auth.Viewer, ID: "platform-metrics"},
+	{Method: "GET", Path: base + "/metrics/query", Role: auth.Viewer, ID: "query-metrics"},
+	{Method: "GET", Path: base + "/metrics/query_range", Role: auth.Viewer, ID: "query-metrics-range"},
+	{Method: "GET", Path: prometheus + "/query", Role: auth.Viewer, ID: "prometheus-query"},
+	{Method: "POST", Path: prometheus + "/query", Role: auth.Viewer, ID: "prometheus-query-form", Reads: true},
+	{Method: "GET", Path: prometheus + "/query_range", Role: auth.Viewer, ID: "prometheus-query-range"},
+	{Method: "POST", Path: prometheus + "/query_range", Role: auth.Viewer, ID: "prometheus-query-range-form", Reads: true},
+	{Method: "GET", Path: prometheus + "/series", Role: auth.Viewer, ID: "prometheus-series"},
+	{Method: "POST", Path: prometheus + "/series", Role: auth.Viewer, ID: "prometheus-series-form", Reads: true},
+	{Method: "GET", Path: prometheus + "/labels", Role: auth.Viewer, ID: "prometheus-labels"},
+	{Method: "POST", Path: prometheus + "/labels", Role: auth.Viewer, ID: "prometheus-labels-form", Reads: true},
+	{Method: "GET", Path: prometheus + "/label/{name}/values", Role: auth.Viewer, ID: "prometheus-label-values"},
+	{Method: "GET", Path: prometheus + "/metadata", Role: auth.Viewer, ID: "prometheus-metadata"},
+	{Method: "GET", Path: prometheus + "/status/buildinfo", Role: auth.Viewer, ID: "prometheus-buildinfo"},
 	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
 	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
 	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
@@ -82,9 +107,14 @@ type area struct {
 
 // Register registers every route of this area.
 func Register(d *door.Door, cfg Config) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	a := &area{door: d, cfg: cfg}
 	a.registerHealth()
 	a.registerMetrics()
+	a.registerQueries()
+	a.registerPrometheus()
 	a.registerEvents()
 	a.registerQueues()
 	a.registerAudit()

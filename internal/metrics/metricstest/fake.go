@@ -200,8 +200,53 @@ func matches(labels, want map[string]string) bool {
 	return true
 }
 
-// Series gives all that is kept, by the key of its labels.
-func (f *Fake) Series() []metrics.Points {
+// Series implements metrics.Catalog; the times of a selection do not count.
+func (f *Fake) Series(_ context.Context, s metrics.Selection) ([]map[string]string, error) {
+	var wants []query
+	for _, m := range s.Match {
+		q, err := f.parse(m)
+		if err != nil {
+			return nil, err
+		}
+		wants = append(wants, q)
+	}
+	out := []map[string]string{}
+	for _, p := range f.All() {
+		fits := len(wants) == 0 || slices.ContainsFunc(wants, func(q query) bool { return matches(p.Labels, q.want) })
+		if fits && len(out) < s.Most() {
+			out = append(out, p.Labels)
+		}
+	}
+	return out, nil
+}
+
+// LabelNames implements metrics.Catalog.
+func (f *Fake) LabelNames(ctx context.Context, s metrics.Selection) ([]string, error) {
+	return f.words(ctx, s, func(labels map[string]string) []string { return slices.Collect(maps.Keys(labels)) })
+}
+
+// LabelValues implements metrics.Catalog.
+func (f *Fake) LabelValues(ctx context.Context, name string, s metrics.Selection) ([]string, error) {
+	return f.words(ctx, s, func(labels map[string]string) []string {
+		if v, ok := labels[name]; ok {
+			return []string{v}
+		}
+		return nil
+	})
+}
+
+func (f *Fake) words(ctx context.Context, s metrics.Selection, of func(map[string]string) []string) ([]string, error) {
+	series, err := f.Series(ctx, s)
+	out := []string{}
+	for _, labels := range series {
+		out = append(out, of(labels)...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), err
+}
+
+// All gives all that is kept, by the key of its labels.
+func (f *Fake) All() []metrics.Points {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []metrics.Points

@@ -16,6 +16,7 @@ import (
 type Store interface {
 	metrics.Querier
 	metrics.Appender
+	metrics.Catalog
 }
 
 // Run holds a store to what is promised of every one. fresh gives one that is
@@ -33,6 +34,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store, settle func(t *testing.T,
 		"what asks for too much is refused":          limits,
 		"labels that can't be are refused":           labelled,
 		"numbers are numbers":                        numbers,
+		"the catalog knows what there is":            catalog,
 	}
 	for name, check := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -196,5 +198,44 @@ func numbers(b *bench) {
 	b.settle()
 	if got := b.at("n", 0); !math.IsInf(got["a"], 1) || !math.IsNaN(got["b"]) {
 		b.Errorf("got %v", got)
+	}
+}
+
+func catalog(b *bench) {
+	for _, agent := range []string{"b", "a"} {
+		for _, name := range []string{"up", "down"} {
+			b.put(name, map[string]string{"agent": agent}, 0, 1)
+		}
+	}
+	b.settle()
+	all := metrics.Selection{Start: b.now.Add(-time.Hour), End: b.now.Add(time.Second)}
+	check := func(what string, got any, err error, want string) {
+		b.Helper()
+		if fmt.Sprint(got) != want || err != nil {
+			b.Errorf("%s: %v, %v, want %s", what, got, err, want)
+		}
+	}
+	some := all
+	some.Match = []string{`up{agent="a"}`, `{agent="a"}`}
+	names, err := b.LabelNames(b.Context(), some)
+	check("names", names, err, "[__name__ agent]")
+	some.Match = []string{`up`, `down`}
+	values, err := b.LabelValues(b.Context(), "agent", some)
+	check("values", values, err, "[a b]")
+	some.Match = []string{`up{agent="a"}`, `down{agent="a"}`}
+	series, err := b.Series(b.Context(), some)
+	check("series", series, err, "[map[__name__:down agent:a] map[__name__:up agent:a]]")
+	values, err = b.LabelValues(b.Context(), "agent", some)
+	check("values of some", values, err, "[a]")
+	some.Limit = 1
+	if series, err = b.Series(b.Context(), some); len(series) != 1 || err != nil {
+		b.Errorf("limited: %v, %v", series, err)
+	}
+	some.Match = []string{"up{"}
+	if _, err := b.Series(b.Context(), some); !fault.Is(err, fault.Invalid) {
+		b.Errorf("a mistake: %v", err)
+	}
+	if _, err := b.LabelNames(b.Context(), all); err != nil {
+		b.Errorf("all: %v", err)
 	}
 }
