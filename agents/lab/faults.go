@@ -255,7 +255,7 @@ func (s *subject) crashLater() {
 		switch s.voice.name {
 		case "go":
 			var table map[string]int
-			table["orders"]++ // the mistake
+			table["orders"]++ //nolint:staticcheck // this is the mistake that ends it
 		case "plain":
 			s.voice.say(crash, nil)
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSEGV)

@@ -2,7 +2,7 @@ package lab
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 )
 
@@ -60,7 +60,7 @@ func (l *Lab) control(ctx context.Context, s *scene, o *Outcome) error {
 		}
 	}
 	if ok, err := until(ctx, mending, s.well); err != nil || !ok {
-		return fmt.Errorf("the control is not well: %w", err)
+		return errors.Join(errors.New("the control is not well"), err)
 	}
 	before, err := l.portal.agent(ctx, s.name)
 	if err != nil {

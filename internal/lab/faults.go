@@ -46,7 +46,7 @@ func missingBinary(s *scene) error {
 		change["command"] = s.pick("agent-servr", "pyhton3", "my-worker")
 	default: // a script whose interpreter is not there
 		script := filepath.Join(s.dir, s.name+".sh")
-		if err := os.WriteFile(script, []byte("#!"+s.pick("/opt/python3.9/bin/python", "/usr/bin/nodejs18")+"\nmain()\n"), 0o700); err != nil { //nolint:gosec // a program has to be executable
+		if err := os.WriteFile(script, []byte("#!"+s.pick("/opt/python3.9/bin/python", "/usr/bin/nodejs18")+"\nmain()\n"), 0o700); err != nil {
 			return err
 		}
 		change["command"] = script
@@ -131,7 +131,7 @@ func outOfMemory(s *scene) error {
 func hang(s *scene) error {
 	restarts := s.rng.IntN(2) == 0
 	if !restarts { // nobody restarts it by itself then
-		delete(s.spec["probes"].(map[string]any), "liveness") //nolint:forcetypeassert // it was made here
+		delete(s.spec["probes"].(map[string]any), "liveness")
 	}
 	s.note("with a liveness probe: %t", restarts)
 	s.inject = func(ctx context.Context) error { return s.misbehave(ctx, "hang", nil) }

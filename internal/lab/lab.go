@@ -42,6 +42,8 @@ type Config struct {
 	Watch time.Duration
 	// Tag keeps the agents of several runs apart; made up where left out.
 	Tag string
+	// HTTP reaches the portal; nil means a client of its own.
+	HTTP *http.Client
 	// Done is told of each outcome as it comes.
 	Done func(Outcome)
 }
@@ -51,6 +53,8 @@ type Outcome struct {
 	Fault  string `json:"fault"`
 	Seed   int64  `json:"seed"`
 	Detail string `json:"detail"` // what the seed chose
+	// Skipped says what this machine lacks for the fault; then nothing else counts.
+	Skipped string `json:"skipped,omitempty"`
 	// Failed says why the lab could not do the run; then nothing else counts.
 	Failed string `json:"failed,omitempty"`
 
@@ -78,6 +82,8 @@ type Lab struct {
 	self   []string
 	dir    string
 	policy sync.Mutex
+	// lacks are the limits that the portal's machine can't enforce, and why.
+	lacks map[string]string
 }
 
 // New checks the configuration. Faults: Invalid, NotFound for unknown names.
@@ -98,8 +104,10 @@ func New(cfg Config) (*Lab, error) {
 	def(&cfg.Patience, 45*time.Second)
 	def(&cfg.Watch, 20*time.Second)
 	def(&cfg.Tag, fmt.Sprintf("%x", time.Now().UnixMilli()&0xfffffff))
-	return &Lab{cfg: cfg, self: cfg.Self, portal: &portal{url: strings.TrimRight(cfg.URL, "/"), token: cfg.Token,
-		http: &http.Client{Timeout: 2 * time.Minute}}}, nil
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Client{Timeout: 2 * time.Minute}
+	}
+	return &Lab{cfg: cfg, self: cfg.Self, portal: &portal{url: strings.TrimRight(cfg.URL, "/"), token: cfg.Token, http: cfg.HTTP}}, nil
 }
 
 func def[T comparable](v *T, otherwise T) {
@@ -125,6 +133,9 @@ func (l *Lab) Run(ctx context.Context) (*Report, error) {
 	if err := l.portal.call(ctx, http.MethodGet, "/auth/me", nil, &me); err != nil {
 		return nil, fault.New(fault.Unavailable, "lab.portal", "The portal can't be examined").Because("%v", err).
 			Do("Check its address and the token.")
+	}
+	if err := l.look(ctx); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "portal-lab")
 	if err != nil {
@@ -163,12 +174,41 @@ func (l *Lab) Run(ctx context.Context) (*Report, error) {
 	return newReport(all, l.cfg.Automatic), nil
 }
 
+// look finds out which limits the portal can enforce.
+func (l *Lab) look(ctx context.Context) error {
+	var health struct {
+		Runtimes []struct {
+			Checks []struct {
+				Name string `json:"name"`
+				OK   bool   `json:"ok"`
+				Why  string `json:"why"`
+			} `json:"checks"`
+		} `json:"runtimes"`
+	}
+	if err := l.portal.call(ctx, http.MethodGet, "/health", nil, &health); err != nil {
+		return err
+	}
+	l.lacks = map[string]string{}
+	for _, rt := range health.Runtimes {
+		for _, c := range rt.Checks {
+			if !c.OK {
+				l.lacks[c.Name] = c.Why
+			}
+		}
+	}
+	return nil
+}
+
 // one runs one fault with one seed and removes what it made.
 func (l *Lab) one(ctx context.Context, name string, seed int64) Outcome {
 	s := l.newScene(name, seed, l.cfg.Tag)
 	o := Outcome{Fault: name, Seed: seed, Class: None, Cause: None}
 	f, _ := Find(name)
 	o.WantClass = f.Class
+	if why, lacks := l.lacks[f.Needs]; lacks {
+		o.Skipped = f.Needs + " can't be enforced here: " + why
+		return o
+	}
 	err := l.play(ctx, s, f, &o)
 	// What was made is removed even if nobody waits for it any more.
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)

@@ -22,8 +22,9 @@ type Report struct {
 
 // Score are the figures that the lab is about. Shares are from 0 to 1.
 type Score struct {
-	Runs       int     `json:"runs"`   // of faults, those that could be done
-	Failed     int     `json:"failed"` // runs that the lab itself could not do
+	Runs       int     `json:"runs"`    // of faults, those that could be done
+	Failed     int     `json:"failed"`  // runs that the lab itself could not do
+	Skipped    int     `json:"skipped"` // that this machine can't do
 	ClassRight float64 `json:"class_right"`
 	CauseRight float64 `json:"cause_right"`
 	// FixWorks is the share of the runs in which the agent was well after the first
@@ -67,8 +68,9 @@ func newReport(all []Outcome, automatic bool) *Report {
 	var class, cause, well int
 	s := &r.Score
 	for _, o := range all {
-		if o.Failed != "" {
-			s.Failed++
+		if o.Failed != "" || o.Skipped != "" {
+			s.Failed += count(o.Failed != "")
+			s.Skipped += count(o.Skipped != "")
 			continue
 		}
 		s.Harmful += len(o.Harm)
@@ -171,6 +173,9 @@ func (r *Report) Rows() [][3]string {
 	if s.Failed > 0 {
 		rows = append(rows, [3]string{"runs that could not be done", fmt.Sprint(s.Failed), "0"})
 	}
+	if s.Skipped > 0 {
+		rows = append(rows, [3]string{"runs that this machine can't do", fmt.Sprint(s.Skipped), ""})
+	}
 	return rows
 }
 
@@ -180,6 +185,9 @@ func (o Outcome) wrong() string {
 	if o.Failed != "" {
 		fmt.Fprintf(&b, "  could not be done: %s\n", o.Failed)
 		return b.String()
+	}
+	if o.Skipped != "" {
+		return "  left out: " + o.Skipped + "\n"
 	}
 	want := o.Fault
 	if want == Healthy {

@@ -42,7 +42,7 @@ type scene struct {
 func (l *Lab) newScene(fault string, seed int64, tag string) *scene {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(fault))
-	rng := rand.New(rand.NewPCG(uint64(seed), h.Sum64())) //nolint:gosec // it is to be repeatable
+	rng := rand.New(rand.NewPCG(uint64(seed), h.Sum64()))
 	s := &scene{p: l.portal, rng: rng, self: l.self, dir: l.dir, patience: l.cfg.Patience}
 	s.name = fmt.Sprintf("lab-%s-%d-%s", dashes(fault), seed, tag)
 	s.voice = voices[(int(seed)+rng.IntN(len(voices)))%len(voices)]
@@ -115,7 +115,7 @@ func freePort(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // it is TCP
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // up creates the agents of the scene and waits until they are well.
@@ -175,7 +175,7 @@ func (s *scene) remove(ctx context.Context, name string) error {
 		}
 		if v.State != "DRAFT" && v.State != "REVOKED" {
 			if _, last = s.p.act(ctx, name, "revoke"); last != nil {
-				return false, nil
+				return false, nil //nolint:nilerr // it is tried again
 			}
 		}
 		last = s.p.call(ctx, http.MethodDelete, "/agents/"+name, nil, nil)

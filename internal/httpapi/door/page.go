@@ -106,6 +106,6 @@ func Keep(ctx context.Context, body any) { exchangeOf(ctx).keep = body }
 // record like any other refusal.
 func Refused(ctx context.Context, err error) {
 	if ex := exchangeOf(ctx); ex.door != nil {
-		ex.door.ProblemOf(ctx, err)
+		_ = ex.door.ProblemOf(ctx, err)
 	}
 }
