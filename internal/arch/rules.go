@@ -38,6 +38,7 @@ var folders = []Folder{
 		Sees: []string{"internal/audit", "internal/metrics"}},
 	{Path: "internal/webhook", Storey: Domain, Purpose: "telling other systems what happened", Sees: []string{"internal/audit"}},
 	{Path: "internal/webhook/post", Storey: Nested, Purpose: "webhook.Sender on HTTP"},
+	{Path: "internal/logs", Storey: Domain, Purpose: "what agents write, taken in and found again"},
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
 
@@ -60,6 +61,8 @@ var folders = []Folder{
 	{Path: "internal/scrape", Storey: Adapter, Purpose: "metrics.Source on the Prometheus text that instances serve"},
 	{Path: "internal/rulefile", Storey: Adapter, Purpose: "rule files of Prometheus, their expressions and templates"},
 	{Path: "internal/tsdb", Storey: Adapter, Purpose: "time series and PromQL on the storage and the engine of Prometheus"},
+	{Path: "internal/logdb", Storey: Adapter, Purpose: "logs.Store on VictoriaLogs, embedded or outside", Sees: []string{"internal/logdb/hush"}},
+	{Path: "internal/logdb/hush", Storey: Ground, Purpose: "keeps libraries quiet while the program is initialised"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
@@ -99,6 +102,8 @@ var folders = []Folder{
 	{Path: "internal/operation/operationtest", Storey: Suite, Purpose: "an engine in memory, and what every engine does"},
 	{Path: "internal/queue/queuetest", Storey: Suite, Purpose: "a broker in memory, and what every broker does"},
 	{Path: "internal/oidc/oidctest", Storey: Suite, Purpose: "a real OpenID Connect provider, and a person who signs in there"},
+	{Path: "internal/logs/logstest", Storey: Suite, Purpose: "log entries in memory, and what every store of them does"},
+	{Path: "internal/logdb/logdbtest", Storey: Suite, Purpose: "a real VictoriaLogs server for tests"},
 	{Path: "internal/fleet/fleettest", Storey: Suite, Purpose: "a runtime in memory, and what every runtime does"},
 	{Path: "internal/store/storetest", Storey: Suite, Purpose: "a fresh store for a test, and what every database must keep"},
 	{Path: "internal/store/storetest/postgres", Storey: Suite, Purpose: "a PostgreSQL server for the tests of one binary"},
@@ -107,6 +112,7 @@ var folders = []Folder{
 	{Path: "e2e", Storey: Tool, Purpose: "black-box scripts against the program"},
 	{Path: "e2e/browser", Storey: Tool, Purpose: "the pages in a real browser"},
 	{Path: "e2e/dex", Storey: Tool, Purpose: "a real OpenID Connect provider for tests, in a module of its own"},
+	{Path: "e2e/victorialogs", Storey: Tool, Purpose: "a real VictoriaLogs server for tests, in a module of its own"},
 	{Path: "e2e/crash", Storey: Tool, Purpose: "the portal killed at random moments"},
 	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
 	{Path: "e2e/signin", Storey: Tool, Purpose: "sign-in with the built portal and a real provider"},
@@ -118,6 +124,7 @@ var folders = []Folder{
 }
 
 var libraries = []Library{
+	{"github.com/VictoriaMetrics", []string{"internal/logdb", "e2e/victorialogs"}},
 	{"github.com/a-h/templ", []string{"internal/web"}},
 	{"github.com/andybalholm/brotli", []string{"internal/web", "scripts/assets/bundle"}},
 	{"github.com/chromedp", []string{"e2e/browser", "bench"}},

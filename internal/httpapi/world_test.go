@@ -28,6 +28,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/httpapi/door"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/live"
+	"github.com/waooaw/platform-portal/internal/logs"
+	"github.com/waooaw/platform-portal/internal/logs/logstest"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/metrics/metricstest"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -75,6 +77,10 @@ type world struct {
 	queues  *queuetest.Fake
 	windows *metrics.Windows
 	series  *metricstest.Fake
+	entries logstest.Memory
+	output  logstest.Output
+	service *logs.Service
+	taking  *logs.Collector
 	hub     *live.Hub
 	log     *logBuffer
 	cfg     httpapi.Config
@@ -117,11 +123,14 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.hub.Stop(context.Background()) })
+	w.taking = &logs.Collector{Source: &w.output, Sink: &w.entries, Cursors: &w.entries, Now: time.Now, Log: log, Every: 5 * time.Millisecond}
+	w.service = logs.NewService(&w.entries, w.taking, time.Now)
 	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
 		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,
 			About: &metrics.Scraper{}, Narrow: tsdb.Narrow, Now: w.clock.Now,
+			Logs:   w.service,
 			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}

@@ -29,6 +29,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/jwt"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
 	"github.com/waooaw/platform-portal/internal/live"
+	"github.com/waooaw/platform-portal/internal/logdb"
+	"github.com/waooaw/platform-portal/internal/logs"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/oidc"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -67,6 +69,9 @@ type app struct {
 	series     *tsdb.DB
 	recorder   *metrics.Recorder
 	registry   *prometheus.Registry
+	logStore   *logdb.DB
+	collector  *logs.Collector
+	logs       *logs.Service
 	site       *web.Server
 	hub        *live.Hub
 	handler    http.Handler
@@ -125,6 +130,9 @@ func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*
 	if err := a.engines(); err != nil {
 		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
 	}
+	if err := a.collect(); err != nil {
+		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
+	}
 	a.services()
 	a.handler = a.edge()
 	return a, nil
@@ -174,6 +182,7 @@ func (a *app) services() {
 	a.fleet.Changed = func(id string) {
 		a.reconciler.Poke(id)
 		a.scraper.Poke()
+		a.collector.Poke(id)
 		a.hub.Touch(rows(id)...)
 	}
 	a.checker.Changed = a.fleet.Changed
@@ -218,6 +227,7 @@ func (a *app) start(ctx context.Context) error {
 	}
 	services := []lifecycle.Service{
 		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
+		a.bus, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.logStore, a.collector, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}
 	if err := a.group.Start(ctx, services...); err != nil {
 		return err
@@ -232,6 +242,7 @@ func (a *app) start(ctx context.Context) error {
 // draining lets live connections end, so that the HTTP server can.
 func (a *app) draining() {
 	a.ready.Store(false)
+	a.logs.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := a.hub.Stop(ctx); err != nil {

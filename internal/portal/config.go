@@ -46,6 +46,8 @@ type Config struct {
 	Viewers      []auth.Rule   // a viewer
 	Egress       egress.Policy // which addresses of the inside webhooks and receivers of alerts may reach
 	OIDC         OIDC          // where people sign in who have no account of the portal's own
+
+	Logs Logs // what agents write
 }
 
 // OIDC says where people sign in. Without a ClientID nobody does.
@@ -186,6 +188,14 @@ var Settings = []Setting{
 			c.Egress, err = egress.Parse(v)
 			return err
 		}},
+	{Key: "keep.logs", Default: "336h", Doc: "Age at which log entries are removed, by whole days, at least one. The files that agents' output is read from have bounds of their own.",
+		set: span(func(c *Config) *time.Duration { return &c.Logs.Keep })},
+	{Key: "logs.url", Secret: true, Doc: "Address of an external VictoriaLogs server for what agents write; an embedded store in the data directory where empty. How long it keeps entries is set there.",
+		set: text(func(c *Config) *string { return &c.Logs.URL })},
+	{Key: "logs.max-size", Default: "5GiB", Doc: "Bytes on disk that log entries may take; above it the oldest are removed.",
+		set: size(func(c *Config) *int64 { return &c.Logs.Most })},
+	{Key: "logs.min-free", Default: "512MiB", Doc: "Bytes that have to be free on the disk; below it nothing is taken into the embedded store, and it stays in the agents' files.",
+		set: size(func(c *Config) *int64 { return &c.Logs.MinFree })},
 	{Key: "oidc.client-id", Doc: "Client id of the portal at an OpenID Connect provider; people sign in there once it is set. Redirect address to register: PUBLIC-URL/auth/callback.",
 		set: text(func(c *Config) *string { return &c.OIDC.ClientID })},
 	{Key: "oidc.client-secret", Secret: true, Doc: "Secret of that client, or file:NAME of a file in the secrets directory that holds it.",

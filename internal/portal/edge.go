@@ -22,6 +22,7 @@ func (a *app) edge() http.Handler {
 		Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
 		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,
 			Now: now, Version: a.build.Version,
+			Logs:   a.logs,
 			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Components: a.components()},
 		Pages: pages(site), ErrorPage: errorPage(site), Registry: a.registry,
 		Log: a.log, Now: now, NewID: newID,
@@ -37,6 +38,7 @@ func (a *app) components() []observe.Component {
 		{Name: "services", Check: a.running, Needed: true},
 		{Name: "bus", Check: a.bus.Ping, Needed: true},
 		{Name: "time series", Check: a.series.Ping},
+		{Name: "logs", Check: a.logsWell},
 	}
 }
 

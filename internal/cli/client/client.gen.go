@@ -191,6 +191,30 @@ func (e CreateUserInputBodyRole) Valid() bool {
 	}
 }
 
+// Defines values for LogsEntryLevel.
+const (
+	LogsEntryLevelDebug LogsEntryLevel = "debug"
+	LogsEntryLevelError LogsEntryLevel = "error"
+	LogsEntryLevelInfo  LogsEntryLevel = "info"
+	LogsEntryLevelWarn  LogsEntryLevel = "warn"
+)
+
+// Valid indicates whether the value is a known member of the LogsEntryLevel enum.
+func (e LogsEntryLevel) Valid() bool {
+	switch e {
+	case LogsEntryLevelDebug:
+		return true
+	case LogsEntryLevelError:
+		return true
+	case LogsEntryLevelInfo:
+		return true
+	case LogsEntryLevelWarn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MetricsSeriesMeasure.
 const (
 	MetricsSeriesMeasureCostUsdPerHour  MetricsSeriesMeasure = "cost_usd_per_hour"
@@ -544,16 +568,295 @@ func (e BulkReportParamsFormat) Valid() bool {
 
 // Defines values for ListEventsParamsOrder.
 const (
-	Asc  ListEventsParamsOrder = "asc"
-	Desc ListEventsParamsOrder = "desc"
+	ListEventsParamsOrderAsc  ListEventsParamsOrder = "asc"
+	ListEventsParamsOrderDesc ListEventsParamsOrder = "desc"
 )
 
 // Valid indicates whether the value is a known member of the ListEventsParamsOrder enum.
 func (e ListEventsParamsOrder) Valid() bool {
 	switch e {
-	case Asc:
+	case ListEventsParamsOrderAsc:
 		return true
-	case Desc:
+	case ListEventsParamsOrderDesc:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLogsParamsLevel.
+const (
+	ListLogsParamsLevelDebug ListLogsParamsLevel = "debug"
+	ListLogsParamsLevelError ListLogsParamsLevel = "error"
+	ListLogsParamsLevelInfo  ListLogsParamsLevel = "info"
+	ListLogsParamsLevelWarn  ListLogsParamsLevel = "warn"
+)
+
+// Valid indicates whether the value is a known member of the ListLogsParamsLevel enum.
+func (e ListLogsParamsLevel) Valid() bool {
+	switch e {
+	case ListLogsParamsLevelDebug:
+		return true
+	case ListLogsParamsLevelError:
+		return true
+	case ListLogsParamsLevelInfo:
+		return true
+	case ListLogsParamsLevelWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLogsParamsStream.
+const (
+	ListLogsParamsStreamPortal ListLogsParamsStream = "portal"
+	ListLogsParamsStreamStderr ListLogsParamsStream = "stderr"
+	ListLogsParamsStreamStdout ListLogsParamsStream = "stdout"
+)
+
+// Valid indicates whether the value is a known member of the ListLogsParamsStream enum.
+func (e ListLogsParamsStream) Valid() bool {
+	switch e {
+	case ListLogsParamsStreamPortal:
+		return true
+	case ListLogsParamsStreamStderr:
+		return true
+	case ListLogsParamsStreamStdout:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLogsParamsOrder.
+const (
+	ListLogsParamsOrderAsc  ListLogsParamsOrder = "asc"
+	ListLogsParamsOrderDesc ListLogsParamsOrder = "desc"
+)
+
+// Valid indicates whether the value is a known member of the ListLogsParamsOrder enum.
+func (e ListLogsParamsOrder) Valid() bool {
+	switch e {
+	case ListLogsParamsOrderAsc:
+		return true
+	case ListLogsParamsOrderDesc:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsDownloadParamsLevel.
+const (
+	LogsDownloadParamsLevelDebug LogsDownloadParamsLevel = "debug"
+	LogsDownloadParamsLevelError LogsDownloadParamsLevel = "error"
+	LogsDownloadParamsLevelInfo  LogsDownloadParamsLevel = "info"
+	LogsDownloadParamsLevelWarn  LogsDownloadParamsLevel = "warn"
+)
+
+// Valid indicates whether the value is a known member of the LogsDownloadParamsLevel enum.
+func (e LogsDownloadParamsLevel) Valid() bool {
+	switch e {
+	case LogsDownloadParamsLevelDebug:
+		return true
+	case LogsDownloadParamsLevelError:
+		return true
+	case LogsDownloadParamsLevelInfo:
+		return true
+	case LogsDownloadParamsLevelWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsDownloadParamsStream.
+const (
+	LogsDownloadParamsStreamPortal LogsDownloadParamsStream = "portal"
+	LogsDownloadParamsStreamStderr LogsDownloadParamsStream = "stderr"
+	LogsDownloadParamsStreamStdout LogsDownloadParamsStream = "stdout"
+)
+
+// Valid indicates whether the value is a known member of the LogsDownloadParamsStream enum.
+func (e LogsDownloadParamsStream) Valid() bool {
+	switch e {
+	case LogsDownloadParamsStreamPortal:
+		return true
+	case LogsDownloadParamsStreamStderr:
+		return true
+	case LogsDownloadParamsStreamStdout:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsDownloadParamsFormat.
+const (
+	LogsDownloadParamsFormatJsonl LogsDownloadParamsFormat = "jsonl"
+	LogsDownloadParamsFormatText  LogsDownloadParamsFormat = "text"
+)
+
+// Valid indicates whether the value is a known member of the LogsDownloadParamsFormat enum.
+func (e LogsDownloadParamsFormat) Valid() bool {
+	switch e {
+	case LogsDownloadParamsFormatJsonl:
+		return true
+	case LogsDownloadParamsFormatText:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsDownloadParamsOrder.
+const (
+	LogsDownloadParamsOrderAsc  LogsDownloadParamsOrder = "asc"
+	LogsDownloadParamsOrderDesc LogsDownloadParamsOrder = "desc"
+)
+
+// Valid indicates whether the value is a known member of the LogsDownloadParamsOrder enum.
+func (e LogsDownloadParamsOrder) Valid() bool {
+	switch e {
+	case LogsDownloadParamsOrderAsc:
+		return true
+	case LogsDownloadParamsOrderDesc:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsFieldsParamsLevel.
+const (
+	LogsFieldsParamsLevelDebug LogsFieldsParamsLevel = "debug"
+	LogsFieldsParamsLevelError LogsFieldsParamsLevel = "error"
+	LogsFieldsParamsLevelInfo  LogsFieldsParamsLevel = "info"
+	LogsFieldsParamsLevelWarn  LogsFieldsParamsLevel = "warn"
+)
+
+// Valid indicates whether the value is a known member of the LogsFieldsParamsLevel enum.
+func (e LogsFieldsParamsLevel) Valid() bool {
+	switch e {
+	case LogsFieldsParamsLevelDebug:
+		return true
+	case LogsFieldsParamsLevelError:
+		return true
+	case LogsFieldsParamsLevelInfo:
+		return true
+	case LogsFieldsParamsLevelWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsFieldsParamsStream.
+const (
+	LogsFieldsParamsStreamPortal LogsFieldsParamsStream = "portal"
+	LogsFieldsParamsStreamStderr LogsFieldsParamsStream = "stderr"
+	LogsFieldsParamsStreamStdout LogsFieldsParamsStream = "stdout"
+)
+
+// Valid indicates whether the value is a known member of the LogsFieldsParamsStream enum.
+func (e LogsFieldsParamsStream) Valid() bool {
+	switch e {
+	case LogsFieldsParamsStreamPortal:
+		return true
+	case LogsFieldsParamsStreamStderr:
+		return true
+	case LogsFieldsParamsStreamStdout:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsHistogramParamsLevel.
+const (
+	LogsHistogramParamsLevelDebug LogsHistogramParamsLevel = "debug"
+	LogsHistogramParamsLevelError LogsHistogramParamsLevel = "error"
+	LogsHistogramParamsLevelInfo  LogsHistogramParamsLevel = "info"
+	LogsHistogramParamsLevelWarn  LogsHistogramParamsLevel = "warn"
+)
+
+// Valid indicates whether the value is a known member of the LogsHistogramParamsLevel enum.
+func (e LogsHistogramParamsLevel) Valid() bool {
+	switch e {
+	case LogsHistogramParamsLevelDebug:
+		return true
+	case LogsHistogramParamsLevelError:
+		return true
+	case LogsHistogramParamsLevelInfo:
+		return true
+	case LogsHistogramParamsLevelWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsHistogramParamsStream.
+const (
+	LogsHistogramParamsStreamPortal LogsHistogramParamsStream = "portal"
+	LogsHistogramParamsStreamStderr LogsHistogramParamsStream = "stderr"
+	LogsHistogramParamsStreamStdout LogsHistogramParamsStream = "stdout"
+)
+
+// Valid indicates whether the value is a known member of the LogsHistogramParamsStream enum.
+func (e LogsHistogramParamsStream) Valid() bool {
+	switch e {
+	case LogsHistogramParamsStreamPortal:
+		return true
+	case LogsHistogramParamsStreamStderr:
+		return true
+	case LogsHistogramParamsStreamStdout:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsTailParamsLevel.
+const (
+	LogsTailParamsLevelDebug LogsTailParamsLevel = "debug"
+	LogsTailParamsLevelError LogsTailParamsLevel = "error"
+	LogsTailParamsLevelInfo  LogsTailParamsLevel = "info"
+	LogsTailParamsLevelWarn  LogsTailParamsLevel = "warn"
+)
+
+// Valid indicates whether the value is a known member of the LogsTailParamsLevel enum.
+func (e LogsTailParamsLevel) Valid() bool {
+	switch e {
+	case LogsTailParamsLevelDebug:
+		return true
+	case LogsTailParamsLevelError:
+		return true
+	case LogsTailParamsLevelInfo:
+		return true
+	case LogsTailParamsLevelWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for LogsTailParamsStream.
+const (
+	LogsTailParamsStreamPortal LogsTailParamsStream = "portal"
+	LogsTailParamsStreamStderr LogsTailParamsStream = "stderr"
+	LogsTailParamsStreamStdout LogsTailParamsStream = "stdout"
+)
+
+// Valid indicates whether the value is a known member of the LogsTailParamsStream enum.
+func (e LogsTailParamsStream) Valid() bool {
+	switch e {
+	case LogsTailParamsStreamPortal:
+		return true
+	case LogsTailParamsStreamStderr:
+		return true
+	case LogsTailParamsStreamStdout:
 		return true
 	default:
 		return false
@@ -1458,6 +1761,138 @@ type ListTransition struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListValue defines model for ListValue.
+type ListValue struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string   `json:"filtered_by_agent,omitempty"`
+	Items           []LogsValue `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
+// LogContext defines model for LogContext.
+type LogContext struct {
+	// At Which of them was asked for, from 0
+	At              int64    `json:"at"`
+	FilteredByAgent []string `json:"filtered_by_agent"`
+
+	// Items The oldest first
+	Items []LogsEntry `json:"items"`
+}
+
+// LogHistogram defines model for LogHistogram.
+type LogHistogram struct {
+	Buckets         []LogsBucket `json:"buckets"`
+	FilteredByAgent *[]string    `json:"filtered_by_agent,omitempty"`
+	StepSeconds     float64      `json:"step_seconds"`
+	Total           int64        `json:"total"`
+}
+
+// LogPage defines model for LogPage.
+type LogPage struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string   `json:"filtered_by_agent,omitempty"`
+	Items           []LogsEntry `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Since What was searched
+	Since time.Time `json:"since"`
+
+	// Total How many there are on all pages
+	Total *int64    `json:"total,omitempty"`
+	Until time.Time `json:"until"`
+}
+
+// LogsBucket defines model for LogsBucket.
+type LogsBucket struct {
+	// At Start of the span
+	At time.Time `json:"at"`
+
+	// Counts Entries by level; "" for those that do not say
+	Counts map[string]int64 `json:"counts"`
+	Total  int64            `json:"total"`
+}
+
+// LogsEntry defines model for LogsEntry.
+type LogsEntry struct {
+	AgentId string `json:"agent_id"`
+
+	// At When the line was read from the instance
+	At time.Time `json:"at"`
+
+	// Cursor To go on after this entry
+	Cursor string `json:"cursor"`
+
+	// CutBytes How many bytes are left out; the agent's own output has them
+	CutBytes *int64 `json:"cut_bytes,omitempty"`
+
+	// Fields What else a line in JSON or logfmt says
+	Fields   *map[string]string `json:"fields,omitempty"`
+	Instance string             `json:"instance"`
+
+	// Level Absent if the line does not say
+	Level *LogsEntryLevel `json:"level,omitempty"`
+
+	// Lines How many lines it is, if more than one
+	Lines *int64 `json:"lines,omitempty"`
+
+	// Raw As it was written, where that holds colours
+	Raw *string `json:"raw,omitempty"`
+
+	// Stream stdout, stderr, or portal for the supervisor's own notes
+	Stream string `json:"stream"`
+
+	// Text The message, without colours; several lines for a stack trace
+	Text string `json:"text"`
+}
+
+// LogsEntryLevel Absent if the line does not say
+type LogsEntryLevel string
+
+// LogsStatus defines model for LogsStatus.
+type LogsStatus struct {
+	// AgentsBehind Agents whose newest output was not read yet
+	AgentsBehind int64 `json:"agents_behind"`
+
+	// Bytes On disk
+	Bytes   *int64 `json:"bytes,omitempty"`
+	Entries *int64 `json:"entries,omitempty"`
+
+	// Oldest Of the entries
+	Oldest *time.Time `json:"oldest,omitempty"`
+
+	// Problem Why nothing new can be taken in
+	Problem *string `json:"problem,omitempty"`
+
+	// Refusals How often the store could not take something in; it was tried again
+	Refusals *int64  `json:"refusals,omitempty"`
+	Remedy   *string `json:"remedy,omitempty"`
+
+	// SavedAt Up to when everything read is on disk
+	SavedAt *time.Time `json:"saved_at,omitempty"`
+
+	// TakenAt When the last one was
+	TakenAt *time.Time `json:"taken_at,omitempty"`
+
+	// TakenIn Entries taken in since the portal was started
+	TakenIn int64 `json:"taken_in"`
+
+	// Where embedded, or the address of the server
+	Where string `json:"where"`
+}
+
+// LogsValue defines model for LogsValue.
+type LogsValue struct {
+	Count int64  `json:"count"`
+	Value string `json:"value"`
+}
+
 // MetricsBacklog defines model for MetricsBacklog.
 type MetricsBacklog struct {
 	At       time.Time `json:"at"`
@@ -2100,6 +2535,192 @@ type PlatformHealthParams struct {
 	// Agent Only what concerns these agents; id or name, in any case
 	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
 }
+
+// ListLogsParams defines parameters for ListLogs.
+type ListLogsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Q Words that must all be there, in any case and as the beginning of words; "a phrase"; field:value; status:>=500; -without
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Level At least this grave
+	Level    *ListLogsParamsLevel  `form:"level,omitempty" json:"level,omitempty"`
+	Instance *string               `form:"instance,omitempty" json:"instance,omitempty"`
+	Stream   *ListLogsParamsStream `form:"stream,omitempty" json:"stream,omitempty"`
+
+	// Filter A filter in LogsQL, without pipes
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Since From then on; an hour before until where it is left out
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Before then; now where it is left out
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Order Newest or oldest first
+	Order *ListLogsParamsOrder `form:"order,omitempty" json:"order,omitempty"`
+}
+
+// ListLogsParamsLevel defines parameters for ListLogs.
+type ListLogsParamsLevel string
+
+// ListLogsParamsStream defines parameters for ListLogs.
+type ListLogsParamsStream string
+
+// ListLogsParamsOrder defines parameters for ListLogs.
+type ListLogsParamsOrder string
+
+// LogsContextParams defines parameters for LogsContext.
+type LogsContextParams struct {
+	Agent    string `form:"agent" json:"agent"`
+	Instance string `form:"instance" json:"instance"`
+
+	// Cursor Of the entry
+	Cursor string `form:"cursor" json:"cursor"`
+	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+	After  *int64 `form:"after,omitempty" json:"after,omitempty"`
+}
+
+// LogsDownloadParams defines parameters for LogsDownload.
+type LogsDownloadParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Q Words that must all be there, in any case and as the beginning of words; "a phrase"; field:value; status:>=500; -without
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Level At least this grave
+	Level    *LogsDownloadParamsLevel  `form:"level,omitempty" json:"level,omitempty"`
+	Instance *string                   `form:"instance,omitempty" json:"instance,omitempty"`
+	Stream   *LogsDownloadParamsStream `form:"stream,omitempty" json:"stream,omitempty"`
+
+	// Filter A filter in LogsQL, without pipes
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Since From then on; an hour before until where it is left out
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Before then; now where it is left out
+	Until  *time.Time                `form:"until,omitempty" json:"until,omitempty"`
+	Format *LogsDownloadParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// Limit Entries at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Order asc gives the oldest of the time first, desc the newest
+	Order *LogsDownloadParamsOrder `form:"order,omitempty" json:"order,omitempty"`
+}
+
+// LogsDownloadParamsLevel defines parameters for LogsDownload.
+type LogsDownloadParamsLevel string
+
+// LogsDownloadParamsStream defines parameters for LogsDownload.
+type LogsDownloadParamsStream string
+
+// LogsDownloadParamsFormat defines parameters for LogsDownload.
+type LogsDownloadParamsFormat string
+
+// LogsDownloadParamsOrder defines parameters for LogsDownload.
+type LogsDownloadParamsOrder string
+
+// LogsFieldsParams defines parameters for LogsFields.
+type LogsFieldsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Q Words that must all be there, in any case and as the beginning of words; "a phrase"; field:value; status:>=500; -without
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Level At least this grave
+	Level    *LogsFieldsParamsLevel  `form:"level,omitempty" json:"level,omitempty"`
+	Instance *string                 `form:"instance,omitempty" json:"instance,omitempty"`
+	Stream   *LogsFieldsParamsStream `form:"stream,omitempty" json:"stream,omitempty"`
+
+	// Filter A filter in LogsQL, without pipes
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Since From then on; an hour before until where it is left out
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Before then; now where it is left out
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Field Gives the most frequent values of this field
+	Field *string `form:"field,omitempty" json:"field,omitempty"`
+	Limit *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// LogsFieldsParamsLevel defines parameters for LogsFields.
+type LogsFieldsParamsLevel string
+
+// LogsFieldsParamsStream defines parameters for LogsFields.
+type LogsFieldsParamsStream string
+
+// LogsHistogramParams defines parameters for LogsHistogram.
+type LogsHistogramParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Q Words that must all be there, in any case and as the beginning of words; "a phrase"; field:value; status:>=500; -without
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Level At least this grave
+	Level    *LogsHistogramParamsLevel  `form:"level,omitempty" json:"level,omitempty"`
+	Instance *string                    `form:"instance,omitempty" json:"instance,omitempty"`
+	Stream   *LogsHistogramParamsStream `form:"stream,omitempty" json:"stream,omitempty"`
+
+	// Filter A filter in LogsQL, without pipes
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Since From then on; an hour before until where it is left out
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Before then; now where it is left out
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Buckets Spans at most
+	Buckets *int64 `form:"buckets,omitempty" json:"buckets,omitempty"`
+}
+
+// LogsHistogramParamsLevel defines parameters for LogsHistogram.
+type LogsHistogramParamsLevel string
+
+// LogsHistogramParamsStream defines parameters for LogsHistogram.
+type LogsHistogramParamsStream string
+
+// LogsTailParams defines parameters for LogsTail.
+type LogsTailParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Q Words that must all be there, in any case and as the beginning of words; "a phrase"; field:value; status:>=500; -without
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Level At least this grave
+	Level    *LogsTailParamsLevel  `form:"level,omitempty" json:"level,omitempty"`
+	Instance *string               `form:"instance,omitempty" json:"instance,omitempty"`
+	Stream   *LogsTailParamsStream `form:"stream,omitempty" json:"stream,omitempty"`
+
+	// Filter A filter in LogsQL, without pipes
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Cursor Go on after the entry with this cursor, as far as it is remembered
+	Cursor      *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
+}
+
+// LogsTailParamsLevel defines parameters for LogsTail.
+type LogsTailParamsLevel string
+
+// LogsTailParamsStream defines parameters for LogsTail.
+type LogsTailParamsStream string
 
 // ListOperationsParams defines parameters for ListOperations.
 type ListOperationsParams struct {
@@ -3146,6 +3767,55 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/platform/health (the `PlatformHealth` operationId).
 	PlatformHealth(ctx context.Context, params *PlatformHealthParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListLogs Search what agents wrote
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs (the `ListLogs` operationId).
+	ListLogs(ctx context.Context, params *ListLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LogsContext What an instance wrote before and after an entry
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs/context (the `LogsContext` operationId).
+	LogsContext(ctx context.Context, params *LogsContextParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LogsDownload Get what agents wrote as a file
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs/download (the `LogsDownload` operationId).
+	LogsDownload(ctx context.Context, params *LogsDownloadParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LogsFields The fields that entries have, or the values of one
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs/fields (the `LogsFields` operationId).
+	LogsFields(ctx context.Context, params *LogsFieldsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LogsHistogram Count what agents wrote, over time and by level
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs/histogram (the `LogsHistogram` operationId).
+	LogsHistogram(ctx context.Context, params *LogsHistogramParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LogsStatus How the log store is, and how far the output of agents was taken in
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs/status (the `LogsStatus` operationId).
+	LogsStatus(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LogsTail What agents write, as server-sent events
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/logs/tail (the `LogsTail` operationId).
+	LogsTail(ctx context.Context, params *LogsTailParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListOperations List operations, newest first
 	//
@@ -4242,6 +4912,125 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 // Corresponds with GET /api/platform/health (the `PlatformHealth` operationId).
 func (c *Client) PlatformHealth(ctx context.Context, params *PlatformHealthParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPlatformHealthRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListLogs Search what agents wrote
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs (the `ListLogs` operationId).
+func (c *Client) ListLogs(ctx context.Context, params *ListLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListLogsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LogsContext What an instance wrote before and after an entry
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs/context (the `LogsContext` operationId).
+func (c *Client) LogsContext(ctx context.Context, params *LogsContextParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLogsContextRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LogsDownload Get what agents wrote as a file
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs/download (the `LogsDownload` operationId).
+func (c *Client) LogsDownload(ctx context.Context, params *LogsDownloadParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLogsDownloadRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LogsFields The fields that entries have, or the values of one
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs/fields (the `LogsFields` operationId).
+func (c *Client) LogsFields(ctx context.Context, params *LogsFieldsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLogsFieldsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LogsHistogram Count what agents wrote, over time and by level
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs/histogram (the `LogsHistogram` operationId).
+func (c *Client) LogsHistogram(ctx context.Context, params *LogsHistogramParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLogsHistogramRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LogsStatus How the log store is, and how far the output of agents was taken in
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs/status (the `LogsStatus` operationId).
+func (c *Client) LogsStatus(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLogsStatusRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LogsTail What agents write, as server-sent events
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/logs/tail (the `LogsTail` operationId).
+func (c *Client) LogsTail(ctx context.Context, params *LogsTailParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLogsTailRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7784,6 +8573,924 @@ func NewPlatformHealthRequest(server string, params *PlatformHealthParams) (*htt
 	return req, nil
 }
 
+// NewListLogsRequest constructs an http.Request for the ListLogs method
+func NewListLogsRequest(server string, params *ListLogsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Instance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "instance", *params.Instance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Stream != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "stream", *params.Stream, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Order != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "order", *params.Order, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLogsContextRequest constructs an http.Request for the LogsContext method
+func NewLogsContextRequest(server string, params *LogsContextParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs/context")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "agent", params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "instance", params.Instance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLogsDownloadRequest constructs an http.Request for the LogsDownload method
+func NewLogsDownloadRequest(server string, params *LogsDownloadParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs/download")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Instance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "instance", *params.Instance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Stream != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "stream", *params.Stream, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Order != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "order", *params.Order, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLogsFieldsRequest constructs an http.Request for the LogsFields method
+func NewLogsFieldsRequest(server string, params *LogsFieldsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs/fields")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Instance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "instance", *params.Instance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Stream != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "stream", *params.Stream, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Field != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "field", *params.Field, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLogsHistogramRequest constructs an http.Request for the LogsHistogram method
+func NewLogsHistogramRequest(server string, params *LogsHistogramParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs/histogram")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Instance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "instance", *params.Instance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Stream != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "stream", *params.Stream, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Buckets != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "buckets", *params.Buckets, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLogsStatusRequest constructs an http.Request for the LogsStatus method
+func NewLogsStatusRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs/status")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLogsTailRequest constructs an http.Request for the LogsTail method
+func NewLogsTailRequest(server string, params *LogsTailParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/logs/tail")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Instance != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "instance", *params.Instance, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Stream != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "stream", *params.Stream, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListOperationsRequest constructs an http.Request for the ListOperations method
 func NewListOperationsRequest(server string, params *ListOperationsParams) (*http.Request, error) {
 	var err error
@@ -10241,6 +11948,69 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/platform/health (the `PlatformHealth` operationId).
 	PlatformHealthWithResponse(ctx context.Context, params *PlatformHealthParams, reqEditors ...RequestEditorFn) (*PlatformHealthResponse, error)
 
+	// ListLogsWithResponse Search what agents wrote
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs (the `ListLogs` operationId).
+	ListLogsWithResponse(ctx context.Context, params *ListLogsParams, reqEditors ...RequestEditorFn) (*ListLogsResponse, error)
+
+	// LogsContextWithResponse What an instance wrote before and after an entry
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs/context (the `LogsContext` operationId).
+	LogsContextWithResponse(ctx context.Context, params *LogsContextParams, reqEditors ...RequestEditorFn) (*LogsContextResponse, error)
+
+	// LogsDownloadWithResponse Get what agents wrote as a file
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs/download (the `LogsDownload` operationId).
+	LogsDownloadWithResponse(ctx context.Context, params *LogsDownloadParams, reqEditors ...RequestEditorFn) (*LogsDownloadResponse, error)
+
+	// LogsFieldsWithResponse The fields that entries have, or the values of one
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs/fields (the `LogsFields` operationId).
+	LogsFieldsWithResponse(ctx context.Context, params *LogsFieldsParams, reqEditors ...RequestEditorFn) (*LogsFieldsResponse, error)
+
+	// LogsHistogramWithResponse Count what agents wrote, over time and by level
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs/histogram (the `LogsHistogram` operationId).
+	LogsHistogramWithResponse(ctx context.Context, params *LogsHistogramParams, reqEditors ...RequestEditorFn) (*LogsHistogramResponse, error)
+
+	// LogsStatusWithResponse How the log store is, and how far the output of agents was taken in
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs/status (the `LogsStatus` operationId).
+	LogsStatusWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LogsStatusResponse, error)
+
+	// LogsTailWithResponse What agents write, as server-sent events
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/logs/tail (the `LogsTail` operationId).
+	LogsTailWithResponse(ctx context.Context, params *LogsTailParams, reqEditors ...RequestEditorFn) (*LogsTailResponse, error)
+
 	// ListOperationsWithResponse List operations, newest first
 	//
 	// Needs the role viewer.
@@ -12407,6 +14177,328 @@ func (r PlatformHealthResponse) ContentType() string {
 	return ""
 }
 
+type ListLogsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LogPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListLogsResponse) GetJSON200() *LogPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListLogsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListLogsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListLogsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListLogsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListLogsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LogsContextResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LogContext
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LogsContextResponse) GetJSON200() *LogContext {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LogsContextResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LogsContextResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LogsContextResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LogsContextResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LogsContextResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LogsDownloadResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LogsDownloadResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LogsDownloadResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LogsDownloadResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LogsDownloadResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LogsDownloadResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LogsFieldsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListValue
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LogsFieldsResponse) GetJSON200() *ListValue {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LogsFieldsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LogsFieldsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LogsFieldsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LogsFieldsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LogsFieldsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LogsHistogramResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LogHistogram
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LogsHistogramResponse) GetJSON200() *LogHistogram {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LogsHistogramResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LogsHistogramResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LogsHistogramResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LogsHistogramResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LogsHistogramResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LogsStatusResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LogsStatus
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LogsStatusResponse) GetJSON200() *LogsStatus {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LogsStatusResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LogsStatusResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LogsStatusResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LogsStatusResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LogsStatusResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LogsTailResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LogsTailResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LogsTailResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LogsTailResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LogsTailResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LogsTailResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListOperationsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14503,6 +16595,111 @@ func (c *ClientWithResponses) PlatformHealthWithResponse(ctx context.Context, pa
 	return ParsePlatformHealthResponse(rsp)
 }
 
+// ListLogsWithResponse Search what agents wrote
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs (the `ListLogs` operationId).
+func (c *ClientWithResponses) ListLogsWithResponse(ctx context.Context, params *ListLogsParams, reqEditors ...RequestEditorFn) (*ListLogsResponse, error) {
+	rsp, err := c.ListLogs(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListLogsResponse(rsp)
+}
+
+// LogsContextWithResponse What an instance wrote before and after an entry
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs/context (the `LogsContext` operationId).
+func (c *ClientWithResponses) LogsContextWithResponse(ctx context.Context, params *LogsContextParams, reqEditors ...RequestEditorFn) (*LogsContextResponse, error) {
+	rsp, err := c.LogsContext(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLogsContextResponse(rsp)
+}
+
+// LogsDownloadWithResponse Get what agents wrote as a file
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs/download (the `LogsDownload` operationId).
+func (c *ClientWithResponses) LogsDownloadWithResponse(ctx context.Context, params *LogsDownloadParams, reqEditors ...RequestEditorFn) (*LogsDownloadResponse, error) {
+	rsp, err := c.LogsDownload(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLogsDownloadResponse(rsp)
+}
+
+// LogsFieldsWithResponse The fields that entries have, or the values of one
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs/fields (the `LogsFields` operationId).
+func (c *ClientWithResponses) LogsFieldsWithResponse(ctx context.Context, params *LogsFieldsParams, reqEditors ...RequestEditorFn) (*LogsFieldsResponse, error) {
+	rsp, err := c.LogsFields(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLogsFieldsResponse(rsp)
+}
+
+// LogsHistogramWithResponse Count what agents wrote, over time and by level
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs/histogram (the `LogsHistogram` operationId).
+func (c *ClientWithResponses) LogsHistogramWithResponse(ctx context.Context, params *LogsHistogramParams, reqEditors ...RequestEditorFn) (*LogsHistogramResponse, error) {
+	rsp, err := c.LogsHistogram(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLogsHistogramResponse(rsp)
+}
+
+// LogsStatusWithResponse How the log store is, and how far the output of agents was taken in
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs/status (the `LogsStatus` operationId).
+func (c *ClientWithResponses) LogsStatusWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LogsStatusResponse, error) {
+	rsp, err := c.LogsStatus(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLogsStatusResponse(rsp)
+}
+
+// LogsTailWithResponse What agents write, as server-sent events
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/logs/tail (the `LogsTail` operationId).
+func (c *ClientWithResponses) LogsTailWithResponse(ctx context.Context, params *LogsTailParams, reqEditors ...RequestEditorFn) (*LogsTailResponse, error) {
+	rsp, err := c.LogsTail(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLogsTailResponse(rsp)
+}
+
 // ListOperationsWithResponse List operations, newest first
 //
 // Needs the role viewer.
@@ -16512,6 +18709,223 @@ func ParsePlatformHealthResponse(rsp *http.Response) (*PlatformHealthResponse, e
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListLogsResponse parses an HTTP response from a ListLogsWithResponse call
+func ParseListLogsResponse(rsp *http.Response) (*ListLogsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListLogsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LogPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLogsContextResponse parses an HTTP response from a LogsContextWithResponse call
+func ParseLogsContextResponse(rsp *http.Response) (*LogsContextResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LogsContextResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LogContext
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLogsDownloadResponse parses an HTTP response from a LogsDownloadWithResponse call
+func ParseLogsDownloadResponse(rsp *http.Response) (*LogsDownloadResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LogsDownloadResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLogsFieldsResponse parses an HTTP response from a LogsFieldsWithResponse call
+func ParseLogsFieldsResponse(rsp *http.Response) (*LogsFieldsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LogsFieldsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListValue
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLogsHistogramResponse parses an HTTP response from a LogsHistogramWithResponse call
+func ParseLogsHistogramResponse(rsp *http.Response) (*LogsHistogramResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LogsHistogramResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LogHistogram
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLogsStatusResponse parses an HTTP response from a LogsStatusWithResponse call
+func ParseLogsStatusResponse(rsp *http.Response) (*LogsStatusResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LogsStatusResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LogsStatus
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLogsTailResponse parses an HTTP response from a LogsTailWithResponse call
+func ParseLogsTailResponse(rsp *http.Response) (*LogsTailResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LogsTailResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

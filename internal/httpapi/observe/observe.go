@@ -64,6 +64,7 @@ type Config struct {
 	Narrow     func(expr string, agents []string) (string, error) // makes an expression be about these agents only
 	Now        func() time.Time                                   // nil means time.Now
 	Version    string                                             // of the portal
+	Logs       Logs
 	Events     Events
 	Audit      audit.Store
 	Recorder   *audit.Recorder
@@ -91,6 +92,13 @@ var Routes = []door.Route{
 	{Method: "GET", Path: prometheus + "/label/{name}/values", Role: auth.Viewer, ID: "prometheus-label-values"},
 	{Method: "GET", Path: prometheus + "/metadata", Role: auth.Viewer, ID: "prometheus-metadata"},
 	{Method: "GET", Path: prometheus + "/status/buildinfo", Role: auth.Viewer, ID: "prometheus-buildinfo"},
+	{Method: "GET", Path: base + "/logs", Role: auth.Viewer, ID: "list-logs"},
+	{Method: "GET", Path: base + "/logs/histogram", Role: auth.Viewer, ID: "logs-histogram"},
+	{Method: "GET", Path: base + "/logs/context", Role: auth.Viewer, ID: "logs-context"},
+	{Method: "GET", Path: base + "/logs/fields", Role: auth.Viewer, ID: "logs-fields"},
+	{Method: "GET", Path: base + "/logs/status", Role: auth.Viewer, ID: "logs-status"},
+	{Method: "GET", Path: base + "/logs/download", Role: auth.Viewer, ID: "logs-download", Stream: true},
+	{Method: "GET", Path: base + "/logs/tail", Role: auth.Viewer, ID: "logs-tail", Stream: true},
 	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
 	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
 	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
@@ -115,6 +123,7 @@ func Register(d *door.Door, cfg Config) {
 	a.registerMetrics()
 	a.registerQueries()
 	a.registerPrometheus()
+	a.registerLogs()
 	a.registerEvents()
 	a.registerQueues()
 	a.registerAudit()

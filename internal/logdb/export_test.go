@@ -1,0 +1,6 @@
+package logdb
+
+import "context"
+
+// Sweep removes what is too much.
+func Sweep(ctx context.Context, db *DB) { db.engine.(*embedded).sweep(ctx) }
