@@ -16,7 +16,7 @@ import (
 
 // Patience bounds every wait for a page. It is generous, because the machine
 // may be busy; what has to be fast is measured elsewhere.
-const Patience = 60 * time.Second
+const Patience = 2 * time.Minute
 
 // Tab is one page of one visitor.
 type Tab struct {
