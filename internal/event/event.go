@@ -39,6 +39,8 @@ const (
 	AlertChanged       Type = "alert:changed"
 	WebhookChanged     Type = "webhook:changed"
 	MetricsRefused     Type = "metrics:refused"
+	ErrorRecorded      Type = "error:recorded"
+	ErrorChanged       Type = "error:changed"
 )
 
 // Event is one fact.
@@ -98,6 +100,7 @@ const (
 	RoomQueues     = "queues"
 	RoomAudit      = "audit"
 	RoomAlerts     = "alerts"
+	RoomErrors     = "errors"
 )
 
 // RoomAgent is the room of one agent.

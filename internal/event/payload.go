@@ -77,6 +77,20 @@ type Bulk struct {
 	Timestamp   time.Time `json:"timestamp"`
 }
 
+// Error is the payload of ErrorRecorded and ErrorChanged.
+type Error struct {
+	ErrorID     string    `json:"error_id"`
+	AgentID     string    `json:"agent_id"`
+	Class       string    `json:"class"`
+	Cause       string    `json:"cause"`
+	State       string    `json:"state"`
+	Title       string    `json:"title"`
+	Count       int       `json:"count"`
+	OperationID string    `json:"operation_id,omitempty"`
+	NeedsHuman  bool      `json:"needs_human,omitempty"`
+	Timestamp   time.Time `json:"timestamp"`
+}
+
 // New makes an event with a payload of this package. The payload types hold
 // nothing that JSON cannot express, so a failure to encode is a bug and panics.
 func New(t Type, agentID, actor string, at time.Time, payload any, rooms ...string) Event {

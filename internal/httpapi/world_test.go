@@ -35,6 +35,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/operation/operationtest"
 	"github.com/waooaw/platform-portal/internal/queue/queuetest"
+	"github.com/waooaw/platform-portal/internal/recovery"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 	"github.com/waooaw/platform-portal/internal/tsdb"
@@ -131,7 +132,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,
 			About: &metrics.Scraper{}, Narrow: tsdb.Narrow, Now: w.clock.Now,
 			Logs:   w.service,
-			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
+			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Errors: w.recovery(agents, ops, rec), Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}
 	w.cfg.Pages = []door.Page{{Route: door.Route{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true}, Handler: w.redeemLink}}
@@ -151,6 +152,16 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		w.secrets[role] = secret
 	}
 	return w
+}
+
+// recovery keeps errors in the world's store.
+func (w *world) recovery(agents *agent.Service, ops *operation.Service, rec *audit.Recorder) *recovery.Service {
+	st := w.store
+	s := &recovery.Service{Store: st.Incidents(), Memory: st.Incidents(), Decided: st.Incidents(), Agents: st.Agents(), History: st.History(),
+		Editor: agents, Fleet: w.fleet, Ops: ops, Queues: w.queues, Probes: st.Health(), Tx: st, Audit: rec, Events: st.Events(),
+		Now: w.clock.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }}
+	s.Register()
+	return s
 }
 
 // reply is an answer that was read to its end.

@@ -31,6 +31,7 @@ var Rooms = []Access{
 	{"bulk:", auth.Viewer},
 	{event.RoomQueues, auth.Viewer},
 	{event.RoomAudit, auth.Admin},
+	{event.RoomErrors, auth.Viewer},
 
 	{"view:agent:", auth.Viewer},
 	{"view:fleet", auth.Viewer},
@@ -43,6 +44,7 @@ var Rooms = []Access{
 	{"view:pulse:bulk:", auth.Viewer},
 	{"view:pulse:" + event.RoomQueues, auth.Viewer},
 	{"view:pulse:" + event.RoomAudit, auth.Admin},
+	{"view:pulse:" + event.RoomErrors, auth.Viewer},
 }
 
 // splitRooms reads "a,b" or repeated values into a list without doubles.

@@ -35,6 +35,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/oidc"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/passkey"
+	"github.com/waooaw/platform-portal/internal/recovery"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/tsdb"
 	"github.com/waooaw/platform-portal/internal/web"
@@ -63,6 +64,7 @@ type app struct {
 	reconciler *fleet.Reconciler
 	checker    *health.Checker
 	bulk       *bulk.Service
+	recovery   *recovery.Service
 	windows    *metrics.Windows
 	scraper    *metrics.Scraper
 	figures    *metrics.History
@@ -192,6 +194,12 @@ func (a *app) services() {
 		Audit: a.audit, Now: now, NewID: newID,
 	}
 	a.bulk.Register()
+	a.recovery = &recovery.Service{
+		Store: s.Incidents(), Memory: s.Incidents(), Decided: s.Incidents(), Agents: s.Agents(), History: s.History(), Editor: a.agents, Fleet: a.fleet,
+		Ops: a.operations, Machine: a.runtime, Queues: a.bus, Letters: a.bus, Keys: a.keys, Probes: s.Health(), Tx: s, Audit: a.audit,
+		Events: events, Now: now, NewID: newID, Log: a.log, UndoTime: time.Hour,
+	}
+	a.recovery.Register()
 	a.site = a.web()
 	a.hub = live.New(live.Config{Log: events, Viewer: a.site, Logger: a.log, Origins: a.cfg.Hosts})
 	a.scraper.Changed = func(ids []string) { a.hub.Touch(append(rows(ids...), view.Fleet)...) }
@@ -226,8 +234,9 @@ func (a *app) start(ctx context.Context) error {
 		return err
 	}
 	services := []lifecycle.Service{
-		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
-		a.bus, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.logStore, a.collector, &retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
+		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector,
+		&recovery.Recorder{Service: a.recovery},
+		&retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}
 	if err := a.group.Start(ctx, services...); err != nil {
 		return err

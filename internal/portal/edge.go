@@ -23,7 +23,7 @@ func (a *app) edge() http.Handler {
 		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,
 			Now: now, Version: a.build.Version,
 			Logs:   a.logs,
-			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Components: a.components()},
+			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Errors: a.recovery, Components: a.components()},
 		Pages: pages(site), ErrorPage: errorPage(site), Registry: a.registry,
 		Log: a.log, Now: now, NewID: newID,
 		Version: httpapi.Version{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},

@@ -25,6 +25,8 @@ const (
 	ReasonMaxDeliveries = "max_deliveries"
 	// ReasonPermanent: the agent said that trying again is no use.
 	ReasonPermanent = "permanent"
+	// ReasonSetAside: somebody put it aside because it made trouble.
+	ReasonSetAside = "set_aside"
 )
 
 // DeadLetter is one command that could not be done.

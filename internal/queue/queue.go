@@ -25,6 +25,15 @@ type Stats struct {
 	Oldest    time.Time `json:"oldest,omitzero"`
 }
 
+// Message is a command in a queue, without its payload.
+type Message struct {
+	Sequence   uint64    `json:"sequence"`
+	ID         string    `json:"id,omitempty"`
+	Deliveries int       `json:"deliveries"`
+	Published  time.Time `json:"published,omitzero"`
+	Size       int       `json:"size"`
+}
+
 // Broker makes and removes the queues of an agent. All methods are idempotent.
 type Broker interface {
 	// Provision makes the agent's queues.

@@ -77,6 +77,7 @@ type Attempt struct {
 	Fix         cause.Fix  `json:"fix"`
 	OperationID string     `json:"operation_id"`
 	By          string     `json:"by" doc:"Who began it"`
+	Policy      string     `json:"policy,omitempty" doc:"The policy that began it; absent if a person did"`
 	StartedAt   time.Time  `json:"started_at"`
 	EndedAt     *time.Time `json:"ended_at,omitempty"`
 	Helped      *bool      `json:"helped,omitempty" doc:"Absent while it runs"`
@@ -143,6 +144,15 @@ type Memory interface {
 	Outcomes(ctx context.Context) ([]Outcome, error)
 	// AddOutcome counts one fix that was tried.
 	AddOutcome(ctx context.Context, c cause.Code, f cause.Fix, helped bool) error
+	// GoodRevisions gives those of an agent that were seen to run well, newest first.
+	GoodRevisions(ctx context.Context, agentID string) ([]int, error)
+	// SetGood remembers or forgets that a revision ran well; NotFound for an agent
+	// that is gone.
+	SetGood(ctx context.Context, agentID string, revision int, good bool, at time.Time) error
+}
+
+// PolicyStore keeps what people decided.
+type PolicyStore interface {
 	// Policies gives what is stored; nil if nothing is.
 	Policies(ctx context.Context) (*Policies, error)
 	SetPolicies(ctx context.Context, p Policies) error

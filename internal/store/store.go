@@ -152,6 +152,9 @@ func (s *Store) Alerts() alert.Stores { return observe.Alerts(s.DB) }
 // Webhooks keeps who outside is told what happened.
 func (s *Store) Webhooks() observe.Webhooks { return observe.Webhooks{DB: s.DB} }
 
+// Incidents keeps what went wrong with agents.
+func (s *Store) Incidents() *observe.Incidents { return observe.IncidentsOf(s.DB) }
+
 // Preferences keeps what people like.
 func (s *Store) Preferences() preference.Store { return preferences{s} }
 

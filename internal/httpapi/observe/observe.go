@@ -69,6 +69,7 @@ type Config struct {
 	Audit      audit.Store
 	Recorder   *audit.Recorder
 	Components []Component
+	Errors     Errors
 }
 
 const base = door.Base
@@ -102,6 +103,15 @@ var Routes = []door.Route{
 	{Method: "GET", Path: base + "/health", Role: auth.Viewer, ID: "platform-health"},
 	{Method: "GET", Path: base + "/queues", Role: auth.Viewer, ID: "list-queues"},
 	{Method: "GET", Path: base + "/queues/{agent}", Role: auth.Viewer, ID: "get-queue"},
+	{Method: "GET", Path: base + "/errors", Role: auth.Viewer, ID: "list-errors"},
+	{Method: "GET", Path: base + "/errors/patterns", Role: auth.Viewer, ID: "error-patterns"},
+	{Method: "GET", Path: base + "/errors/{id}", Role: auth.Viewer, ID: "get-error"},
+	{Method: "POST", Path: base + "/errors/{id}/fixes/{fix}/preview", Role: auth.Operator, ID: "preview-fix"},
+	{Method: "POST", Path: base + "/errors/{id}/fixes/{fix}", Role: auth.Operator, ID: "apply-fix", Waits: true},
+	{Method: "POST", Path: base + "/errors/{id}/dismiss", Role: auth.Operator, ID: "dismiss-error"},
+	{Method: "GET", Path: base + "/agents/{id}/errors", Role: auth.Viewer, ID: "agent-errors"},
+	{Method: "GET", Path: base + "/recovery/policies", Role: auth.Viewer, ID: "get-recovery-policies"},
+	{Method: "PUT", Path: base + "/recovery/policies", Role: auth.Admin, ID: "set-recovery-policies"},
 	{Method: "GET", Path: base + "/audit", Role: auth.Viewer, ID: "list-audit"},
 	{Method: "GET", Path: base + "/audit/export", Role: auth.Viewer, ID: "export-audit", Stream: true},
 	{Method: "GET", Path: base + "/audit/verify", Role: auth.Viewer, ID: "verify-audit", Stream: true},
@@ -126,5 +136,6 @@ func Register(d *door.Door, cfg Config) {
 	a.registerLogs()
 	a.registerEvents()
 	a.registerQueues()
+	a.registerErrors()
 	a.registerAudit()
 }

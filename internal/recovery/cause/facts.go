@@ -81,7 +81,9 @@ type Peer struct {
 }
 
 // Down tells whether it can't serve anybody.
-func (p Peer) Down() bool { return !p.Exists || p.State != agent.Running || p.Health == agent.HealthUnhealthy }
+func (p Peer) Down() bool {
+	return !p.Exists || p.State != agent.Running || p.Health == agent.HealthUnhealthy
+}
 
 // Holder is the process that listens on a port.
 type Holder struct {
@@ -115,21 +117,22 @@ type Message struct {
 // serving tells whether the agent is meant to serve.
 func (f *Facts) serving() bool { return f.State == agent.Running }
 
-// text is everything that was said about the trouble: what was printed, and why
-// a step failed.
+// texts are everything that was said about the trouble, oldest first: why a step
+// failed, and what was printed.
 func (f *Facts) texts() []string {
 	out := make([]string, 0, len(f.Lines)+4)
-	for _, l := range f.Lines {
-		out = append(out, Plain(l))
+	if f.Failure != nil {
+		out = append(out, f.Failure.Reason)
 	}
 	if f.Problem != nil {
 		out = append(out, f.Problem.What+": "+f.Problem.Why)
 	}
-	if f.Failure != nil {
-		for _, l := range f.Failure.LastLogs {
-			out = append(out, Plain(l))
-		}
-		out = append(out, f.Failure.Reason)
+	lines := f.Lines
+	if f.Failure != nil && len(lines) == 0 {
+		lines = f.Failure.LastLogs
+	}
+	for _, l := range lines {
+		out = append(out, Plain(l))
 	}
 	return out
 }

@@ -22,7 +22,7 @@ var (
 // port: somebody else listens on a port that the agent wants.
 func port(f *Facts) *Finding {
 	if c := f.code(); c == "fleet.port_in_use" || c == "port.taken" {
-		return portFinding(f, firstPort(f.texts()[max(0, len(f.texts())-3):], f), 1, f.evidence())
+		return portFinding(f, firstPort(f.texts(), f), 1, f.evidence())
 	}
 	m := last(f.texts(), portTaken)
 	if m != nil && bindDenied.MatchString(m.line) {

@@ -118,7 +118,7 @@ func Normal(message string) string {
 	return s
 }
 
-var troubles = regexp.MustCompile(`(?i)\b(error|exception|fatal|panic|fail(ed|ure)?|cannot|can't|could not|unable|refused|denied|invalid|critical|traceback|abort(ed)?)\b`)
+var troubles = regexp.MustCompile(`(?i)error|exception|fatal|panic|fail(ed|ure)?\b|cannot|can't|could not|unable|refused|denied|invalid|critical|abort(ed)?\b`)
 
 // telling gives the line that says most about the trouble: the newest that speaks
 // of an error, or the newest.
