@@ -131,6 +131,42 @@ func (e BulkInputBodyOnFailure) Valid() bool {
 	}
 }
 
+// Defines values for CauseEvidenceKind.
+const (
+	CauseEvidenceKindExit   CauseEvidenceKind = "exit"
+	CauseEvidenceKindHost   CauseEvidenceKind = "host"
+	CauseEvidenceKindLog    CauseEvidenceKind = "log"
+	CauseEvidenceKindMetric CauseEvidenceKind = "metric"
+	CauseEvidenceKindPort   CauseEvidenceKind = "port"
+	CauseEvidenceKindProbe  CauseEvidenceKind = "probe"
+	CauseEvidenceKindSpec   CauseEvidenceKind = "spec"
+	CauseEvidenceKindStep   CauseEvidenceKind = "step"
+)
+
+// Valid indicates whether the value is a known member of the CauseEvidenceKind enum.
+func (e CauseEvidenceKind) Valid() bool {
+	switch e {
+	case CauseEvidenceKindExit:
+		return true
+	case CauseEvidenceKindHost:
+		return true
+	case CauseEvidenceKindLog:
+		return true
+	case CauseEvidenceKindMetric:
+		return true
+	case CauseEvidenceKindPort:
+		return true
+	case CauseEvidenceKindProbe:
+		return true
+	case CauseEvidenceKindSpec:
+		return true
+	case CauseEvidenceKindStep:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ComponentHealthStatus.
 const (
 	ComponentHealthStatusHealthy   ComponentHealthStatus = "healthy"
@@ -293,6 +329,102 @@ func (e PlatformHealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for RecoveryIncidentClass.
+const (
+	RecoveryIncidentClassConfiguration RecoveryIncidentClass = "configuration"
+	RecoveryIncidentClassDependency    RecoveryIncidentClass = "dependency"
+	RecoveryIncidentClassPermanent     RecoveryIncidentClass = "permanent"
+	RecoveryIncidentClassTransient     RecoveryIncidentClass = "transient"
+)
+
+// Valid indicates whether the value is a known member of the RecoveryIncidentClass enum.
+func (e RecoveryIncidentClass) Valid() bool {
+	switch e {
+	case RecoveryIncidentClassConfiguration:
+		return true
+	case RecoveryIncidentClassDependency:
+		return true
+	case RecoveryIncidentClassPermanent:
+		return true
+	case RecoveryIncidentClassTransient:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RecoveryIncidentSource.
+const (
+	RecoveryIncidentSourceCrash  RecoveryIncidentSource = "crash"
+	RecoveryIncidentSourceMetric RecoveryIncidentSource = "metric"
+	RecoveryIncidentSourceProbe  RecoveryIncidentSource = "probe"
+	RecoveryIncidentSourceQueue  RecoveryIncidentSource = "queue"
+	RecoveryIncidentSourceStep   RecoveryIncidentSource = "step"
+)
+
+// Valid indicates whether the value is a known member of the RecoveryIncidentSource enum.
+func (e RecoveryIncidentSource) Valid() bool {
+	switch e {
+	case RecoveryIncidentSourceCrash:
+		return true
+	case RecoveryIncidentSourceMetric:
+		return true
+	case RecoveryIncidentSourceProbe:
+		return true
+	case RecoveryIncidentSourceQueue:
+		return true
+	case RecoveryIncidentSourceStep:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RecoveryIncidentState.
+const (
+	RecoveryIncidentStateDismissed  RecoveryIncidentState = "dismissed"
+	RecoveryIncidentStateOpen       RecoveryIncidentState = "open"
+	RecoveryIncidentStateRecovered  RecoveryIncidentState = "recovered"
+	RecoveryIncidentStateRecovering RecoveryIncidentState = "recovering"
+)
+
+// Valid indicates whether the value is a known member of the RecoveryIncidentState enum.
+func (e RecoveryIncidentState) Valid() bool {
+	switch e {
+	case RecoveryIncidentStateDismissed:
+		return true
+	case RecoveryIncidentStateOpen:
+		return true
+	case RecoveryIncidentStateRecovered:
+		return true
+	case RecoveryIncidentStateRecovering:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RecoveryPoliciesDefault.
+const (
+	Automatic RecoveryPoliciesDefault = "automatic"
+	Off       RecoveryPoliciesDefault = "off"
+	Suggest   RecoveryPoliciesDefault = "suggest"
+)
+
+// Valid indicates whether the value is a known member of the RecoveryPoliciesDefault enum.
+func (e RecoveryPoliciesDefault) Valid() bool {
+	switch e {
+	case Automatic:
+		return true
+	case Off:
+		return true
+	case Suggest:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAgentsParamsSort.
 const (
 	CreatedAt      ListAgentsParamsSort = "created_at"
@@ -377,6 +509,54 @@ func (e ImportAgentsParamsUnknown) Valid() bool {
 	case Keep:
 		return true
 	case Refuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AgentErrorsParamsState.
+const (
+	AgentErrorsParamsStateDismissed  AgentErrorsParamsState = "dismissed"
+	AgentErrorsParamsStateOpen       AgentErrorsParamsState = "open"
+	AgentErrorsParamsStateRecovered  AgentErrorsParamsState = "recovered"
+	AgentErrorsParamsStateRecovering AgentErrorsParamsState = "recovering"
+)
+
+// Valid indicates whether the value is a known member of the AgentErrorsParamsState enum.
+func (e AgentErrorsParamsState) Valid() bool {
+	switch e {
+	case AgentErrorsParamsStateDismissed:
+		return true
+	case AgentErrorsParamsStateOpen:
+		return true
+	case AgentErrorsParamsStateRecovered:
+		return true
+	case AgentErrorsParamsStateRecovering:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AgentErrorsParamsClass.
+const (
+	AgentErrorsParamsClassConfiguration AgentErrorsParamsClass = "configuration"
+	AgentErrorsParamsClassDependency    AgentErrorsParamsClass = "dependency"
+	AgentErrorsParamsClassPermanent     AgentErrorsParamsClass = "permanent"
+	AgentErrorsParamsClassTransient     AgentErrorsParamsClass = "transient"
+)
+
+// Valid indicates whether the value is a known member of the AgentErrorsParamsClass enum.
+func (e AgentErrorsParamsClass) Valid() bool {
+	switch e {
+	case AgentErrorsParamsClassConfiguration:
+		return true
+	case AgentErrorsParamsClassDependency:
+		return true
+	case AgentErrorsParamsClassPermanent:
+		return true
+	case AgentErrorsParamsClassTransient:
 		return true
 	default:
 		return false
@@ -560,6 +740,168 @@ func (e BulkReportParamsFormat) Valid() bool {
 	case BulkReportParamsFormatCsv:
 		return true
 	case BulkReportParamsFormatJson:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListErrorsParamsState.
+const (
+	ListErrorsParamsStateDismissed  ListErrorsParamsState = "dismissed"
+	ListErrorsParamsStateOpen       ListErrorsParamsState = "open"
+	ListErrorsParamsStateRecovered  ListErrorsParamsState = "recovered"
+	ListErrorsParamsStateRecovering ListErrorsParamsState = "recovering"
+)
+
+// Valid indicates whether the value is a known member of the ListErrorsParamsState enum.
+func (e ListErrorsParamsState) Valid() bool {
+	switch e {
+	case ListErrorsParamsStateDismissed:
+		return true
+	case ListErrorsParamsStateOpen:
+		return true
+	case ListErrorsParamsStateRecovered:
+		return true
+	case ListErrorsParamsStateRecovering:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListErrorsParamsClass.
+const (
+	ListErrorsParamsClassConfiguration ListErrorsParamsClass = "configuration"
+	ListErrorsParamsClassDependency    ListErrorsParamsClass = "dependency"
+	ListErrorsParamsClassPermanent     ListErrorsParamsClass = "permanent"
+	ListErrorsParamsClassTransient     ListErrorsParamsClass = "transient"
+)
+
+// Valid indicates whether the value is a known member of the ListErrorsParamsClass enum.
+func (e ListErrorsParamsClass) Valid() bool {
+	switch e {
+	case ListErrorsParamsClassConfiguration:
+		return true
+	case ListErrorsParamsClassDependency:
+		return true
+	case ListErrorsParamsClassPermanent:
+		return true
+	case ListErrorsParamsClassTransient:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ApplyFixParamsFix.
+const (
+	ApplyFixParamsFixChangePort         ApplyFixParamsFix = "change_port"
+	ApplyFixParamsFixCorrectCommand     ApplyFixParamsFix = "correct_command"
+	ApplyFixParamsFixDeadLetterMessage  ApplyFixParamsFix = "dead_letter_message"
+	ApplyFixParamsFixFreeDisk           ApplyFixParamsFix = "free_disk"
+	ApplyFixParamsFixRaiseCpu           ApplyFixParamsFix = "raise_cpu"
+	ApplyFixParamsFixRaiseLimit         ApplyFixParamsFix = "raise_limit"
+	ApplyFixParamsFixRaiseMemory        ApplyFixParamsFix = "raise_memory"
+	ApplyFixParamsFixRenewCredentials   ApplyFixParamsFix = "renew_credentials"
+	ApplyFixParamsFixRestart            ApplyFixParamsFix = "restart"
+	ApplyFixParamsFixRestartWithBackoff ApplyFixParamsFix = "restart_with_backoff"
+	ApplyFixParamsFixRollBack           ApplyFixParamsFix = "roll_back"
+	ApplyFixParamsFixScaleOut           ApplyFixParamsFix = "scale_out"
+	ApplyFixParamsFixSetVariable        ApplyFixParamsFix = "set_variable"
+	ApplyFixParamsFixStartDependency    ApplyFixParamsFix = "start_dependency"
+	ApplyFixParamsFixWait               ApplyFixParamsFix = "wait"
+)
+
+// Valid indicates whether the value is a known member of the ApplyFixParamsFix enum.
+func (e ApplyFixParamsFix) Valid() bool {
+	switch e {
+	case ApplyFixParamsFixChangePort:
+		return true
+	case ApplyFixParamsFixCorrectCommand:
+		return true
+	case ApplyFixParamsFixDeadLetterMessage:
+		return true
+	case ApplyFixParamsFixFreeDisk:
+		return true
+	case ApplyFixParamsFixRaiseCpu:
+		return true
+	case ApplyFixParamsFixRaiseLimit:
+		return true
+	case ApplyFixParamsFixRaiseMemory:
+		return true
+	case ApplyFixParamsFixRenewCredentials:
+		return true
+	case ApplyFixParamsFixRestart:
+		return true
+	case ApplyFixParamsFixRestartWithBackoff:
+		return true
+	case ApplyFixParamsFixRollBack:
+		return true
+	case ApplyFixParamsFixScaleOut:
+		return true
+	case ApplyFixParamsFixSetVariable:
+		return true
+	case ApplyFixParamsFixStartDependency:
+		return true
+	case ApplyFixParamsFixWait:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PreviewFixParamsFix.
+const (
+	PreviewFixParamsFixChangePort         PreviewFixParamsFix = "change_port"
+	PreviewFixParamsFixCorrectCommand     PreviewFixParamsFix = "correct_command"
+	PreviewFixParamsFixDeadLetterMessage  PreviewFixParamsFix = "dead_letter_message"
+	PreviewFixParamsFixFreeDisk           PreviewFixParamsFix = "free_disk"
+	PreviewFixParamsFixRaiseCpu           PreviewFixParamsFix = "raise_cpu"
+	PreviewFixParamsFixRaiseLimit         PreviewFixParamsFix = "raise_limit"
+	PreviewFixParamsFixRaiseMemory        PreviewFixParamsFix = "raise_memory"
+	PreviewFixParamsFixRenewCredentials   PreviewFixParamsFix = "renew_credentials"
+	PreviewFixParamsFixRestart            PreviewFixParamsFix = "restart"
+	PreviewFixParamsFixRestartWithBackoff PreviewFixParamsFix = "restart_with_backoff"
+	PreviewFixParamsFixRollBack           PreviewFixParamsFix = "roll_back"
+	PreviewFixParamsFixScaleOut           PreviewFixParamsFix = "scale_out"
+	PreviewFixParamsFixSetVariable        PreviewFixParamsFix = "set_variable"
+	PreviewFixParamsFixStartDependency    PreviewFixParamsFix = "start_dependency"
+	PreviewFixParamsFixWait               PreviewFixParamsFix = "wait"
+)
+
+// Valid indicates whether the value is a known member of the PreviewFixParamsFix enum.
+func (e PreviewFixParamsFix) Valid() bool {
+	switch e {
+	case PreviewFixParamsFixChangePort:
+		return true
+	case PreviewFixParamsFixCorrectCommand:
+		return true
+	case PreviewFixParamsFixDeadLetterMessage:
+		return true
+	case PreviewFixParamsFixFreeDisk:
+		return true
+	case PreviewFixParamsFixRaiseCpu:
+		return true
+	case PreviewFixParamsFixRaiseLimit:
+		return true
+	case PreviewFixParamsFixRaiseMemory:
+		return true
+	case PreviewFixParamsFixRenewCredentials:
+		return true
+	case PreviewFixParamsFixRestart:
+		return true
+	case PreviewFixParamsFixRestartWithBackoff:
+		return true
+	case PreviewFixParamsFixRollBack:
+		return true
+	case PreviewFixParamsFixScaleOut:
+		return true
+	case PreviewFixParamsFixSetVariable:
+		return true
+	case PreviewFixParamsFixStartDependency:
+		return true
+	case PreviewFixParamsFixWait:
 		return true
 	default:
 		return false
@@ -1441,6 +1783,29 @@ type BulkView struct {
 	Total       int64       `json:"total"`
 }
 
+// CauseEvidence defines model for CauseEvidence.
+type CauseEvidence struct {
+	At   *time.Time        `json:"at,omitempty"`
+	Kind CauseEvidenceKind `json:"kind"`
+	Text string            `json:"text"`
+}
+
+// CauseEvidenceKind defines model for CauseEvidence.Kind.
+type CauseEvidenceKind string
+
+// CauseSuggestion defines model for CauseSuggestion.
+type CauseSuggestion struct {
+	// ExpectedSuccess 0 to 1, from experience with the cause and from what helped before
+	ExpectedSuccess float64 `json:"expected_success"`
+	Fix             string  `json:"fix"`
+
+	// OneClick Nothing has to be filled in
+	OneClick   bool                    `json:"one_click"`
+	Parameters *map[string]interface{} `json:"parameters,omitempty"`
+	Title      string                  `json:"title"`
+	Why        string                  `json:"why"`
+}
+
 // ComponentHealth defines model for ComponentHealth.
 type ComponentHealth struct {
 	Name   string                `json:"name"`
@@ -1487,6 +1852,12 @@ type CreateUserInputBody struct {
 // CreateUserInputBodyRole defines model for CreateUserInputBody.Role.
 type CreateUserInputBodyRole string
 
+// DismissErrorRequest defines model for Dismiss-errorRequest.
+type DismissErrorRequest struct {
+	// Reason For the record
+	Reason string `json:"reason"`
+}
+
 // Event defines model for Event.
 type Event struct {
 	Actor   *string     `json:"actor,omitempty"`
@@ -1502,6 +1873,12 @@ type Event struct {
 type FaultField struct {
 	Message string `json:"message"`
 	Path    string `json:"path"`
+}
+
+// FixParameters defines model for FixParameters.
+type FixParameters struct {
+	// Parameters In place of those that are suggested, e.g. {"to": 8081}
+	Parameters *map[string]interface{} `json:"parameters,omitempty"`
 }
 
 // FleetCheck defines model for FleetCheck.
@@ -1644,6 +2021,19 @@ type ListEvent struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListIncident defines model for ListIncident.
+type ListIncident struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string          `json:"filtered_by_agent,omitempty"`
+	Items           []RecoveryIncident `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListInstance defines model for ListInstance.
 type ListInstance struct {
 	// FilteredByAgent The agents that were asked for
@@ -1675,6 +2065,19 @@ type ListOperation struct {
 	// FilteredByAgent The agents that were asked for
 	FilteredByAgent *[]string   `json:"filtered_by_agent,omitempty"`
 	Items           []Operation `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListPattern defines model for ListPattern.
+type ListPattern struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string         `json:"filtered_by_agent,omitempty"`
+	Items           []RecoveryPattern `json:"items"`
 
 	// NextCursor Cursor of the next page; absent on the last
 	NextCursor *string `json:"next_cursor,omitempty"`
@@ -2090,6 +2493,122 @@ type Reason struct {
 	Reason *string `json:"reason,omitempty"`
 }
 
+// RecoveryAttempt defines model for RecoveryAttempt.
+type RecoveryAttempt struct {
+	// By Who began it
+	By      string     `json:"by"`
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+	Fix     string     `json:"fix"`
+
+	// Helped Absent while it runs
+	Helped      *bool  `json:"helped,omitempty"`
+	OperationId string `json:"operation_id"`
+
+	// Policy The policy that began it; absent if a person did
+	Policy    *string   `json:"policy,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+}
+
+// RecoveryIncident defines model for RecoveryIncident.
+type RecoveryIncident struct {
+	AgentId   string `json:"agent_id"`
+	AgentName string `json:"agent_name"`
+	Cause     string `json:"cause"`
+
+	// Certainty 0 to 1: how sure the cause is
+	Certainty float64               `json:"certainty"`
+	Class     RecoveryIncidentClass `json:"class"`
+
+	// Count How often it was seen
+	Count    int64           `json:"count"`
+	Evidence []CauseEvidence `json:"evidence"`
+
+	// Fingerprint The same for what is alike: agent, cause and message without what varies
+	Fingerprint string    `json:"fingerprint"`
+	FirstSeen   time.Time `json:"first_seen"`
+	Id          string    `json:"id"`
+	InstanceId  *string   `json:"instance_id,omitempty"`
+	LastSeen    time.Time `json:"last_seen"`
+	NeedsHuman  *bool     `json:"needs_human,omitempty"`
+	Note        *string   `json:"note,omitempty"`
+
+	// OperationId The newest fix
+	OperationId *string `json:"operation_id,omitempty"`
+
+	// Policy The policy that the newest fix was begun by; absent if a person began it
+	Policy      *string                `json:"policy,omitempty"`
+	RecoveredAt *time.Time             `json:"recovered_at,omitempty"`
+	Source      RecoveryIncidentSource `json:"source"`
+	State       RecoveryIncidentState  `json:"state"`
+	Suggestions []CauseSuggestion      `json:"suggestions"`
+	Summary     string                 `json:"summary"`
+	Title       string                 `json:"title"`
+	Tried       *[]RecoveryAttempt     `json:"tried,omitempty"`
+}
+
+// RecoveryIncidentClass defines model for RecoveryIncident.Class.
+type RecoveryIncidentClass string
+
+// RecoveryIncidentSource defines model for RecoveryIncident.Source.
+type RecoveryIncidentSource string
+
+// RecoveryIncidentState defines model for RecoveryIncident.State.
+type RecoveryIncidentState string
+
+// RecoveryLimits defines model for RecoveryLimits.
+type RecoveryLimits struct {
+	// CoolDownSeconds Least time between two fixes of one agent
+	CoolDownSeconds int64 `json:"cool_down_seconds"`
+
+	// MaxPerHour Fixes of one agent in an hour
+	MaxPerHour int64 `json:"max_per_hour"`
+}
+
+// RecoveryPattern defines model for RecoveryPattern.
+type RecoveryPattern struct {
+	AgentId string `json:"agent_id"`
+	Cause   string `json:"cause"`
+	Class   string `json:"class"`
+
+	// Count How often it was seen in all
+	Count       int64     `json:"count"`
+	Fingerprint string    `json:"fingerprint"`
+	FirstSeen   time.Time `json:"first_seen"`
+
+	// Incidents Incidents with this fingerprint
+	Incidents int64     `json:"incidents"`
+	LastSeen  time.Time `json:"last_seen"`
+	Title     string    `json:"title"`
+}
+
+// RecoveryPolicies defines model for RecoveryPolicies.
+type RecoveryPolicies struct {
+	// Agents By agent id; in place of the default
+	Agents  *map[string]string      `json:"agents,omitempty"`
+	Default RecoveryPoliciesDefault `json:"default"`
+	Limits  *RecoveryLimits         `json:"limits,omitempty"`
+}
+
+// RecoveryPoliciesDefault defines model for RecoveryPolicies.Default.
+type RecoveryPoliciesDefault string
+
+// RecoveryPreview defines model for RecoveryPreview.
+type RecoveryPreview struct {
+	// Changes What changes in the specification
+	Changes []AgentFieldChange `json:"changes"`
+	Fix     string             `json:"fix"`
+	Impact  *FleetImpact       `json:"impact,omitempty"`
+
+	// Parameters With what it would be done
+	Parameters *map[string]interface{} `json:"parameters,omitempty"`
+	Steps      []string                `json:"steps"`
+	Title      string                  `json:"title"`
+
+	// Undo How it can be taken back
+	Undo     string   `json:"undo"`
+	Warnings []string `json:"warnings"`
+}
+
 // RuntimeHealth defines model for RuntimeHealth.
 type RuntimeHealth struct {
 	Checks []FleetCheck `json:"checks"`
@@ -2223,6 +2742,29 @@ type DeployAgentParams struct {
 	// IfMatch ETag of the agent as the client saw it; 412 if it was changed since
 	IfMatch *string `json:"If-Match,omitempty"`
 }
+
+// AgentErrorsParams defines parameters for AgentErrors.
+type AgentErrorsParams struct {
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string                   `form:"cursor,omitempty" json:"cursor,omitempty"`
+	State  *[]AgentErrorsParamsState `form:"state,omitempty" json:"state,omitempty"`
+	Class  *[]AgentErrorsParamsClass `form:"class,omitempty" json:"class,omitempty"`
+
+	// Cause e.g. port_in_use
+	Cause *[]string `form:"cause,omitempty" json:"cause,omitempty"`
+
+	// Since Seen last at or after this time
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+}
+
+// AgentErrorsParamsState defines parameters for AgentErrors.
+type AgentErrorsParamsState string
+
+// AgentErrorsParamsClass defines parameters for AgentErrors.
+type AgentErrorsParamsClass string
 
 // AgentHealthParams defines parameters for AgentHealth.
 type AgentHealthParams struct {
@@ -2502,6 +3044,69 @@ type RollbackBulkParams struct {
 	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
+
+// ListErrorsParams defines parameters for ListErrors.
+type ListErrorsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string                  `form:"cursor,omitempty" json:"cursor,omitempty"`
+	State  *[]ListErrorsParamsState `form:"state,omitempty" json:"state,omitempty"`
+	Class  *[]ListErrorsParamsClass `form:"class,omitempty" json:"class,omitempty"`
+
+	// Cause e.g. port_in_use
+	Cause *[]string `form:"cause,omitempty" json:"cause,omitempty"`
+
+	// Since Seen last at or after this time
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+}
+
+// ListErrorsParamsState defines parameters for ListErrors.
+type ListErrorsParamsState string
+
+// ListErrorsParamsClass defines parameters for ListErrors.
+type ListErrorsParamsClass string
+
+// ErrorPatternsParams defines parameters for ErrorPatterns.
+type ErrorPatternsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// AtLeast How often it must have come back
+	AtLeast *int64 `form:"at_least,omitempty" json:"at_least,omitempty"`
+	Limit   *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// DismissErrorParams defines parameters for DismissError.
+type DismissErrorParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ApplyFixParams defines parameters for ApplyFix.
+type ApplyFixParams struct {
+	// Wait Answer when the operation is done (then 200), at most after this time, e.g. 30s; at most 5m
+	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ApplyFixParamsFix defines parameters for ApplyFix.
+type ApplyFixParamsFix string
+
+// PreviewFixParams defines parameters for PreviewFix.
+type PreviewFixParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// PreviewFixParamsFix defines parameters for PreviewFix.
+type PreviewFixParamsFix string
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
@@ -2869,6 +3474,12 @@ type ListQueuesParams struct {
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// SetRecoveryPoliciesParams defines parameters for SetRecoveryPolicies.
+type SetRecoveryPoliciesParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
 	// Limit How many at most
@@ -2964,6 +3575,18 @@ type SendTaskJSONRequestBody = TaskInputBody
 
 // StartBulkJSONRequestBody defines body for StartBulk for application/json ContentType.
 type StartBulkJSONRequestBody = BulkInputBody
+
+// DismissErrorJSONRequestBody defines body for DismissError for application/json ContentType.
+type DismissErrorJSONRequestBody = DismissErrorRequest
+
+// ApplyFixJSONRequestBody defines body for ApplyFix for application/json ContentType.
+type ApplyFixJSONRequestBody = FixParameters
+
+// PreviewFixJSONRequestBody defines body for PreviewFix for application/json ContentType.
+type PreviewFixJSONRequestBody = FixParameters
+
+// SetRecoveryPoliciesJSONRequestBody defines body for SetRecoveryPolicies for application/json ContentType.
+type SetRecoveryPoliciesJSONRequestBody = RecoveryPolicies
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = CreateTokenInputBody
@@ -3487,6 +4110,13 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AgentErrors What went wrong with an agent, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/agents/{id}/errors (the `AgentErrors` operationId).
+	AgentErrors(ctx context.Context, id string, params *AgentErrorsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AgentHealth List what the probes of an agent found, newest first
 	//
 	// Needs the role viewer.
@@ -3754,6 +4384,81 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/bulk/{id}/rollback (the `RollbackBulk` operationId).
 	RollbackBulk(ctx context.Context, id string, params *RollbackBulkParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListErrors What went wrong with agents, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/errors (the `ListErrors` operationId).
+	ListErrors(ctx context.Context, params *ListErrorsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ErrorPatterns What came back again and again in the last 30 days
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/errors/patterns (the `ErrorPatterns` operationId).
+	ErrorPatterns(ctx context.Context, params *ErrorPatternsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetError One error with its cause, evidence and suggestions
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/errors/{id} (the `GetError` operationId).
+	GetError(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DismissErrorWithBody End an error without a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+	DismissErrorWithBody(ctx context.Context, id string, params *DismissErrorParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DismissError End an error without a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+	DismissError(ctx context.Context, id string, params *DismissErrorParams, body DismissErrorJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApplyFixWithBody Carry out a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+	ApplyFixWithBody(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApplyFix Carry out a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+	ApplyFix(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, body ApplyFixJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewFixWithBody What a fix would do; does nothing
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+	PreviewFixWithBody(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewFix What a fix would do; does nothing
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+	PreviewFix(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, body PreviewFixJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListEvents List events
 	//
 	// Needs the role viewer.
@@ -3956,6 +4661,31 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 	GetQueue(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRecoveryPolicies How much is mended by itself
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/recovery/policies (the `GetRecoveryPolicies` operationId).
+	GetRecoveryPolicies(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetRecoveryPoliciesWithBody Say how much is mended by itself
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+	SetRecoveryPoliciesWithBody(ctx context.Context, params *SetRecoveryPoliciesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetRecoveryPolicies Say how much is mended by itself
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+	SetRecoveryPolicies(ctx context.Context, params *SetRecoveryPoliciesParams, body SetRecoveryPoliciesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RoleRules List the rules that give roles to users of identity providers
 	//
@@ -4281,6 +5011,23 @@ func (c *Client) DeployAgentWithBody(ctx context.Context, id string, params *Dep
 // Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 func (c *Client) DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDeployAgentRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AgentErrors What went wrong with an agent, newest first
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/agents/{id}/errors (the `AgentErrors` operationId).
+func (c *Client) AgentErrors(ctx context.Context, id string, params *AgentErrorsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentErrorsRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4888,6 +5635,171 @@ func (c *Client) RollbackBulk(ctx context.Context, id string, params *RollbackBu
 	return c.Client.Do(req)
 }
 
+// ListErrors What went wrong with agents, newest first
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/errors (the `ListErrors` operationId).
+func (c *Client) ListErrors(ctx context.Context, params *ListErrorsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListErrorsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ErrorPatterns What came back again and again in the last 30 days
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/errors/patterns (the `ErrorPatterns` operationId).
+func (c *Client) ErrorPatterns(ctx context.Context, params *ErrorPatternsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewErrorPatternsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetError One error with its cause, evidence and suggestions
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/errors/{id} (the `GetError` operationId).
+func (c *Client) GetError(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetErrorRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DismissErrorWithBody End an error without a fix
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+func (c *Client) DismissErrorWithBody(ctx context.Context, id string, params *DismissErrorParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDismissErrorRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DismissError End an error without a fix
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+func (c *Client) DismissError(ctx context.Context, id string, params *DismissErrorParams, body DismissErrorJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDismissErrorRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyFixWithBody Carry out a fix
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+func (c *Client) ApplyFixWithBody(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyFixRequestWithBody(c.Server, id, fix, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyFix Carry out a fix
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+func (c *Client) ApplyFix(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, body ApplyFixJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyFixRequest(c.Server, id, fix, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewFixWithBody What a fix would do; does nothing
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+func (c *Client) PreviewFixWithBody(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewFixRequestWithBody(c.Server, id, fix, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewFix What a fix would do; does nothing
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+func (c *Client) PreviewFix(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, body PreviewFixJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewFixRequest(c.Server, id, fix, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListEvents List events
 //
 // Needs the role viewer.
@@ -5371,6 +6283,61 @@ func (c *Client) ListQueues(ctx context.Context, params *ListQueuesParams, reqEd
 // Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 func (c *Client) GetQueue(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetQueueRequest(c.Server, agent)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRecoveryPolicies How much is mended by itself
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/recovery/policies (the `GetRecoveryPolicies` operationId).
+func (c *Client) GetRecoveryPolicies(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRecoveryPoliciesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetRecoveryPoliciesWithBody Say how much is mended by itself
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+func (c *Client) SetRecoveryPoliciesWithBody(ctx context.Context, params *SetRecoveryPoliciesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetRecoveryPoliciesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetRecoveryPolicies Say how much is mended by itself
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+func (c *Client) SetRecoveryPolicies(ctx context.Context, params *SetRecoveryPoliciesParams, body SetRecoveryPoliciesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetRecoveryPoliciesRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6310,6 +7277,127 @@ func NewDeployAgentRequestWithBody(server string, id string, params *DeployAgent
 			req.Header.Set("If-Match", headerParam1)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewAgentErrorsRequest constructs an http.Request for the AgentErrors method
+func NewAgentErrorsRequest(server string, id string, params *AgentErrorsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/errors", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Class != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "class", *params.Class, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cause != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cause", *params.Cause, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -8374,6 +9462,471 @@ func NewRollbackBulkRequest(server string, id string, params *RollbackBulkParams
 	if err != nil {
 		return nil, err
 	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListErrorsRequest constructs an http.Request for the ListErrors method
+func NewListErrorsRequest(server string, params *ListErrorsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/errors")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Class != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "class", *params.Class, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cause != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cause", *params.Cause, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewErrorPatternsRequest constructs an http.Request for the ErrorPatterns method
+func NewErrorPatternsRequest(server string, params *ErrorPatternsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/errors/patterns")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.AtLeast != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "at_least", *params.AtLeast, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetErrorRequest constructs an http.Request for the GetError method
+func NewGetErrorRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/errors/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDismissErrorRequest calls the generic DismissError builder with application/json body
+func NewDismissErrorRequest(server string, id string, params *DismissErrorParams, body DismissErrorJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDismissErrorRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewDismissErrorRequestWithBody constructs an http.Request for the DismissError method, with any body, and a specified content type
+func NewDismissErrorRequestWithBody(server string, id string, params *DismissErrorParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/errors/%s/dismiss", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewApplyFixRequest calls the generic ApplyFix builder with application/json body
+func NewApplyFixRequest(server string, id string, fix ApplyFixParamsFix, params *ApplyFixParams, body ApplyFixJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApplyFixRequestWithBody(server, id, fix, params, "application/json", bodyReader)
+}
+
+// NewApplyFixRequestWithBody constructs an http.Request for the ApplyFix method, with any body, and a specified content type
+func NewApplyFixRequestWithBody(server string, id string, fix ApplyFixParamsFix, params *ApplyFixParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "fix", fix, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/errors/%s/fixes/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewPreviewFixRequest calls the generic PreviewFix builder with application/json body
+func NewPreviewFixRequest(server string, id string, fix PreviewFixParamsFix, params *PreviewFixParams, body PreviewFixJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPreviewFixRequestWithBody(server, id, fix, params, "application/json", bodyReader)
+}
+
+// NewPreviewFixRequestWithBody constructs an http.Request for the PreviewFix method, with any body, and a specified content type
+func NewPreviewFixRequestWithBody(server string, id string, fix PreviewFixParamsFix, params *PreviewFixParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "fix", fix, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/errors/%s/fixes/%s/preview", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	if params != nil {
 
@@ -10996,6 +12549,88 @@ func NewGetQueueRequest(server string, agent string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetRecoveryPoliciesRequest constructs an http.Request for the GetRecoveryPolicies method
+func NewGetRecoveryPoliciesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/recovery/policies")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetRecoveryPoliciesRequest calls the generic SetRecoveryPolicies builder with application/json body
+func NewSetRecoveryPoliciesRequest(server string, params *SetRecoveryPoliciesParams, body SetRecoveryPoliciesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetRecoveryPoliciesRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewSetRecoveryPoliciesRequestWithBody constructs an http.Request for the SetRecoveryPolicies method, with any body, and a specified content type
+func NewSetRecoveryPoliciesRequestWithBody(server string, params *SetRecoveryPoliciesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/recovery/policies")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewRoleRulesRequest constructs an http.Request for the RoleRules method
 func NewRoleRulesRequest(server string) (*http.Request, error) {
 	var err error
@@ -11633,6 +13268,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgentWithResponse(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*DeployAgentResponse, error)
 
+	// AgentErrorsWithResponse What went wrong with an agent, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/agents/{id}/errors (the `AgentErrors` operationId).
+	AgentErrorsWithResponse(ctx context.Context, id string, params *AgentErrorsParams, reqEditors ...RequestEditorFn) (*AgentErrorsResponse, error)
+
 	// AgentHealthWithResponse List what the probes of an agent found, newest first
 	//
 	// Needs the role viewer.
@@ -11930,6 +13574,87 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/bulk/{id}/rollback (the `RollbackBulk` operationId).
 	RollbackBulkWithResponse(ctx context.Context, id string, params *RollbackBulkParams, reqEditors ...RequestEditorFn) (*RollbackBulkResponse, error)
 
+	// ListErrorsWithResponse What went wrong with agents, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/errors (the `ListErrors` operationId).
+	ListErrorsWithResponse(ctx context.Context, params *ListErrorsParams, reqEditors ...RequestEditorFn) (*ListErrorsResponse, error)
+
+	// ErrorPatternsWithResponse What came back again and again in the last 30 days
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/errors/patterns (the `ErrorPatterns` operationId).
+	ErrorPatternsWithResponse(ctx context.Context, params *ErrorPatternsParams, reqEditors ...RequestEditorFn) (*ErrorPatternsResponse, error)
+
+	// GetErrorWithResponse One error with its cause, evidence and suggestions
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/errors/{id} (the `GetError` operationId).
+	GetErrorWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetErrorResponse, error)
+
+	// DismissErrorWithBodyWithResponse End an error without a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+	DismissErrorWithBodyWithResponse(ctx context.Context, id string, params *DismissErrorParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DismissErrorResponse, error)
+
+	// DismissErrorWithResponse End an error without a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+	DismissErrorWithResponse(ctx context.Context, id string, params *DismissErrorParams, body DismissErrorJSONRequestBody, reqEditors ...RequestEditorFn) (*DismissErrorResponse, error)
+
+	// ApplyFixWithBodyWithResponse Carry out a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+	ApplyFixWithBodyWithResponse(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyFixResponse, error)
+
+	// ApplyFixWithResponse Carry out a fix
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+	ApplyFixWithResponse(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, body ApplyFixJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyFixResponse, error)
+
+	// PreviewFixWithBodyWithResponse What a fix would do; does nothing
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+	PreviewFixWithBodyWithResponse(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PreviewFixResponse, error)
+
+	// PreviewFixWithResponse What a fix would do; does nothing
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+	PreviewFixWithResponse(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, body PreviewFixJSONRequestBody, reqEditors ...RequestEditorFn) (*PreviewFixResponse, error)
+
 	// ListEventsWithResponse List events
 	//
 	// Needs the role viewer.
@@ -12190,6 +13915,33 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 	GetQueueWithResponse(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*GetQueueResponse, error)
+
+	// GetRecoveryPoliciesWithResponse How much is mended by itself
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/recovery/policies (the `GetRecoveryPolicies` operationId).
+	GetRecoveryPoliciesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetRecoveryPoliciesResponse, error)
+
+	// SetRecoveryPoliciesWithBodyWithResponse Say how much is mended by itself
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+	SetRecoveryPoliciesWithBodyWithResponse(ctx context.Context, params *SetRecoveryPoliciesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetRecoveryPoliciesResponse, error)
+
+	// SetRecoveryPoliciesWithResponse Say how much is mended by itself
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+	SetRecoveryPoliciesWithResponse(ctx context.Context, params *SetRecoveryPoliciesParams, body SetRecoveryPoliciesJSONRequestBody, reqEditors ...RequestEditorFn) (*SetRecoveryPoliciesResponse, error)
 
 	// RoleRulesWithResponse List the rules that give roles to users of identity providers
 	//
@@ -12712,6 +14464,54 @@ func (r DeployAgentResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r DeployAgentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AgentErrorsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListIncident
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AgentErrorsResponse) GetJSON200() *ListIncident {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AgentErrorsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AgentErrorsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AgentErrorsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AgentErrorsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AgentErrorsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -14081,6 +15881,315 @@ func (r RollbackBulkResponse) ContentType() string {
 	return ""
 }
 
+type ListErrorsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListIncident
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListErrorsResponse) GetJSON200() *ListIncident {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListErrorsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListErrorsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListErrorsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListErrorsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListErrorsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ErrorPatternsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListPattern
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ErrorPatternsResponse) GetJSON200() *ListPattern {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ErrorPatternsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ErrorPatternsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ErrorPatternsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ErrorPatternsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ErrorPatternsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetErrorResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryIncident
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetErrorResponse) GetJSON200() *RecoveryIncident {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetErrorResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetErrorResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetErrorResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetErrorResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetErrorResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DismissErrorResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryIncident
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DismissErrorResponse) GetJSON200() *RecoveryIncident {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DismissErrorResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DismissErrorResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DismissErrorResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DismissErrorResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DismissErrorResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ApplyFixResponse200Headers the declared response headers of an HTTP 200 response for ApplyFix
+type ApplyFixResponse200Headers struct {
+	Location *string
+}
+
+// ApplyFixResponse202Headers the declared response headers of an HTTP 202 response for ApplyFix
+type ApplyFixResponse202Headers struct {
+	Location *string
+}
+
+type ApplyFixResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *OperationAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ApplyFixResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *ApplyFixResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApplyFixResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ApplyFixResponse) GetJSON202() *OperationAnswer {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApplyFixResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApplyFixResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApplyFixResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApplyFixResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApplyFixResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PreviewFixResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryPreview
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PreviewFixResponse) GetJSON200() *RecoveryPreview {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PreviewFixResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PreviewFixResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PreviewFixResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PreviewFixResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PreviewFixResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListEventsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15438,6 +17547,102 @@ func (r GetQueueResponse) ContentType() string {
 	return ""
 }
 
+type GetRecoveryPoliciesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryPolicies
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRecoveryPoliciesResponse) GetJSON200() *RecoveryPolicies {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRecoveryPoliciesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRecoveryPoliciesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRecoveryPoliciesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRecoveryPoliciesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRecoveryPoliciesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetRecoveryPoliciesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryPolicies
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetRecoveryPoliciesResponse) GetJSON200() *RecoveryPolicies {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SetRecoveryPoliciesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SetRecoveryPoliciesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetRecoveryPoliciesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetRecoveryPoliciesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetRecoveryPoliciesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RoleRulesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -16070,6 +18275,21 @@ func (c *ClientWithResponses) DeployAgentWithResponse(ctx context.Context, id st
 	return ParseDeployAgentResponse(rsp)
 }
 
+// AgentErrorsWithResponse What went wrong with an agent, newest first
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/agents/{id}/errors (the `AgentErrors` operationId).
+func (c *ClientWithResponses) AgentErrorsWithResponse(ctx context.Context, id string, params *AgentErrorsParams, reqEditors ...RequestEditorFn) (*AgentErrorsResponse, error) {
+	rsp, err := c.AgentErrors(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAgentErrorsResponse(rsp)
+}
+
 // AgentHealthWithResponse List what the probes of an agent found, newest first
 //
 // Needs the role viewer.
@@ -16565,6 +18785,141 @@ func (c *ClientWithResponses) RollbackBulkWithResponse(ctx context.Context, id s
 	return ParseRollbackBulkResponse(rsp)
 }
 
+// ListErrorsWithResponse What went wrong with agents, newest first
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/errors (the `ListErrors` operationId).
+func (c *ClientWithResponses) ListErrorsWithResponse(ctx context.Context, params *ListErrorsParams, reqEditors ...RequestEditorFn) (*ListErrorsResponse, error) {
+	rsp, err := c.ListErrors(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListErrorsResponse(rsp)
+}
+
+// ErrorPatternsWithResponse What came back again and again in the last 30 days
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/errors/patterns (the `ErrorPatterns` operationId).
+func (c *ClientWithResponses) ErrorPatternsWithResponse(ctx context.Context, params *ErrorPatternsParams, reqEditors ...RequestEditorFn) (*ErrorPatternsResponse, error) {
+	rsp, err := c.ErrorPatterns(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseErrorPatternsResponse(rsp)
+}
+
+// GetErrorWithResponse One error with its cause, evidence and suggestions
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/errors/{id} (the `GetError` operationId).
+func (c *ClientWithResponses) GetErrorWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetErrorResponse, error) {
+	rsp, err := c.GetError(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetErrorResponse(rsp)
+}
+
+// DismissErrorWithBodyWithResponse End an error without a fix
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+func (c *ClientWithResponses) DismissErrorWithBodyWithResponse(ctx context.Context, id string, params *DismissErrorParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DismissErrorResponse, error) {
+	rsp, err := c.DismissErrorWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDismissErrorResponse(rsp)
+}
+
+// DismissErrorWithResponse End an error without a fix
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/errors/{id}/dismiss (the `DismissError` operationId).
+func (c *ClientWithResponses) DismissErrorWithResponse(ctx context.Context, id string, params *DismissErrorParams, body DismissErrorJSONRequestBody, reqEditors ...RequestEditorFn) (*DismissErrorResponse, error) {
+	rsp, err := c.DismissError(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDismissErrorResponse(rsp)
+}
+
+// ApplyFixWithBodyWithResponse Carry out a fix
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+func (c *ClientWithResponses) ApplyFixWithBodyWithResponse(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyFixResponse, error) {
+	rsp, err := c.ApplyFixWithBody(ctx, id, fix, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyFixResponse(rsp)
+}
+
+// ApplyFixWithResponse Carry out a fix
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix} (the `ApplyFix` operationId).
+func (c *ClientWithResponses) ApplyFixWithResponse(ctx context.Context, id string, fix ApplyFixParamsFix, params *ApplyFixParams, body ApplyFixJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyFixResponse, error) {
+	rsp, err := c.ApplyFix(ctx, id, fix, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyFixResponse(rsp)
+}
+
+// PreviewFixWithBodyWithResponse What a fix would do; does nothing
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+func (c *ClientWithResponses) PreviewFixWithBodyWithResponse(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PreviewFixResponse, error) {
+	rsp, err := c.PreviewFixWithBody(ctx, id, fix, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewFixResponse(rsp)
+}
+
+// PreviewFixWithResponse What a fix would do; does nothing
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/errors/{id}/fixes/{fix}/preview (the `PreviewFix` operationId).
+func (c *ClientWithResponses) PreviewFixWithResponse(ctx context.Context, id string, fix PreviewFixParamsFix, params *PreviewFixParams, body PreviewFixJSONRequestBody, reqEditors ...RequestEditorFn) (*PreviewFixResponse, error) {
+	rsp, err := c.PreviewFix(ctx, id, fix, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewFixResponse(rsp)
+}
+
 // ListEventsWithResponse List events
 //
 // Needs the role viewer.
@@ -16998,6 +19353,51 @@ func (c *ClientWithResponses) GetQueueWithResponse(ctx context.Context, agent st
 		return nil, err
 	}
 	return ParseGetQueueResponse(rsp)
+}
+
+// GetRecoveryPoliciesWithResponse How much is mended by itself
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/recovery/policies (the `GetRecoveryPolicies` operationId).
+func (c *ClientWithResponses) GetRecoveryPoliciesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetRecoveryPoliciesResponse, error) {
+	rsp, err := c.GetRecoveryPolicies(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRecoveryPoliciesResponse(rsp)
+}
+
+// SetRecoveryPoliciesWithBodyWithResponse Say how much is mended by itself
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+func (c *ClientWithResponses) SetRecoveryPoliciesWithBodyWithResponse(ctx context.Context, params *SetRecoveryPoliciesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetRecoveryPoliciesResponse, error) {
+	rsp, err := c.SetRecoveryPoliciesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetRecoveryPoliciesResponse(rsp)
+}
+
+// SetRecoveryPoliciesWithResponse Say how much is mended by itself
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/recovery/policies (the `SetRecoveryPolicies` operationId).
+func (c *ClientWithResponses) SetRecoveryPoliciesWithResponse(ctx context.Context, params *SetRecoveryPoliciesParams, body SetRecoveryPoliciesJSONRequestBody, reqEditors ...RequestEditorFn) (*SetRecoveryPoliciesResponse, error) {
+	rsp, err := c.SetRecoveryPolicies(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetRecoveryPoliciesResponse(rsp)
 }
 
 // RoleRulesWithResponse List the rules that give roles to users of identity providers
@@ -17539,6 +19939,39 @@ func ParseDeployAgentResponse(rsp *http.Response) (*DeployAgentResponse, error) 
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAgentErrorsResponse parses an HTTP response from a AgentErrorsWithResponse call
+func ParseAgentErrorsResponse(rsp *http.Response) (*AgentErrorsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AgentErrorsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListIncident
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -18655,6 +21088,234 @@ func ParseRollbackBulkResponse(rsp *http.Response) (*RollbackBulkResponse, error
 	return response, nil
 }
 
+// ParseListErrorsResponse parses an HTTP response from a ListErrorsWithResponse call
+func ParseListErrorsResponse(rsp *http.Response) (*ListErrorsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListErrorsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListIncident
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseErrorPatternsResponse parses an HTTP response from a ErrorPatternsWithResponse call
+func ParseErrorPatternsResponse(rsp *http.Response) (*ErrorPatternsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ErrorPatternsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListPattern
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetErrorResponse parses an HTTP response from a GetErrorWithResponse call
+func ParseGetErrorResponse(rsp *http.Response) (*GetErrorResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetErrorResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryIncident
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDismissErrorResponse parses an HTTP response from a DismissErrorWithResponse call
+func ParseDismissErrorResponse(rsp *http.Response) (*DismissErrorResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DismissErrorResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryIncident
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseApplyFixResponse parses an HTTP response from a ApplyFixWithResponse call
+func ParseApplyFixResponse(rsp *http.Response) (*ApplyFixResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApplyFixResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ApplyFixResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers ApplyFixResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePreviewFixResponse parses an HTTP response from a PreviewFixWithResponse call
+func ParsePreviewFixResponse(rsp *http.Response) (*PreviewFixResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PreviewFixResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryPreview
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListEventsResponse parses an HTTP response from a ListEventsWithResponse call
 func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -19590,6 +22251,72 @@ func ParseGetQueueResponse(rsp *http.Response) (*GetQueueResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest QueueView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRecoveryPoliciesResponse parses an HTTP response from a GetRecoveryPoliciesWithResponse call
+func ParseGetRecoveryPoliciesResponse(rsp *http.Response) (*GetRecoveryPoliciesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRecoveryPoliciesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryPolicies
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetRecoveryPoliciesResponse parses an HTTP response from a SetRecoveryPoliciesWithResponse call
+func ParseSetRecoveryPoliciesResponse(rsp *http.Response) (*SetRecoveryPoliciesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetRecoveryPoliciesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryPolicies
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -262,7 +262,9 @@ export class Connection {
 const names = [
   "agent:created", "agent:updated", "agent:deleted", "agent:state_changed", "agent:health_update", "instance:changed",
   "operation:changed", "step_completed", "bulk_op:progress", "queue_update", "dlq_message", "config:changed",
-  "auth:signed_in", "auth:token_changed", "auth:user_changed", "auth:session_changed", "alert:fired", "alert:resolved", "alert:changed", "webhook:changed", "metrics:refused", "error:recorded", "error:changed", "subscribed", "heartbeat",
+  "auth:signed_in", "auth:token_changed", "auth:user_changed", "auth:session_changed",
+  "alert:fired", "alert:resolved", "alert:changed", "webhook:changed", "metrics:refused", "error:recorded", "error:changed",
+  "subscribed", "heartbeat",
 ];
 
 function same(a: Set<string>, b: Set<string>): boolean {
