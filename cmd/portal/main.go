@@ -13,8 +13,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/cli"
+	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fault"
-	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/portal"
 )
@@ -96,7 +96,7 @@ func checkConfig(_ context.Context, o cli.ServeOptions) ([]cli.Setting, error) {
 	return out, err
 }
 
-func doctor(ctx context.Context, o cli.ServeOptions) ([]fleet.Check, error) {
+func doctor(ctx context.Context, o cli.ServeOptions) ([]diagnosis.Finding, error) {
 	cfg, err := load(o)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,10 @@ var folders = []Folder{
 	{Path: "internal/bulk", Storey: Domain, Purpose: "one action on many agents",
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet", "internal/operation"}},
 
+	{Path: "internal/diagnosis", Storey: Domain, Purpose: "checks with evidence, meaning and remedy, their history, and support bundles",
+		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet"}},
+	{Path: "internal/diagnosis/checks", Storey: Nested, Purpose: "the checks themselves: contract, ports, DNS, disk, clock, queue, store, certificates …"},
+
 	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim"},
 
 	{Path: "internal/fleet/process/cgroup", Storey: Nested, Purpose: "limits by control groups, version 1 and 2"},

@@ -129,11 +129,11 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "fleet"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{operationsCommand(a), eventsCommand(a), auditCommand(a)} {
+	for _, c := range []*cobra.Command{operationsCommand(a), eventsCommand(a), auditCommand(a), diagnosticsCommand(a)} {
 		c.GroupID = "watch"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), labCommand(a), agentCommand(a), versionCommand(a)} {
+	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), bundleCommand(a), labCommand(a), agentCommand(a), versionCommand(a)} {
 		c.GroupID = "local"
 		root.AddCommand(c)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/audit"
-	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/diagnosis"
 )
 
 // Deps are the commands that work on this machine instead of over the API.
@@ -35,7 +35,7 @@ type Deps struct {
 	// values of secrets are replaced by the callee. Invalid settings are a fault.
 	ConfigCheck func(ctx context.Context, o ServeOptions) ([]Setting, error)
 	// Doctor looks at this machine and the data directory.
-	Doctor func(ctx context.Context, o ServeOptions) ([]fleet.Check, error)
+	Doctor func(ctx context.Context, o ServeOptions) ([]diagnosis.Finding, error)
 	// AgentRun runs a built-in agent in the foreground until ctx ends.
 	AgentRun func(ctx context.Context, template string) error
 	// Shim supervises one instance; it reads its orders by itself and gives the

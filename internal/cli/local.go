@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/lab"
 )
@@ -110,7 +111,8 @@ func doctorCommand(a *app) *cobra.Command {
 	var strict bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Look at what this machine can do and what is wrong", Args: cobra.NoArgs,
-		Long: "Checks this machine and the data directory, and says what to do about what it finds. Not everything\nmatters to every fleet: the exit code tells only with --strict.",
+		Long: "Makes those checks of `portal diagnostics run` that need no running portal, on this machine and the data\n" +
+			"directory, and says what to do about what it finds. Not everything matters to every fleet: the exit code\ntells only with --strict.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.checkOutput(); err != nil {
 				return err
@@ -122,26 +124,17 @@ func doctorCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := view{raw: list, head: []string{"CHECK", "OK", "DETAIL", "WHAT TO DO"}}
-			failed := false
-			for _, c := range list {
-				ok, detail := "ok", c.How
-				if !c.OK {
-					ok, detail, failed = "no", c.Why, true
-				}
-				v.names = append(v.names, c.Name)
-				v.rows = append(v.rows, []string{c.Name, ok, detail, c.Remedy})
-			}
-			if err := a.show(v); err != nil {
+			if err := a.show(a.findings(list)); err != nil {
 				return err
 			}
+			failed := slices.ContainsFunc(list, func(f diagnosis.Finding) bool { return f.Status == diagnosis.Failed })
 			if failed && strict {
 				return codeError(exitFailed)
 			}
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&strict, "strict", false, "exit code 1 if any check is not ok")
+	c.Flags().BoolVar(&strict, "strict", false, "exit code 1 if any check has failed")
 	options = a.settingFlags(c)
 	a.outputFlag(c)
 	return c

@@ -12,8 +12,8 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/cli"
+	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fault"
-	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
 func TestManifestsAreSentAsTheyAre(t *testing.T) {
@@ -214,11 +214,12 @@ func TestLocalCommands(t *testing.T) {
 		return []cli.Setting{{Name: "listen", Value: "127.0.0.1:8080", Source: "default"}}, nil
 	}
 	c.run("config", "check").want(t, 0, "listen   127.0.0.1:8080  default")
-	checks := []fleet.Check{{Name: "memory_limit", OK: true, How: "cgroup v2"}}
-	c.deps.Doctor = func(context.Context, cli.ServeOptions) ([]fleet.Check, error) { return checks, nil }
-	c.run("doctor").want(t, 0, "memory_limit  ok  cgroup v2")
-	checks = append(checks, fleet.Check{Name: "disk", Why: "full", Remedy: "Free some"})
-	c.run("doctor", "--strict").want(t, 1, "disk          no  full       Free some")
+	checks := []diagnosis.Finding{{Check: "disk_space", Outcome: diagnosis.Outcome{Status: diagnosis.OK, Evidence: []string{"9 GiB are free", "on /"}}}}
+	c.deps.Doctor = func(context.Context, cli.ServeOptions) ([]diagnosis.Finding, error) { return checks, nil }
+	c.run("doctor", "--strict").want(t, 0, "ok       disk_space  \n         9 GiB are free\n         on /\n")
+	checks = append(checks, diagnosis.Finding{Check: "dns", Outcome: diagnosis.Outcome{Status: diagnosis.Failed, Evidence: []string{"no"}, Meaning: "Gone.", Remedy: "See to it"}})
+	c.run("doctor").want(t, 0, "failed   dns         Gone.\n         no\n         Do: See to it")
+	c.run("doctor", "--strict").want(t, 1, "failed   dns")
 	c.run("doctor", "-o", "xml").want(t, 2, "is not a format")
 	c.deps.Templates = []string{"blank", "memory"}
 	c.deps.AgentRun = func(_ context.Context, name string) error { return errors.New("ran " + name) }

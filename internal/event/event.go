@@ -41,6 +41,7 @@ const (
 	MetricsRefused     Type = "metrics:refused"
 	ErrorRecorded      Type = "error:recorded"
 	ErrorChanged       Type = "error:changed"
+	DiagnosticFinished Type = "diagnostic:finished"
 )
 
 // Event is one fact.
@@ -101,6 +102,8 @@ const (
 	RoomAudit      = "audit"
 	RoomAlerts     = "alerts"
 	RoomErrors     = "errors"
+	// RoomDiagnostics hears of finished diagnoses.
+	RoomDiagnostics = "diagnostics"
 )
 
 // RoomAgent is the room of one agent.

@@ -91,6 +91,20 @@ type Error struct {
 	Timestamp   time.Time `json:"timestamp"`
 }
 
+// Diagnostic is the payload of DiagnosticFinished.
+type Diagnostic struct {
+	DiagnosticID string    `json:"diagnostic_id"`
+	Scope        string    `json:"scope"`
+	AgentID      string    `json:"agent_id,omitempty"`
+	Status       string    `json:"status"`
+	Trigger      string    `json:"trigger"`
+	OK           int       `json:"ok"`
+	Warnings     int       `json:"warnings"`
+	Failed       int       `json:"failed"`
+	Skipped      int       `json:"skipped"`
+	Timestamp    time.Time `json:"timestamp"`
+}
+
 // New makes an event with a payload of this package. The payload types hold
 // nothing that JSON cannot express, so a failure to encode is a bug and panics.
 func New(t Type, agentID, actor string, at time.Time, payload any, rooms ...string) Event {

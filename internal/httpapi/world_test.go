@@ -22,6 +22,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
+	"github.com/waooaw/platform-portal/internal/diagnosis"
+	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/httpapi"
@@ -126,6 +128,8 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	t.Cleanup(func() { _ = w.hub.Stop(context.Background()) })
 	w.taking = &logs.Collector{Source: &w.output, Sink: &w.entries, Cursors: &w.entries, Now: time.Now, Log: log, Every: 5 * time.Millisecond}
 	w.service = logs.NewService(&w.entries, w.taking, time.Now)
+	diagnostics := &diagnosis.Service{Checks: []diagnosis.Check{checks.Store(st.Diagnoses()), checks.Unavailable("other", "Not here.")}, Agents: st.Agents(), Revisions: st.History(), Observed: st.Instances(),
+		Store: st.Diagnoses(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID, Log: log}
 	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
@@ -135,6 +139,9 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Errors: w.recovery(agents, ops, rec), Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}
+	w.cfg.Observe.Diagnostics = diagnostics
+	w.cfg.Observe.SupportBundle = diagnosis.Bundle{Now: w.clock.Now, Secrets: func(context.Context) ([]string, error) { return nil, nil },
+		Sections: []diagnosis.Section{{Name: "a.txt", Content: func(context.Context) ([]byte, error) { return []byte("a"), nil }}}}
 	w.cfg.Pages = []door.Page{{Route: door.Route{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true}, Handler: w.redeemLink}}
 	for _, fn := range change {
 		fn(&w.cfg)

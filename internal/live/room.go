@@ -32,6 +32,7 @@ var Rooms = []Access{
 	{event.RoomQueues, auth.Viewer},
 	{event.RoomAudit, auth.Admin},
 	{event.RoomErrors, auth.Viewer},
+	{event.RoomDiagnostics, auth.Viewer},
 
 	{"view:agent:", auth.Viewer},
 	{"view:fleet", auth.Viewer},
@@ -45,6 +46,7 @@ var Rooms = []Access{
 	{"view:pulse:" + event.RoomQueues, auth.Viewer},
 	{"view:pulse:" + event.RoomAudit, auth.Admin},
 	{"view:pulse:" + event.RoomErrors, auth.Viewer},
+	{"view:pulse:" + event.RoomDiagnostics, auth.Viewer},
 }
 
 // splitRooms reads "a,b" or repeated values into a list without doubles.
@@ -79,7 +81,7 @@ func authorise(role auth.Role, rooms []string) error {
 		need, ok := roleOf(room)
 		if !ok {
 			return fault.New(fault.Invalid, "live.unknown_room", "There is no such room").
-				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues and audit; with view: before it agent:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
+				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues, audit and diagnostics; with view: before it agent:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
 				At(fault.Field{Path: "rooms", Message: "names an unknown room: " + shorten(room)})
 		}
 		if !role.Includes(need) {

@@ -21,6 +21,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
 	"github.com/waooaw/platform-portal/internal/bus"
+	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/engine"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
@@ -47,6 +48,8 @@ type app struct {
 	cfg   Config
 	build Build
 	log   *slog.Logger
+	// ownLog are the last lines of log; it is not nil.
+	ownLog *recent
 
 	store      *store.Store
 	bus        *bus.Bus
@@ -65,6 +68,7 @@ type app struct {
 	checker    *health.Checker
 	bulk       *bulk.Service
 	recovery   *recovery.Service
+	diagnosis  *diagnosis.Service
 	windows    *metrics.Windows
 	scraper    *metrics.Scraper
 	figures    *metrics.History
@@ -107,8 +111,8 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (*store.Store,
 }
 
 // assemble opens the store and makes all parts; nothing runs yet.
-func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger) (*app, error) {
-	a := &app{cfg: cfg, build: build, log: log}
+func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger, ownLog *recent) (*app, error) {
+	a := &app{cfg: cfg, build: build, log: log, ownLog: ownLog}
 	key, err := masterKey(cfg.Data, log)
 	if err != nil {
 		return nil, err
@@ -200,6 +204,7 @@ func (a *app) services() {
 		Events: events, Now: now, NewID: newID, Log: a.log, UndoTime: time.Hour,
 	}
 	a.recovery.Register()
+	a.diagnose()
 	a.site = a.web()
 	a.hub = live.New(live.Config{Log: events, Viewer: a.site, Logger: a.log, Origins: a.cfg.Hosts})
 	a.scraper.Changed = func(ids []string) { a.hub.Touch(append(rows(ids...), view.Fleet)...) }
@@ -234,7 +239,7 @@ func (a *app) start(ctx context.Context) error {
 		return err
 	}
 	services := []lifecycle.Service{
-		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector,
+		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector, a.diagnosis,
 		&recovery.Recorder{Service: a.recovery},
 		&retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}

@@ -48,6 +48,9 @@ type Config struct {
 	OIDC         OIDC          // where people sign in who have no account of the portal's own
 
 	Logs Logs // what agents write
+
+	Diagnose time.Duration // between two scheduled diagnoses; 0 for none
+	values   []Value       // what was set, and where
 }
 
 // OIDC says where people sign in. Without a ClientID nobody does.
@@ -183,6 +186,16 @@ var Settings = []Setting{
 			c.MetricsBytes = int64(q)
 			return err
 		}},
+	{Key: "diagnostics.every", Default: "15m", Doc: "Time between two scheduled diagnoses of the portal and of the agents that run, give or take a tenth; off for none.",
+		set: func(c *Config, v string) error {
+			if v == "off" {
+				return nil
+			}
+			if d, err := time.ParseDuration(v); err != nil || d < time.Minute {
+				return fmt.Errorf("%q is neither off nor a duration of a minute or more, such as 15m", v)
+			}
+			return span(func(c *Config) *time.Duration { return &c.Diagnose })(c, v)
+		}},
 	{Key: "egress.allow", Doc: "What webhooks and receivers of alerts may reach although it is on this machine or in a private network: host names, addresses (both may have a port) and networks, separated by commas.",
 		set: func(c *Config, v string) (err error) {
 			c.Egress, err = egress.Parse(v)
@@ -273,6 +286,7 @@ func Load(flags map[string]string, getenv func(string) string) (Config, []Value,
 		return c, values, fault.New(fault.Invalid, "config.invalid", "The configuration can't be used").
 			At(problems...).Do("`portal config check` explains every setting.")
 	}
+	c.values = values
 	return c, values, c.complete()
 }
 

@@ -14,10 +14,13 @@ import (
 // keySize is the length of the master key in bytes.
 const keySize = 32
 
+// keyFile is the file of the master key in the data directory.
+const keyFile = "master.key"
+
 // masterKey reads the key from which the agents' credentials are derived, and
 // makes it at the first start. A key of the wrong length is refused and kept.
 func masterKey(dir string, log *slog.Logger) ([]byte, error) {
-	path := filepath.Join(dir, "master.key")
+	path := filepath.Join(dir, keyFile)
 	key, err := os.ReadFile(path)
 	if err == nil {
 		if len(key) != keySize {

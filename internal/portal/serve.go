@@ -35,7 +35,8 @@ const linkLife = auth.DefaultLinkLife
 // Serve runs the portal until ctx ends, then stops it gracefully; the agents go
 // on. It prints the address and a one-time sign-in link to out, and logs to logs.
 func Serve(ctx context.Context, cfg Config, build Build, out, logs io.Writer) error {
-	log := newLogger(cfg, logs)
+	ownLog := &recent{}
+	log := newLogger(cfg, io.MultiWriter(logs, ownLog))
 	lock, err := lockData(cfg.Data)
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func Serve(ctx context.Context, cfg Config, build Build, out, logs io.Writer) er
 	if err := cfg.bound(listener.Addr()); err != nil {
 		return err
 	}
-	a, err := assemble(ctx, cfg, build, log)
+	a, err := assemble(ctx, cfg, build, log, ownLog)
 	if err != nil {
 		return err
 	}

@@ -160,3 +160,6 @@ func (s *Store) Preferences() preference.Store { return preferences{s} }
 
 // Events keeps the stream of events.
 func (s *Store) Events() event.Log { return events{s} }
+
+// Diagnoses keeps what was found by looking at the portal and at agents.
+func (s *Store) Diagnoses() observe.DiagnosisStore { return observe.Diagnoses(s.DB) }

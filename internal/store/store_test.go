@@ -71,7 +71,8 @@ var old = map[int64]string{
 	8: `INSERT INTO alerts VALUES ('a', 'r', 'Down', 'critical', 'firing', 'one', 0, 1700000000000001, NULL, '{"id":"a"}');
 	 INSERT INTO alert_receivers VALUES ('w', 'ops', '{"id":"w"}');
 	 INSERT INTO alert_dispatches VALUES ('w', 'g', 1700000000000001, '{}')`,
-	9: `INSERT INTO webhooks VALUES ('w', 'ops', '{"name":"Ops","url":"https://a.example/"}', '{"cursor":1}', 1)`,
+	9:  `INSERT INTO webhooks VALUES ('w', 'ops', '{"name":"Ops","url":"https://a.example/"}', '{"cursor":1}', 1)`,
+	10: `INSERT INTO diagnoses VALUES ('01900000-0000-7000-8000-000000000001', 'agent/one', 'one', 'demand', 'system', 'ok', 'One', '[]', 1700000000000001, 1700000000000002)`,
 }
 
 // TestMigrate opens databases of every earlier version, with data in them.

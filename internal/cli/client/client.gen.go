@@ -227,6 +227,90 @@ func (e CreateUserInputBodyRole) Valid() bool {
 	}
 }
 
+// Defines values for DiagnosisScope.
+const (
+	DiagnosisScopeAgent  DiagnosisScope = "agent"
+	DiagnosisScopePortal DiagnosisScope = "portal"
+)
+
+// Valid indicates whether the value is a known member of the DiagnosisScope enum.
+func (e DiagnosisScope) Valid() bool {
+	switch e {
+	case DiagnosisScopeAgent:
+		return true
+	case DiagnosisScopePortal:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DiagnosisStatus.
+const (
+	DiagnosisStatusFailed  DiagnosisStatus = "failed"
+	DiagnosisStatusOk      DiagnosisStatus = "ok"
+	DiagnosisStatusSkipped DiagnosisStatus = "skipped"
+	DiagnosisStatusWarning DiagnosisStatus = "warning"
+)
+
+// Valid indicates whether the value is a known member of the DiagnosisStatus enum.
+func (e DiagnosisStatus) Valid() bool {
+	switch e {
+	case DiagnosisStatusFailed:
+		return true
+	case DiagnosisStatusOk:
+		return true
+	case DiagnosisStatusSkipped:
+		return true
+	case DiagnosisStatusWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DiagnosisTrigger.
+const (
+	Demand   DiagnosisTrigger = "demand"
+	Schedule DiagnosisTrigger = "schedule"
+)
+
+// Valid indicates whether the value is a known member of the DiagnosisTrigger enum.
+func (e DiagnosisTrigger) Valid() bool {
+	switch e {
+	case Demand:
+		return true
+	case Schedule:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DiagnosisFindingStatus.
+const (
+	DiagnosisFindingStatusFailed  DiagnosisFindingStatus = "failed"
+	DiagnosisFindingStatusOk      DiagnosisFindingStatus = "ok"
+	DiagnosisFindingStatusSkipped DiagnosisFindingStatus = "skipped"
+	DiagnosisFindingStatusWarning DiagnosisFindingStatus = "warning"
+)
+
+// Valid indicates whether the value is a known member of the DiagnosisFindingStatus enum.
+func (e DiagnosisFindingStatus) Valid() bool {
+	switch e {
+	case DiagnosisFindingStatusFailed:
+		return true
+	case DiagnosisFindingStatusOk:
+		return true
+	case DiagnosisFindingStatusSkipped:
+		return true
+	case DiagnosisFindingStatusWarning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for LogsEntryLevel.
 const (
 	LogsEntryLevelDebug LogsEntryLevel = "debug"
@@ -740,6 +824,24 @@ func (e BulkReportParamsFormat) Valid() bool {
 	case BulkReportParamsFormatCsv:
 		return true
 	case BulkReportParamsFormatJson:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListDiagnosticsParamsScope.
+const (
+	ListDiagnosticsParamsScopeAgent  ListDiagnosticsParamsScope = "agent"
+	ListDiagnosticsParamsScopePortal ListDiagnosticsParamsScope = "portal"
+)
+
+// Valid indicates whether the value is a known member of the ListDiagnosticsParamsScope enum.
+func (e ListDiagnosticsParamsScope) Valid() bool {
+	switch e {
+	case ListDiagnosticsParamsScopeAgent:
+		return true
+	case ListDiagnosticsParamsScopePortal:
 		return true
 	default:
 		return false
@@ -1852,6 +1954,56 @@ type CreateUserInputBody struct {
 // CreateUserInputBodyRole defines model for CreateUserInputBody.Role.
 type CreateUserInputBodyRole string
 
+// Diagnosis defines model for Diagnosis.
+type Diagnosis struct {
+	AgentId   *string `json:"agent_id,omitempty"`
+	AgentName *string `json:"agent_name,omitempty"`
+
+	// By Who asked for it; system for the schedule
+	By string `json:"by"`
+
+	// Counts How many findings have which status
+	Counts    map[string]int64   `json:"counts"`
+	EndedAt   time.Time          `json:"ended_at"`
+	Findings  []DiagnosisFinding `json:"findings"`
+	Id        string             `json:"id"`
+	Scope     DiagnosisScope     `json:"scope"`
+	StartedAt time.Time          `json:"started_at"`
+
+	// Status The worst of its findings
+	Status  DiagnosisStatus  `json:"status"`
+	Trigger DiagnosisTrigger `json:"trigger"`
+}
+
+// DiagnosisScope defines model for Diagnosis.Scope.
+type DiagnosisScope string
+
+// DiagnosisStatus The worst of its findings
+type DiagnosisStatus string
+
+// DiagnosisTrigger defines model for Diagnosis.Trigger.
+type DiagnosisTrigger string
+
+// DiagnosisFinding defines model for DiagnosisFinding.
+type DiagnosisFinding struct {
+	// Check Name of the check, e.g. disk_space
+	Check string `json:"check"`
+
+	// Evidence What was seen
+	Evidence []string `json:"evidence"`
+
+	// Meaning What follows from it
+	Meaning *string `json:"meaning,omitempty"`
+
+	// Remedy What to do
+	Remedy *string                `json:"remedy,omitempty"`
+	Status DiagnosisFindingStatus `json:"status"`
+	TookMs float64                `json:"took_ms"`
+}
+
+// DiagnosisFindingStatus defines model for DiagnosisFinding.Status.
+type DiagnosisFindingStatus string
+
 // DismissErrorRequest defines model for Dismiss-errorRequest.
 type DismissErrorRequest struct {
 	// Reason For the record
@@ -1987,6 +2139,19 @@ type ListBulk struct {
 	// FilteredByAgent The agents that were asked for
 	FilteredByAgent *[]string `json:"filtered_by_agent,omitempty"`
 	Items           []Bulk    `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListDiagnosis defines model for ListDiagnosis.
+type ListDiagnosis struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string   `json:"filtered_by_agent,omitempty"`
+	Items           []Diagnosis `json:"items"`
 
 	// NextCursor Cursor of the next page; absent on the last
 	NextCursor *string `json:"next_cursor,omitempty"`
@@ -2609,6 +2774,12 @@ type RecoveryPreview struct {
 	Warnings []string `json:"warnings"`
 }
 
+// RunDiagnosticsInputBody defines model for RunDiagnosticsInputBody.
+type RunDiagnosticsInputBody struct {
+	// Agent Agent to look at, by id or name; the portal where it is left out
+	Agent *string `json:"agent,omitempty"`
+}
+
 // RuntimeHealth defines model for RuntimeHealth.
 type RuntimeHealth struct {
 	Checks []FleetCheck `json:"checks"`
@@ -3041,6 +3212,30 @@ type RollbackBulkParams struct {
 	// Wait Answer when the operation is done (then 200), at most after this time, e.g. 30s; at most 5m
 	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
 
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListDiagnosticsParams defines parameters for ListDiagnostics.
+type ListDiagnosticsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Scope Only what is about the portal, or about agents
+	Scope *ListDiagnosticsParamsScope `form:"scope,omitempty" json:"scope,omitempty"`
+
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListDiagnosticsParamsScope defines parameters for ListDiagnostics.
+type ListDiagnosticsParamsScope string
+
+// RunDiagnosticsParams defines parameters for RunDiagnostics.
+type RunDiagnosticsParams struct {
 	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
@@ -3575,6 +3770,9 @@ type SendTaskJSONRequestBody = TaskInputBody
 
 // StartBulkJSONRequestBody defines body for StartBulk for application/json ContentType.
 type StartBulkJSONRequestBody = BulkInputBody
+
+// RunDiagnosticsJSONRequestBody defines body for RunDiagnostics for application/json ContentType.
+type RunDiagnosticsJSONRequestBody = RunDiagnosticsInputBody
 
 // DismissErrorJSONRequestBody defines body for DismissError for application/json ContentType.
 type DismissErrorJSONRequestBody = DismissErrorRequest
@@ -4383,6 +4581,45 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/platform/bulk/{id}/rollback (the `RollbackBulk` operationId).
 	RollbackBulk(ctx context.Context, id string, params *RollbackBulkParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDiagnostics List what was found by looking at the portal and at agents, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/diagnostics (the `ListDiagnostics` operationId).
+	ListDiagnostics(ctx context.Context, params *ListDiagnosticsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RunDiagnosticsWithBody Make all checks of the portal or of an agent, and give what they found
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+	RunDiagnosticsWithBody(ctx context.Context, params *RunDiagnosticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RunDiagnostics Make all checks of the portal or of an agent, and give what they found
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+	RunDiagnostics(ctx context.Context, params *RunDiagnosticsParams, body RunDiagnosticsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SupportBundle Pack what somebody who helps needs to see, without secrets
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with GET /api/platform/diagnostics/bundle (the `SupportBundle` operationId).
+	SupportBundle(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDiagnostic Show what was found
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/diagnostics/{id} (the `GetDiagnostic` operationId).
+	GetDiagnostic(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListErrors What went wrong with agents, newest first
 	//
@@ -5625,6 +5862,95 @@ func (c *Client) BulkReport(ctx context.Context, id string, params *BulkReportPa
 // Corresponds with POST /api/platform/bulk/{id}/rollback (the `RollbackBulk` operationId).
 func (c *Client) RollbackBulk(ctx context.Context, id string, params *RollbackBulkParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRollbackBulkRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDiagnostics List what was found by looking at the portal and at agents, newest first
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/diagnostics (the `ListDiagnostics` operationId).
+func (c *Client) ListDiagnostics(ctx context.Context, params *ListDiagnosticsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDiagnosticsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RunDiagnosticsWithBody Make all checks of the portal or of an agent, and give what they found
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+func (c *Client) RunDiagnosticsWithBody(ctx context.Context, params *RunDiagnosticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunDiagnosticsRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RunDiagnostics Make all checks of the portal or of an agent, and give what they found
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+func (c *Client) RunDiagnostics(ctx context.Context, params *RunDiagnosticsParams, body RunDiagnosticsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunDiagnosticsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SupportBundle Pack what somebody who helps needs to see, without secrets
+//
+// Needs the role admin.
+//
+// Corresponds with GET /api/platform/diagnostics/bundle (the `SupportBundle` operationId).
+func (c *Client) SupportBundle(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSupportBundleRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDiagnostic Show what was found
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/diagnostics/{id} (the `GetDiagnostic` operationId).
+func (c *Client) GetDiagnostic(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDiagnosticRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -9476,6 +9802,212 @@ func NewRollbackBulkRequest(server string, id string, params *RollbackBulkParams
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewListDiagnosticsRequest constructs an http.Request for the ListDiagnostics method
+func NewListDiagnosticsRequest(server string, params *ListDiagnosticsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/diagnostics")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Scope != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scope", *params.Scope, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRunDiagnosticsRequest calls the generic RunDiagnostics builder with application/json body
+func NewRunDiagnosticsRequest(server string, params *RunDiagnosticsParams, body RunDiagnosticsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRunDiagnosticsRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewRunDiagnosticsRequestWithBody constructs an http.Request for the RunDiagnostics method, with any body, and a specified content type
+func NewRunDiagnosticsRequestWithBody(server string, params *RunDiagnosticsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/diagnostics")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSupportBundleRequest constructs an http.Request for the SupportBundle method
+func NewSupportBundleRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/diagnostics/bundle")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetDiagnosticRequest constructs an http.Request for the GetDiagnostic method
+func NewGetDiagnosticRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/diagnostics/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -13574,6 +14106,51 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/bulk/{id}/rollback (the `RollbackBulk` operationId).
 	RollbackBulkWithResponse(ctx context.Context, id string, params *RollbackBulkParams, reqEditors ...RequestEditorFn) (*RollbackBulkResponse, error)
 
+	// ListDiagnosticsWithResponse List what was found by looking at the portal and at agents, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/diagnostics (the `ListDiagnostics` operationId).
+	ListDiagnosticsWithResponse(ctx context.Context, params *ListDiagnosticsParams, reqEditors ...RequestEditorFn) (*ListDiagnosticsResponse, error)
+
+	// RunDiagnosticsWithBodyWithResponse Make all checks of the portal or of an agent, and give what they found
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+	RunDiagnosticsWithBodyWithResponse(ctx context.Context, params *RunDiagnosticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunDiagnosticsResponse, error)
+
+	// RunDiagnosticsWithResponse Make all checks of the portal or of an agent, and give what they found
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+	RunDiagnosticsWithResponse(ctx context.Context, params *RunDiagnosticsParams, body RunDiagnosticsJSONRequestBody, reqEditors ...RequestEditorFn) (*RunDiagnosticsResponse, error)
+
+	// SupportBundleWithResponse Pack what somebody who helps needs to see, without secrets
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/diagnostics/bundle (the `SupportBundle` operationId).
+	SupportBundleWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*SupportBundleResponse, error)
+
+	// GetDiagnosticWithResponse Show what was found
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/diagnostics/{id} (the `GetDiagnostic` operationId).
+	GetDiagnosticWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetDiagnosticResponse, error)
+
 	// ListErrorsWithResponse What went wrong with agents, newest first
 	//
 	// Needs the role viewer.
@@ -15875,6 +16452,199 @@ func (r RollbackBulkResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RollbackBulkResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDiagnosticsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListDiagnosis
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDiagnosticsResponse) GetJSON200() *ListDiagnosis {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDiagnosticsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDiagnosticsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDiagnosticsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDiagnosticsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDiagnosticsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RunDiagnosticsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Diagnosis
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RunDiagnosticsResponse) GetJSON200() *Diagnosis {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RunDiagnosticsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RunDiagnosticsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RunDiagnosticsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RunDiagnosticsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RunDiagnosticsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// SupportBundleResponse200Headers the declared response headers of an HTTP 200 response for SupportBundle
+type SupportBundleResponse200Headers struct {
+	ContentDisposition *string
+	ContentType        *string
+}
+
+type SupportBundleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SupportBundleResponse200Headers
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SupportBundleResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SupportBundleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SupportBundleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SupportBundleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SupportBundleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetDiagnosticResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Diagnosis
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDiagnosticResponse) GetJSON200() *Diagnosis {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDiagnosticResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDiagnosticResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDiagnosticResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDiagnosticResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDiagnosticResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -18785,6 +19555,81 @@ func (c *ClientWithResponses) RollbackBulkWithResponse(ctx context.Context, id s
 	return ParseRollbackBulkResponse(rsp)
 }
 
+// ListDiagnosticsWithResponse List what was found by looking at the portal and at agents, newest first
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/diagnostics (the `ListDiagnostics` operationId).
+func (c *ClientWithResponses) ListDiagnosticsWithResponse(ctx context.Context, params *ListDiagnosticsParams, reqEditors ...RequestEditorFn) (*ListDiagnosticsResponse, error) {
+	rsp, err := c.ListDiagnostics(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDiagnosticsResponse(rsp)
+}
+
+// RunDiagnosticsWithBodyWithResponse Make all checks of the portal or of an agent, and give what they found
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+func (c *ClientWithResponses) RunDiagnosticsWithBodyWithResponse(ctx context.Context, params *RunDiagnosticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunDiagnosticsResponse, error) {
+	rsp, err := c.RunDiagnosticsWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunDiagnosticsResponse(rsp)
+}
+
+// RunDiagnosticsWithResponse Make all checks of the portal or of an agent, and give what they found
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/diagnostics (the `RunDiagnostics` operationId).
+func (c *ClientWithResponses) RunDiagnosticsWithResponse(ctx context.Context, params *RunDiagnosticsParams, body RunDiagnosticsJSONRequestBody, reqEditors ...RequestEditorFn) (*RunDiagnosticsResponse, error) {
+	rsp, err := c.RunDiagnostics(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunDiagnosticsResponse(rsp)
+}
+
+// SupportBundleWithResponse Pack what somebody who helps needs to see, without secrets
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/diagnostics/bundle (the `SupportBundle` operationId).
+func (c *ClientWithResponses) SupportBundleWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*SupportBundleResponse, error) {
+	rsp, err := c.SupportBundle(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSupportBundleResponse(rsp)
+}
+
+// GetDiagnosticWithResponse Show what was found
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/diagnostics/{id} (the `GetDiagnostic` operationId).
+func (c *ClientWithResponses) GetDiagnosticWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetDiagnosticResponse, error) {
+	rsp, err := c.GetDiagnostic(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDiagnosticResponse(rsp)
+}
+
 // ListErrorsWithResponse What went wrong with agents, newest first
 //
 // Needs the role viewer.
@@ -21083,6 +21928,151 @@ func ParseRollbackBulkResponse(rsp *http.Response) (*RollbackBulkResponse, error
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListDiagnosticsResponse parses an HTTP response from a ListDiagnosticsWithResponse call
+func ParseListDiagnosticsResponse(rsp *http.Response) (*ListDiagnosticsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDiagnosticsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListDiagnosis
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRunDiagnosticsResponse parses an HTTP response from a RunDiagnosticsWithResponse call
+func ParseRunDiagnosticsResponse(rsp *http.Response) (*RunDiagnosticsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RunDiagnosticsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Diagnosis
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSupportBundleResponse parses an HTTP response from a SupportBundleWithResponse call
+func ParseSupportBundleResponse(rsp *http.Response) (*SupportBundleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SupportBundleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SupportBundleResponse200Headers
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = &value
+		}
+		if values := rsp.Header.Values("Content-Type"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Type", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentType = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetDiagnosticResponse parses an HTTP response from a GetDiagnosticWithResponse call
+func ParseGetDiagnosticResponse(rsp *http.Response) (*GetDiagnosticResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDiagnosticResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Diagnosis
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil

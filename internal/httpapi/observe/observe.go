@@ -70,6 +70,9 @@ type Config struct {
 	Recorder   *audit.Recorder
 	Components []Component
 	Errors     Errors
+
+	Diagnostics   Diagnostics
+	SupportBundle SupportBundle
 }
 
 const base = door.Base
@@ -112,6 +115,10 @@ var Routes = []door.Route{
 	{Method: "GET", Path: base + "/agents/{id}/errors", Role: auth.Viewer, ID: "agent-errors"},
 	{Method: "GET", Path: base + "/recovery/policies", Role: auth.Viewer, ID: "get-recovery-policies"},
 	{Method: "PUT", Path: base + "/recovery/policies", Role: auth.Admin, ID: "set-recovery-policies"},
+	{Method: "GET", Path: base + "/diagnostics", Role: auth.Viewer, ID: "list-diagnostics"},
+	{Method: "POST", Path: base + "/diagnostics", Role: auth.Operator, ID: "run-diagnostics"},
+	{Method: "GET", Path: base + "/diagnostics/bundle", Role: auth.Admin, ID: "support-bundle"},
+	{Method: "GET", Path: base + "/diagnostics/{id}", Role: auth.Viewer, ID: "get-diagnostic"},
 	{Method: "GET", Path: base + "/audit", Role: auth.Viewer, ID: "list-audit"},
 	{Method: "GET", Path: base + "/audit/export", Role: auth.Viewer, ID: "export-audit", Stream: true},
 	{Method: "GET", Path: base + "/audit/verify", Role: auth.Viewer, ID: "verify-audit", Stream: true},
@@ -138,4 +145,5 @@ func Register(d *door.Door, cfg Config) {
 	a.registerQueues()
 	a.registerErrors()
 	a.registerAudit()
+	a.registerDiagnostics()
 }

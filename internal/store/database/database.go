@@ -117,3 +117,14 @@ func (d *DB) Announce(ctx context.Context, db bun.IDB, seq int64) error {
 
 // Listen calls heard for what other processes may have announced, until ctx ends.
 func (d *DB) Listen(ctx context.Context, heard func()) { d.backend.listen(ctx, heard) }
+
+// ServerTime gives the time of the database's server; false where that is this
+// machine.
+func (d *DB) ServerTime(ctx context.Context) (time.Time, bool, error) {
+	if !d.backend.remote() {
+		return time.Time{}, false, nil
+	}
+	var us int64
+	err := d.Handle(ctx).NewRaw("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)").Scan(ctx, &us)
+	return Moment(us), true, d.Explain(ctx, err)
+}

@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		{"preferences", preferences},
 		{"alerts", alerts},
 		{"webhooks", webhooks},
+		{"diagnoses", diagnoses},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.promises {

@@ -263,7 +263,7 @@ const names = [
   "agent:created", "agent:updated", "agent:deleted", "agent:state_changed", "agent:health_update", "instance:changed",
   "operation:changed", "step_completed", "bulk_op:progress", "queue_update", "dlq_message", "config:changed",
   "auth:signed_in", "auth:token_changed", "auth:user_changed", "auth:session_changed",
-  "alert:fired", "alert:resolved", "alert:changed", "webhook:changed", "metrics:refused", "error:recorded", "error:changed",
+  "alert:fired", "alert:resolved", "alert:changed", "webhook:changed", "metrics:refused", "diagnostic:finished", "error:recorded", "error:changed",
   "subscribed", "heartbeat",
 ];
 

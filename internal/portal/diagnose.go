@@ -1,0 +1,134 @@
+package portal
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/diagnosis"
+	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
+	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/scrape"
+	"github.com/waooaw/platform-portal/internal/store"
+)
+
+// diagnose makes what looks whether everything is in order.
+func (a *app) diagnose() {
+	s := a.store
+	a.diagnosis = &diagnosis.Service{
+		Checks: slices.Concat(machineChecks(a.cfg), storeChecks(s), a.engineChecks(), a.agentChecks()),
+		Agents: s.Agents(), Revisions: s.History(), Observed: s.Instances(), Store: s.Diagnoses(), Tx: s, Audit: a.audit, Events: s.Events(),
+		Now: now, NewID: newID, Log: a.log, Every: a.cfg.Diagnose,
+	}
+}
+
+// machineChecks are about this machine and what the configuration names. They
+// need neither a store nor a running portal.
+func machineChecks(cfg Config) []diagnosis.Check {
+	network := checks.Network{Servers: serversOf(cfg), Now: time.Now}
+	return slices.Concat(
+		[]diagnosis.Check{checks.DataDir(cfg.Data)}, checks.Disk(cfg.Data), checks.Limits(), network.Checks(),
+		[]diagnosis.Check{checks.Secrets(referencesOf(cfg), fleet.SecretDir{Dir: cfg.SecretsDir}.Secret)},
+	)
+}
+
+// storeChecks are about the open database.
+func storeChecks(s *store.Store) []diagnosis.Check {
+	clock := checks.Clock{Now: time.Now, Started: time.Now()}
+	clock.Server = func(ctx context.Context) (time.Time, bool, error) { return s.ServerTime(ctx) }
+	return []diagnosis.Check{checks.Store(s.Diagnoses()), checks.Audit(s.Audit()), clock}
+}
+
+// engineChecks are about what only a running portal has.
+func (a *app) engineChecks() []diagnosis.Check {
+	return []diagnosis.Check{
+		checks.Queue(a.bus), checks.Component("services", a.running), checks.Runtime(a.runtime.Name(), a.runtime.Report),
+	}
+}
+
+// agentChecks are about one agent.
+func (a *app) agentChecks() []diagnosis.Check {
+	of := checks.Agents{
+		Agents: a.store.Agents(), Keys: a.keys, Queues: a.bus, SignIn: a.bus.SignIn, Resolve: fleet.SecretDir{Dir: a.cfg.SecretsDir}.Secret,
+	}
+	if a.cfg.BusURL != "" {
+		of.SignIn = nil // who may connect there is decided there
+	}
+	ports := checks.Ports{
+		Listener: func(port int) (checks.Listener, bool) {
+			l, ok := procfs.ListenerOf(port)
+			return checks.Listener{PID: l.PID, Name: l.Command}, ok
+		},
+		Family: func(pid int) (list []int) {
+			for _, p := range procfs.Descendants(pid) {
+				list = append(list, p.PID)
+			}
+			return list
+		},
+	}
+	contract := checks.Contract{Metrics: func(ctx context.Context, agentID string, in fleet.Instance) error {
+		_, err := scrape.Client{}.Page(ctx, metrics.Target{AgentID: agentID, InstanceID: in.ID, Port: in.Port})
+		return err
+	}}
+	return slices.Concat(of.Checks(), []diagnosis.Check{ports.Check()}, contract.Checks())
+}
+
+// serversOf gives the servers that the settings name by their URL, whatever
+// they are for.
+func serversOf(cfg Config) []checks.Server {
+	var list []checks.Server
+	for _, v := range cfg.values {
+		if v.Value == "" || v.Key == "oidc.issuer" && cfg.OIDC.ClientID == "" {
+			continue
+		}
+		u, err := url.Parse(v.Value)
+		if err != nil || u.Scheme == "" || v.Key == "public-url" && u.Scheme != "https" {
+			continue
+		}
+		name, _, _ := strings.Cut(v.Key, ".")
+		if s, ok := checks.ServerOf(name, v.Key, v.Value); ok {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// referencesOf gives the references to secrets in the settings.
+func referencesOf(cfg Config) map[string]string {
+	out := map[string]string{}
+	for _, v := range cfg.values {
+		if v.Secret && (strings.HasPrefix(v.Value, "file:") || strings.HasPrefix(v.Value, "env:PORTAL_SECRET_")) {
+			out[v.Key] = v.Value
+		}
+	}
+	return out
+}
+
+// listenCheck tells who answers on the address: nobody yet, a portal, or
+// something else.
+type listenCheck struct{ cfg Config }
+
+// Name implements diagnosis.Check.
+func (listenCheck) Name() string { return "listen_address" }
+
+// Scope implements diagnosis.Check.
+func (listenCheck) Scope() diagnosis.Scope { return diagnosis.Portal }
+
+// Run implements diagnosis.Check.
+func (c listenCheck) Run(context.Context, diagnosis.Subject) diagnosis.Outcome {
+	l, err := net.Listen("tcp", c.cfg.Listen)
+	switch {
+	case err == nil:
+		_ = l.Close()
+		return diagnosis.Outcome{Status: diagnosis.OK, Evidence: []string{c.cfg.Listen + " is free"}, Meaning: "A portal can be started."}
+	case locked(c.cfg.Data):
+		return diagnosis.Outcome{Status: diagnosis.OK, Evidence: []string{c.cfg.Listen + " is in use, and a portal works on the data directory"}, Meaning: "A portal runs."}
+	}
+	return diagnosis.Outcome{Status: diagnosis.Failed, Evidence: []string{c.cfg.Listen + ": " + reasonOf(err)}, Meaning: "No portal can be started on this address.",
+		Remedy: "Choose another address with --listen, or stop what uses " + c.cfg.Listen + "."}
+}
