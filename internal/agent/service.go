@@ -68,7 +68,7 @@ func (s *Service) insert(ctx context.Context, spec Spec, reason string) (*Agent,
 	if err := s.Audit.Record(ctx, "agent.create", target(a.ID), audit.Done, reason, nil, recordOf(spec)); err != nil {
 		return nil, err
 	}
-	return a, s.announce(ctx, event.AgentCreated, a)
+	return a, s.announce(ctx, event.AgentCreated, a, reason)
 }
 
 // update stores a checked spec as the next revision of an agent.
@@ -87,7 +87,7 @@ func (s *Service) update(ctx context.Context, a *Agent, spec Spec, changes []Fie
 	if err := s.Audit.Record(ctx, "agent.update", target(a.ID), audit.Done, reason, before, after); err != nil {
 		return err
 	}
-	return s.announce(ctx, event.AgentUpdated, a)
+	return s.announce(ctx, event.AgentUpdated, a, reason)
 }
 
 // Patch changes the spec of an agent by an RFC 7396 merge patch of its JSON
@@ -223,7 +223,7 @@ func (s *Service) Delete(ctx context.Context, id string, ifMatch int64) error {
 		if err := s.Audit.Record(ctx, "agent.delete", target(a.ID), audit.Done, "", recordOf(a.Spec), nil); err != nil {
 			return err
 		}
-		return s.announce(ctx, event.AgentDeleted, a)
+		return s.announce(ctx, event.AgentDeleted, a, "")
 	})
 }
 
@@ -278,9 +278,9 @@ func (s *Service) recordMove(ctx context.Context, a *Agent, from State, reason s
 	return s.Audit.Record(ctx, action, target(a.ID), outcome, reason, map[string]any{"state": from}, map[string]any{"state": a.State})
 }
 
-func (s *Service) announce(ctx context.Context, t event.Type, a *Agent) error {
+func (s *Service) announce(ctx context.Context, t event.Type, a *Agent, reason string) error {
 	now := s.now()
-	payload := event.AgentChange{AgentID: a.ID, Name: a.Spec.Name, Revision: a.Revision, Timestamp: now}
+	payload := event.AgentChange{AgentID: a.ID, Name: a.Spec.Name, Revision: a.Revision, Reason: reason, Timestamp: now}
 	return s.Events.Append(ctx, event.New(t, a.ID, audit.ActorFrom(ctx).ID, now, payload, event.RoomAgents, event.RoomAgent(a.ID)))
 }
 

@@ -54,6 +54,7 @@ type Change struct {
 	Name      string    `json:"name,omitempty"`
 	Role      Role      `json:"role"`
 	Change    string    `json:"change"` // e.g. created, changed, revoked, signed_in, signed_out
+	Reason    string    `json:"reason,omitempty"`
 	Timestamp time.Time `json:"timestamp"`
 }
 

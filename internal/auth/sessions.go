@@ -113,7 +113,7 @@ func (s *Service) endSession(ctx context.Context, d *Session, action, why string
 			return err
 		}
 		return s.Events.Append(ctx, event.New(event.SessionChanged, "", audit.ActorFrom(ctx).ID, s.now(),
-			Change{ID: d.ID, Role: d.Role, Change: "signed_out", Timestamp: s.now()}, event.RoomAudit))
+			Change{ID: d.ID, Role: d.Role, Change: "signed_out", Reason: why, Timestamp: s.now()}, event.RoomAudit))
 	})
 }
 

@@ -3,6 +3,7 @@ package bulk_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -326,7 +327,7 @@ func TestProgress(t *testing.T) {
 		}
 		completed = last.Completed
 	}
-	if want := (event.Bulk{OperationID: b.ID, Completed: 4, Total: 4, Failed: 1, Status: "FAILED", Timestamp: last.Timestamp}); last != want {
+	if want := (event.Bulk{OperationID: b.ID, Completed: 4, Total: 4, Failed: 1, Status: "FAILED", Actions: []string{"start"}, Timestamp: last.Timestamp}); !reflect.DeepEqual(last, want) {
 		t.Errorf("last event %+v, want %+v", last, want)
 	}
 	if len(list) != 2+2*len(everyone) { // begin and end of the bulk and of each agent

@@ -234,7 +234,10 @@ func (s *Service) progress(b *Bulk, it *Item) event.Event {
 	now := s.Now().UTC()
 	p := event.Bulk{
 		OperationID: b.ID, Completed: b.Completed, Total: b.Total, Failed: b.Failed,
-		Status: string(b.State), Timestamp: now,
+		Status: string(b.State), Reason: b.Reason, Timestamp: now,
+	}
+	for _, action := range b.Actions {
+		p.Actions = append(p.Actions, string(action))
 	}
 	var agentID string
 	if it != nil {

@@ -28,6 +28,7 @@ type AgentChange struct {
 	AgentID   string    `json:"agent_id"`
 	Name      string    `json:"name"`
 	Revision  int       `json:"revision"`
+	Reason    string    `json:"reason,omitempty"`
 	Timestamp time.Time `json:"timestamp"`
 }
 
@@ -51,6 +52,7 @@ type Operation struct {
 	State       string    `json:"state"`
 	Completed   int       `json:"completed"`
 	Total       int       `json:"total"`
+	Reason      string    `json:"reason,omitempty"` // why it was asked for
 	Error       string    `json:"error,omitempty"`
 	Timestamp   time.Time `json:"timestamp"`
 }
@@ -62,6 +64,8 @@ type Step struct {
 	Step        string    `json:"step"`
 	Status      string    `json:"status"`
 	Attempt     int       `json:"attempt"`
+	Kind        string    `json:"kind"` // of the operation
+	Error       string    `json:"error,omitempty"`
 	Timestamp   time.Time `json:"timestamp"`
 }
 
@@ -72,6 +76,8 @@ type Bulk struct {
 	Total       int       `json:"total"`
 	Failed      int       `json:"failed"`
 	Status      string    `json:"status"`
+	Actions     []string  `json:"actions,omitempty"`
+	Reason      string    `json:"reason,omitempty"` // why it was asked for
 	AgentID     string    `json:"agent_id,omitempty"`
 	ItemStatus  string    `json:"item_status,omitempty"`
 	Timestamp   time.Time `json:"timestamp"`

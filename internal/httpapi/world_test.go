@@ -24,6 +24,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/bulk"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
+	"github.com/waooaw/platform-portal/internal/egress"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/httpapi"
@@ -41,6 +42,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 	"github.com/waooaw/platform-portal/internal/tsdb"
+	"github.com/waooaw/platform-portal/internal/webhook"
+	"github.com/waooaw/platform-portal/internal/webhook/post"
 )
 
 // clock is a clock that tests move.
@@ -85,6 +88,7 @@ type world struct {
 	service *logs.Service
 	taking  *logs.Collector
 	hub     *live.Hub
+	hooks   *webhook.Service
 	log     *logBuffer
 	cfg     httpapi.Config
 	server  *httptest.Server
@@ -121,6 +125,13 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = reconciler.Stop(context.Background()) })
+	loopback := egress.Policy{AllowLoopback: true}
+	w.hooks = &webhook.Service{Store: st.Webhooks(), Attempts: st.Webhooks(), Log: st.Events(), Tx: st, Audit: rec, Key: bytes.Repeat([]byte{7}, 32),
+		Sender: post.New(loopback, "1.2.3", time.Now), Secrets: fleet.SecretDir{Dir: t.TempDir()}, Source: "https://portal.example",
+		Now: w.clock.Now, NewID: newID, Logger: log, Random: func() float64 { return 0.5 }, CheckURL: func(field, text string) error {
+			_, err := loopback.CheckURL(field, text)
+			return err
+		}}
 	w.hub = live.New(live.Config{Log: st.Events(), Logger: log})
 	if err := w.hub.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -142,6 +153,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	w.cfg.Observe.Diagnostics = diagnostics
 	w.cfg.Observe.SupportBundle = diagnosis.Bundle{Now: w.clock.Now, Secrets: func(context.Context) ([]string, error) { return nil, nil },
 		Sections: []diagnosis.Section{{Name: "a.txt", Content: func(context.Context) ([]byte, error) { return []byte("a"), nil }}}}
+	w.cfg.Observe.Webhooks, w.cfg.Observe.WebhookReader = w.hooks, st.Webhooks()
 	w.cfg.Pages = []door.Page{{Route: door.Route{Method: "POST", Path: "/auth/link/{code}", Public: true, ID: "redeem-link", Hidden: true}, Handler: w.redeemLink}}
 	for _, fn := range change {
 		fn(&w.cfg)

@@ -210,7 +210,7 @@ func (s *Service) changed(op *Operation) event.Event {
 	now := s.Now().UTC()
 	p := event.Operation{
 		OperationID: op.ID, Kind: op.Kind, AgentID: op.AgentID, State: string(op.State),
-		Completed: op.Completed, Total: op.Total, Timestamp: now,
+		Completed: op.Completed, Total: op.Total, Reason: op.Reason, Timestamp: now,
 	}
 	if op.Problem != nil {
 		p.Error = op.Problem.What
@@ -221,10 +221,14 @@ func (s *Service) changed(op *Operation) event.Event {
 // stepped is the event that tells of the end of a step.
 func (s *Service) stepped(op *Operation, st Step) event.Event {
 	now := s.Now().UTC()
-	return event.New(event.StepCompleted, op.AgentID, op.Actor, now, event.Step{
-		OperationID: op.ID, AgentID: op.AgentID, Step: st.Name,
+	p := event.Step{
+		OperationID: op.ID, AgentID: op.AgentID, Step: st.Name, Kind: op.Kind,
 		Status: string(st.State), Attempt: st.Attempts, Timestamp: now,
-	}, rooms(op)...)
+	}
+	if st.Problem != nil {
+		p.Error = st.Problem.What
+	}
+	return event.New(event.StepCompleted, op.AgentID, op.Actor, now, p, rooms(op)...)
 }
 
 func rooms(op *Operation) []string {

@@ -41,6 +41,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/tsdb"
 	"github.com/waooaw/platform-portal/internal/web"
 	"github.com/waooaw/platform-portal/internal/web/view"
+	"github.com/waooaw/platform-portal/internal/webhook"
 )
 
 // app is the assembled portal.
@@ -78,6 +79,7 @@ type app struct {
 	logStore   *logdb.DB
 	collector  *logs.Collector
 	logs       *logs.Service
+	webhooks   *webhook.Service
 	site       *web.Server
 	hub        *live.Hub
 	handler    http.Handler
@@ -205,6 +207,7 @@ func (a *app) services() {
 	}
 	a.recovery.Register()
 	a.diagnose()
+	a.outward()
 	a.site = a.web()
 	a.hub = live.New(live.Config{Log: events, Viewer: a.site, Logger: a.log, Origins: a.cfg.Hosts})
 	a.scraper.Changed = func(ids []string) { a.hub.Touch(append(rows(ids...), view.Fleet)...) }
@@ -240,6 +243,8 @@ func (a *app) start(ctx context.Context) error {
 	}
 	services := []lifecycle.Service{
 		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector, a.diagnosis,
+		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector,
+		&webhook.Deliverer{Service: a.webhooks},
 		&recovery.Recorder{Service: a.recovery},
 		&retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}

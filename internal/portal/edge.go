@@ -22,6 +22,7 @@ func (a *app) edge() http.Handler {
 		Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
 		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,
 			Now: now, Version: a.build.Version,
+			Webhooks: a.webhooks, WebhookReader: s.Webhooks(),
 			Logs:   a.logs,
 			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Errors: a.recovery, Components: a.components(),
 			Diagnostics: a.diagnosis, SupportBundle: bundle{a, now()}},

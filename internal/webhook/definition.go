@@ -91,6 +91,12 @@ func (s *Service) define(ctx context.Context, sub *Subscription, d Definition) e
 	return nil
 }
 
+// Concerns tells whether the subscription hears of any of the agents; of no
+// agent in particular it always does.
+func (s Subscription) Concerns(agents []string) bool {
+	return len(agents) == 0 || len(s.Agents) == 0 || slices.ContainsFunc(agents, func(id string) bool { return slices.Contains(s.Agents, id) })
+}
+
 // Wants tells whether the subscription is to hear of the event.
 func (s Subscription) Wants(e event.Event) bool {
 	if event.Confidential(e) && !s.Confidential {

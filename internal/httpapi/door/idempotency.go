@@ -32,7 +32,7 @@ var errRefused = errors.New("httpapi: the request was refused")
 // does and the answer that it gives are stored in one transaction. A refused
 // request stores nothing, so that it can be sent again with the same key.
 func (d *Door) once(route *Route, next http.Handler) http.Handler {
-	if !route.Mutation() || route.Public || route.Secret {
+	if !route.Mutation() || route.Public || route.Secret || route.Outward {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -26,6 +26,9 @@ type Route struct {
 	Form   bool   // takes a form in place of JSON, too
 	Secret bool   // its answer holds a secret: no Idempotency-Key keeps it
 	Reads  bool   // changes nothing, though its method is POST
+	// Outward says that it talks to somebody else meanwhile. It must not hold a
+	// transaction, so no Idempotency-Key keeps its answer.
+	Outward bool
 }
 
 // Mutation tells whether the route changes something.

@@ -73,6 +73,9 @@ type Config struct {
 
 	Diagnostics   Diagnostics
 	SupportBundle SupportBundle
+	// Webhooks and WebhookReader tell other systems what happens.
+	Webhooks      Webhooks
+	WebhookReader WebhookReader
 }
 
 const base = door.Base
@@ -82,6 +85,17 @@ var Routes = []door.Route{
 	{Method: "GET", Path: "/readyz", Public: true, ID: "readyz"},
 	{Method: "GET", Path: base + "/agents/{id}/metrics", Role: auth.Viewer, ID: "agent-metrics"},
 	{Method: "GET", Path: base + "/events", Role: auth.Viewer, ID: "list-events"},
+	{Method: "GET", Path: base + "/events/export", Role: auth.Viewer, ID: "export-events", Stream: true},
+	{Method: "GET", Path: base + "/webhooks", Role: auth.Admin, ID: "list-webhooks"},
+	{Method: "POST", Path: base + "/webhooks", Role: auth.Admin, ID: "create-webhook"},
+	{Method: "GET", Path: base + "/webhooks/{id}", Role: auth.Admin, ID: "get-webhook"},
+	{Method: "PATCH", Path: base + "/webhooks/{id}", Role: auth.Admin, ID: "patch-webhook"},
+	{Method: "DELETE", Path: base + "/webhooks/{id}", Role: auth.Admin, ID: "delete-webhook"},
+	{Method: "POST", Path: base + "/webhooks/{id}/secret", Role: auth.Admin, ID: "secret-webhook"},
+	{Method: "POST", Path: base + "/webhooks/{id}/resume", Role: auth.Admin, ID: "resume-webhook"},
+	{Method: "POST", Path: base + "/webhooks/{id}/test", Role: auth.Admin, ID: "test-webhook", Outward: true},
+	{Method: "GET", Path: base + "/webhooks/{id}/deliveries", Role: auth.Admin, ID: "list-deliveries"},
+	{Method: "POST", Path: base + "/webhooks/{id}/deliveries/{delivery}", Role: auth.Admin, ID: "redeliver", Outward: true},
 	{Method: "GET", Path: base + "/metrics", Role: auth.Viewer, ID: "platform-metrics"},
 	{Method: "GET", Path: base + "/metrics/query", Role: auth.Viewer, ID: "query-metrics"},
 	{Method: "GET", Path: base + "/metrics/query_range", Role: auth.Viewer, ID: "query-metrics-range"},
@@ -142,6 +156,7 @@ func Register(d *door.Door, cfg Config) {
 	a.registerPrometheus()
 	a.registerLogs()
 	a.registerEvents()
+	a.registerWebhooks()
 	a.registerQueues()
 	a.registerErrors()
 	a.registerAudit()
