@@ -29,6 +29,7 @@ function showTab(): void {
 }
 
 showTab();
+window.addEventListener("resize", showTab);
 
 // go shows the address in place. The answer is a whole page, of which the part
 // that changes is taken.
