@@ -47,11 +47,7 @@ func (l *Lab) control(ctx context.Context, s *scene, o *Outcome) error {
 	if err := s.up(ctx); err != nil {
 		return err
 	}
-	mode := "suggest"
-	if l.cfg.Automatic {
-		mode = "automatic"
-	}
-	if err := l.setMode(ctx, s.name, mode); err != nil {
+	if err := l.setMode(ctx, s.name, l.mode()); err != nil {
 		return err
 	}
 	if during != nil {

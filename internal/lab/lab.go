@@ -69,6 +69,8 @@ type Outcome struct {
 	Suggested time.Duration `json:"suggested_ns,omitempty"` // record to suggestion
 	Recovered time.Duration `json:"recovered_ns,omitempty"` // fault to well again
 
+	Offered []string `json:"offered,omitempty"` // suggestions in order; * needs nothing filled in
+
 	Fix   string   `json:"fix,omitempty"` // that was taken
 	Well  bool     `json:"well"`          // the agent was well afterwards, and stayed so
 	Ended string   `json:"ended,omitempty"`
@@ -221,6 +223,17 @@ func (l *Lab) one(ctx context.Context, name string, seed int64) Outcome {
 	return o
 }
 
+// mode is how far recovery may go with the lab's agents.
+func (l *Lab) mode() string {
+	if l.cfg.Automatic {
+		return "automatic"
+	}
+	return "suggest"
+}
+
+// calm is how long an agent runs well before something happens to it.
+const calm = 6 * time.Second
+
 func (l *Lab) play(ctx context.Context, s *scene, f Fault, o *Outcome) error {
 	if f.set == nil {
 		return l.control(ctx, s, o)
@@ -231,13 +244,11 @@ func (l *Lab) play(ctx context.Context, s *scene, f Fault, o *Outcome) error {
 	if err := s.up(ctx); err != nil {
 		return err
 	}
-	mode := "suggest"
-	if l.cfg.Automatic {
-		mode = "automatic"
-	}
-	if err := l.setMode(ctx, s.name, mode); err != nil {
+	if err := l.setMode(ctx, s.name, l.mode()); err != nil {
 		return err
 	}
+	// Nobody changes or loads an agent the moment it is up.
+	pause(ctx, calm)
 	earlier, err := l.portal.records(ctx, s.name)
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ func (l *Lab) diagnosis(ctx context.Context, s *scene, o *Outcome, begun time.Ti
 	}
 	r := judged(list)
 	o.Class, o.Cause, o.Title = r.Class, r.Cause, r.Title
+	for _, g := range r.Suggestions {
+		o.Offered = append(o.Offered, g.Fix+map[bool]string{true: "*"}[g.OneClick])
+	}
 	for i := range list {
 		if list[i].ID != r.ID {
 			o.Others = append(o.Others, list[i].Cause)
@@ -88,7 +91,7 @@ func (l *Lab) takeSuggestion(ctx context.Context, s *scene, o *Outcome, begun ti
 	}
 	fix := r.Suggestions[i]
 	o.Fix = fix.Fix
-	if err := l.apply(ctx, r.ID, fix, o); err != nil || o.Ended != "" {
+	if taken, err := l.apply(ctx, r.ID, fix, o); err != nil || !taken {
 		return err
 	}
 	if o.Well, err = l.settles(ctx, s); o.Well {
@@ -97,8 +100,9 @@ func (l *Lab) takeSuggestion(ctx context.Context, s *scene, o *Outcome, begun ti
 	return err
 }
 
-// apply does the fix and waits for the end of its operation.
-func (l *Lab) apply(ctx context.Context, id string, fix suggestion, o *Outcome) error {
+// apply does the fix and waits for the end of its operation. Whether it has
+// helped the agent shows, whatever the operation says.
+func (l *Lab) apply(ctx context.Context, id string, fix suggestion, o *Outcome) (bool, error) {
 	var begunOp struct{ Operation work }
 	body := map[string]any{}
 	if len(fix.Parameters) > 0 {
@@ -107,10 +111,10 @@ func (l *Lab) apply(ctx context.Context, id string, fix suggestion, o *Outcome) 
 	err := l.portal.call(ctx, http.MethodPost, "/errors/"+id+"/fixes/"+fix.Fix, body, &begunOp)
 	if statusOf(err) >= 400 && statusOf(err) < 500 {
 		o.Ended = "the fix was refused: " + err.Error()
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	op := begunOp.Operation
 	_, err = until(ctx, time.Minute, func(ctx context.Context) (bool, error) {
@@ -119,7 +123,7 @@ func (l *Lab) apply(ctx context.Context, id string, fix suggestion, o *Outcome) 
 	if op.State != "SUCCEEDED" && op.Problem != nil {
 		o.Ended = "the fix's operation " + strings.ToLower(op.State) + ": " + op.Problem.What + " " + op.Problem.Why
 	}
-	return err
+	return true, err
 }
 
 // settles tells whether the agent gets well and stays so.
@@ -135,7 +139,7 @@ func (l *Lab) settles(ctx context.Context, s *scene) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		calm := time.Now().Add(staying)
+		end := time.Now().Add(staying)
 		for {
 			ok, err := s.well(ctx)
 			v, err2 := l.portal.agent(ctx, s.name)
@@ -145,7 +149,7 @@ func (l *Lab) settles(ctx context.Context, s *scene) (bool, error) {
 			if !ok || v.runs() != before.runs() {
 				break // not yet
 			}
-			if time.Now().After(calm) {
+			if time.Now().After(end) {
 				return true, nil
 			}
 			if !pause(ctx, 250*time.Millisecond) {

@@ -199,7 +199,7 @@ func (o Outcome) wrong() string {
 		fmt.Fprintf(&b, "  found class %s instead of %s\n", o.Class, o.WantClass)
 	}
 	if !o.Well {
-		fmt.Fprintf(&b, "  not well after %s: %s\n", cmp.Or(o.Fix, "nothing"), o.Ended)
+		fmt.Fprintf(&b, "  not well after %s (offered: %s): %s\n", cmp.Or(o.Fix, "nothing"), strings.Join(o.Offered, ", "), o.Ended)
 	}
 	if len(o.Early) > 0 {
 		fmt.Fprintf(&b, "  said of it while it was healthy: %s\n", strings.Join(o.Early, ", "))
