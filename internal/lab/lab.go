@@ -66,7 +66,7 @@ type Outcome struct {
 	Early     []string `json:"early,omitempty"`  // causes of records before anything was wrong
 
 	Noticed   time.Duration `json:"noticed_ns,omitempty"`   // fault to record
-	Suggested time.Duration `json:"suggested_ns,omitempty"` // record to suggestion
+	Suggested time.Duration `json:"suggested_ns,omitempty"` // what the record goes back to, to its suggestion
 	Recovered time.Duration `json:"recovered_ns,omitempty"` // fault to well again
 
 	Offered []string `json:"offered,omitempty"` // suggestions in order; * needs nothing filled in

@@ -17,19 +17,20 @@ const settling = 2 * time.Second
 // diagnosis waits for the record of the fault, and judges it.
 func (l *Lab) diagnosis(ctx context.Context, s *scene, o *Outcome, begun time.Time) (*record, error) {
 	var seen time.Time
-	found, err := until(ctx, s.patience, func(ctx context.Context) (bool, error) {
+	_, err := until(ctx, s.patience, func(ctx context.Context) (bool, error) {
 		list, err := l.portal.records(ctx, s.name)
 		if len(list) > 0 && seen.IsZero() {
 			seen = time.Now()
 			o.Noticed = seen.Sub(begun)
 		}
-		return slices.ContainsFunc(list, func(r record) bool { return len(r.Suggestions) > 0 }), err
+		i := slices.IndexFunc(list, func(r record) bool { return len(r.Suggestions) > 0 })
+		if i >= 0 {
+			o.Suggested = max(time.Since(list[i].FirstSeen), time.Millisecond) // the clock is this machine's
+		}
+		return i >= 0, err
 	})
 	if err != nil || seen.IsZero() {
 		return nil, err
-	}
-	if found {
-		o.Suggested = time.Since(seen)
 	}
 	pause(ctx, settling)
 	list, err := l.portal.records(ctx, s.name)

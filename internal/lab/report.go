@@ -35,7 +35,7 @@ type Score struct {
 	Harmful     int     `json:"harmful_actions"`
 
 	Noticed   Spread `json:"noticed"`   // fault to record
-	Suggested Spread `json:"suggested"` // record to suggestion
+	Suggested Spread `json:"suggested"` // first seen, as the record says, to a suggestion that can be read
 	Recovered Spread `json:"recovered"` // fault to well again
 }
 
@@ -169,7 +169,7 @@ func (r *Report) Rows() [][3]string {
 		[3]string{"harmful actions on healthy agents", fmt.Sprintf("%d on %d controls", s.Harmful, s.Controls), "0"},
 		[3]string{"false alarms on healthy agents", fmt.Sprintf("%d on %d controls", s.FalseAlarms, s.Controls), "0"},
 		[3]string{"fault to record", s.Noticed.String(), ""},
-		[3]string{"record to suggestion", s.Suggested.String(), "p95 < 5 s"})
+		[3]string{"first seen to suggestion", s.Suggested.String(), "p95 < 5 s"})
 	if s.Failed > 0 {
 		rows = append(rows, [3]string{"runs that could not be done", fmt.Sprint(s.Failed), "0"})
 	}
