@@ -81,7 +81,7 @@ func (h *home) declares(spec agent.Spec) *agent.Agent {
 // lively is a portal with an agent that runs, with something in every part of its page.
 func lively(t *testing.T) *home {
 	t.Helper()
-	h := newHome(t)
+	h := newHome(t, charted(t))
 	h.declares(agent.Spec{Name: "Store", Template: "memory"})
 	h.declares(agent.Spec{Name: "Memory", DisplayName: "Our memory", Template: "memory", Tier: 4, Version: "1.2.3", Description: "Remembers.",
 		Dependencies: []string{"Store", "Nobody"}, Labels: map[string]string{"env": "prod"}, ResourceBudget: 12.5})

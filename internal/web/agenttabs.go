@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/a-h/templ"
 
@@ -244,50 +243,34 @@ func (s *Server) agentAuditTab(r *http.Request, d *agentDetail) (templ.Component
 	return agentAuditBody(list, olderHref(r, next)), nil
 }
 
-// agentFigures are the figures that an agent reports of its work.
+// agentFigures are the figures that an agent reports of its work, and the
+// charts about it.
 type agentFigures struct {
 	metrics.AgentFigures
-	Series []series
+	metricsView
 }
-
-// windows are the lengths of time that the metrics tab offers.
-var windows = []struct {
-	Name   string
-	Length time.Duration
-}{{"5m", 5 * time.Minute}, {"15m", 15 * time.Minute}, {"1h", time.Hour}}
 
 // metricsTab shows what the agent reported over a window.
 func (s *Server) metricsTab(r *http.Request, d *agentDetail) (templ.Component, error) {
-	window := r.URL.Query().Get("window")
-	if window == "" {
-		window = "15m"
+	sp := span{Window: r.URL.Query().Get("window"), Agents: []string{d.ID}, Names: map[string]string{d.ID: nameOf(d.Agent)}}
+	if sp.Window == "" {
+		sp.Window = "15m"
 	}
-	at := slices.IndexFunc(windows, func(w struct {
-		Name   string
-		Length time.Duration
-	}) bool {
-		return w.Name == window
-	})
-	if at < 0 {
-		return nil, invalidQuery("window", "must be 5m, 15m or 1h")
+	if err := sp.times(r.URL.Query(), s.cfg.Now()); err != nil {
+		return nil, err
 	}
 	if s.cfg.Figures == nil {
-		return metricsBody(d, window, nil), nil
+		return metricsBody(d, nil), nil
 	}
-	win := metrics.Window{Length: windows[at].Length}
-	list, err := s.cfg.Figures.Agents(r.Context(), win, d.ID)
+	list, err := s.cfg.Figures.Agents(r.Context(), metrics.Window{Length: sp.To.Sub(sp.From)}, d.ID)
 	if err != nil || len(list) == 0 {
-		return metricsBody(d, window, nil), err
+		return metricsBody(d, nil), err
 	}
-	f := &agentFigures{AgentFigures: list[0]}
-	for _, m := range metrics.Measures {
-		one, err := s.cfg.Figures.Series(r.Context(), m, win, 60, d.ID)
-		if err != nil {
-			return nil, err
-		}
-		f.Series = append(f.Series, one)
+	f := &agentFigures{AgentFigures: list[0], metricsView: metricsView{span: sp}}
+	if s.cfg.Series != nil {
+		err = s.draw(r.Context(), &f.metricsView)
 	}
-	return metricsBody(d, window, f), nil
+	return metricsBody(d, f), err
 }
 
 // orNone writes a number, and that it is not known as 0.

@@ -1,9 +1,14 @@
 package web
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,9 +38,6 @@ func figureNote(f metrics.AgentFigures) string {
 	return text
 }
 
-// series is a measure over time.
-type series = metrics.Series
-
 // sorted lists counts by their names.
 func sorted(counts map[string]float64) []named {
 	var out []named
@@ -45,78 +47,213 @@ func sorted(counts map[string]float64) []named {
 	return out
 }
 
-// measureNames are what the measures are called and how their values are written.
-var measureNames = map[metrics.Measure]struct {
-	Name   string
-	Format func(float64) string
-}{
-	metrics.MeasureTasks:     {"Tasks a minute", view.Number},
-	metrics.MeasureErrorRate: {"Error rate", view.Percent},
-	metrics.MeasureP95:       {"95 % of tasks within", view.Seconds},
-	metrics.MeasureTokens:    {"Tokens a minute", view.Number},
-	metrics.MeasureCost:      {"Cost an hour", view.Money},
-	metrics.MeasureCPU:       {"CPU cores", view.Number},
-	metrics.MeasureMemory:    {"Memory", func(v float64) string { return view.Bytes(int64(v)) }},
-}
-
 // The measures of a chart's drawing, in its own units.
 const (
-	chartWidth  = 300
-	chartHeight = 90
+	drawWidth  = 600.0
+	drawHeight = 140.0
+	tableRows  = 24
 )
 
-// chart is a series as it is drawn: the line, and the same closed to an area.
-type chart struct {
-	Name            string
-	Line, Area      string
-	Last, Top, Span string // the newest value, the greatest, and how long it is
-	Points          []named
-	Empty           bool
+// drawing is a chart as it is shown: a line for each series, and the values
+// behind it.
+type drawing struct {
+	ID, Name string
+	Lines    []line
+	Top      string // what the upper edge stands for
+	Low      string // what the lower edge stands for
+	Text     string // all of it in a sentence, for those who do not see it
+	Data     string // JSON for the script that shows values under the pointer
+	Rows     [][]string
+	Marks    []mark
+	Cut      int // series that are left out
+	Warnings []string
+	FileCSV  string
+	FileJSON string
 }
 
-// chartOf draws a series. Where values are missing the line is broken.
-func chartOf(s metrics.Series) chart {
-	m := measureNames[s.Measure]
-	c := chart{Name: m.Name, Empty: true, Last: view.None, Span: view.Seconds(s.Step * float64(len(s.Values)))}
-	top := 0.0
-	for _, v := range s.Values {
-		if v != nil {
-			top, c.Empty = max(top, *v), false
+// line is one series of a drawing.
+type line struct {
+	Name   string
+	Href   string // where it comes from; "" if that has no page
+	Path   string
+	Color  int  // 1 to maxLines
+	Before bool // it is of the time to compare with
+	Last   string
+
+	values []float64 // by step; NaN where nothing is known
+}
+
+// written gives how values of a unit are written.
+func written(u metrics.Unit) func(float64) string {
+	return map[metrics.Unit]func(float64) string{
+		metrics.UnitNumber: view.Number, metrics.UnitShare: view.Percent, metrics.UnitSeconds: view.Seconds, metrics.UnitDollars: view.Money,
+		metrics.UnitBytes: func(v float64) string { return view.Bytes(int64(v)) },
+	}[u]
+}
+
+// drawing asks for the series of a panel, and for those of the time to compare
+// with, and draws them.
+func (s *Server) drawing(ctx context.Context, sp span, p metrics.Panel, expr string, marks []mark) (drawing, error) {
+	d := drawing{ID: p.ID, Name: p.Name, Marks: marks, FileCSV: sp.file(p.ID, "csv"), FileJSON: sp.file(p.ID, "json")}
+	r := metrics.Range{Start: sp.From, End: sp.To, Step: sp.Step}
+	result, err := s.cfg.Series.Range(ctx, expr, r)
+	if err != nil {
+		return d, err
+	}
+	d.Warnings = result.Warnings
+	d.add(sp, r, result.Series, false)
+	if back := sp.shift(); back > 0 {
+		r.Start, r.End = r.Start.Add(-back), r.End.Add(-back)
+		before, err := s.cfg.Series.Range(ctx, expr, r)
+		if err != nil {
+			return d, err
 		}
+		d.add(sp, r, before.Series, true)
 	}
-	if c.Empty {
-		return c
-	}
-	c.Top = m.Format(top)
-	scale := top
-	if scale == 0 {
-		scale = 1
-	}
-	x := func(i int) float64 { return float64(i) * chartWidth / float64(max(1, len(s.Values)-1)) }
-	var line, area strings.Builder
-	for i := 0; i < len(s.Values); i++ {
-		if s.Values[i] == nil {
+	d.finish(sp, written(p.Unit))
+	return d, nil
+}
+
+// add takes in series; those without any value say nothing.
+func (d *drawing) add(sp span, r metrics.Range, list []metrics.Points, before bool) {
+	n := int(r.End.Sub(r.Start)/r.Step) + 1
+	color := 0
+	for _, s := range list {
+		l := line{Before: before, values: make([]float64, n)}
+		for i := range l.values {
+			l.values[i] = math.NaN()
+		}
+		known := false
+		for _, p := range s.Points {
+			if i := int(p.At.Sub(r.Start) / r.Step); i >= 0 && i < n && !math.IsInf(p.Value, 0) {
+				l.values[i] = p.Value
+				known = known || !math.IsNaN(p.Value)
+			}
+		}
+		if !known {
 			continue
 		}
-		from := i
-		for ; i < len(s.Values) && s.Values[i] != nil; i++ {
-			y := chartHeight - *s.Values[i]/scale*(chartHeight-4) - 1
-			op := "L"
-			if i == from {
-				op = "M"
-				fmt.Fprintf(&area, "M%.1f %d", x(i), chartHeight)
-			}
-			fmt.Fprintf(&line, "%s%.1f %.1f", op, x(i), y)
-			fmt.Fprintf(&area, "L%.1f %.1f", x(i), y)
-			at := s.Start.Add(time.Duration(float64(i) * s.Step * float64(time.Second)))
-			c.Points = append(c.Points, named{at.UTC().Format("15:04:05"), view.Cell{Text: m.Format(*s.Values[i])}})
-			c.Last = m.Format(*s.Values[i])
+		if color++; color > maxLines {
+			d.Cut++
+			continue
 		}
-		if i-from == 1 {
-			line.WriteString("h.1") // a point by itself is drawn too
+		l.Color = color
+		l.Name, l.Href = sp.called(s.Labels)
+		if before {
+			l.Name, l.Href = l.Name+", "+strings.ToLower(beforeLabel(sp.Before)), ""
 		}
-		fmt.Fprintf(&area, "L%.1f %dZ", x(i-1), chartHeight)
+		d.Lines = append(d.Lines, l)
 	}
-	c.Line, c.Area = line.String(), area.String()
-	return c
+}
+
+func beforeLabel(name string) string {
+	for _, b := range befores {
+		if b.Name == name {
+			return b.Label
+		}
+	}
+	return ""
+}
+
+// called is how people know a series.
+func (sp span) called(labels map[string]string) (name, href string) {
+	if id := labels[metrics.LabelAgent]; id != "" && len(labels) == 1 {
+		return cmp.Or(sp.Names[id], view.Plain(id, 80)), agentPath(id) + "?tab=metrics"
+	}
+	if len(labels) == 0 {
+		return "All together", ""
+	}
+	return labelText(labels), ""
+}
+
+// labelText writes labels as PromQL does.
+func labelText(labels map[string]string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		if name != metrics.LabelName {
+			parts = append(parts, view.Plain(name, 60)+"="+strconv.Quote(view.Plain(labels[name], 80)))
+		}
+	}
+	return view.Plain(labels[metrics.LabelName], 80) + "{" + strings.Join(parts, ", ") + "}"
+}
+
+// finish draws the lines to one scale, and writes the values down.
+func (d *drawing) finish(sp span, format func(float64) string) {
+	low, high := 0.0, math.Inf(-1)
+	for _, l := range d.Lines {
+		for _, v := range l.values {
+			if !math.IsNaN(v) {
+				low, high = min(low, v), max(high, v)
+			}
+		}
+	}
+	if len(d.Lines) == 0 {
+		return
+	}
+	d.Top, d.Low = format(high), format(low)
+	if high <= low {
+		high = low + 1
+	}
+	type data struct {
+		Start float64    `json:"start"` // Unix seconds
+		Step  float64    `json:"step"`
+		Names []string   `json:"names"`
+		Texts [][]string `json:"texts"`
+	}
+	out := data{Start: float64(sp.From.UnixMilli()) / 1000, Step: sp.Step.Seconds()}
+	var said []string
+	for i := range d.Lines {
+		l := &d.Lines[i]
+		l.Path = pathOf(l.values, low, high, sp)
+		texts := make([]string, len(l.values))
+		for j, v := range l.values {
+			texts[j] = view.None
+			if !math.IsNaN(v) {
+				texts[j] = format(v)
+				l.Last = texts[j]
+			}
+		}
+		out.Names, out.Texts = append(out.Names, l.Name), append(out.Texts, texts)
+		said = append(said, l.Name+" last "+l.Last)
+	}
+	d.Text = fmt.Sprintf("%s from %s to %s: %s; at most %s", d.Name, clock(sp.From), clock(sp.To), strings.Join(said, ", "), d.Top)
+	text, _ := json.Marshal(out) // texts and numbers always encode
+	d.Data = string(text)
+	n := len(d.Lines[0].values)
+	every := max(1, (n+tableRows-1)/tableRows)
+	for j := (n - 1) % every; j < n; j += every {
+		row := []string{clock(sp.From.Add(time.Duration(j) * sp.Step))}
+		for i := range d.Lines {
+			row = append(row, out.Texts[i][j])
+		}
+		d.Rows = append(d.Rows, row)
+	}
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// pathOf draws values. Where some are missing the line is broken; a value by
+// itself is a dot.
+func pathOf(values []float64, low, high float64, sp span) string {
+	var b strings.Builder
+	length := sp.To.Sub(sp.From).Seconds()
+	open := false
+	for i, v := range values {
+		if math.IsNaN(v) {
+			open = false
+			continue
+		}
+		x := float64(i) * sp.Step.Seconds() / length * drawWidth
+		y := drawHeight - 2 - (v-low)/(high-low)*(drawHeight-4)
+		op := "L"
+		if !open {
+			op = "M"
+		}
+		fmt.Fprintf(&b, "%s%.1f %.1f", op, x, y)
+		if !open && (i+1 == len(values) || math.IsNaN(values[i+1])) {
+			b.WriteString("h.5")
+		}
+		open = true
+	}
+	return b.String()
 }

@@ -44,7 +44,7 @@ func (s *Server) figuresPage(w http.ResponseWriter, r *http.Request) error {
 	if wantsPart(r) {
 		return s.fragment(w, r, figuresTable(rows, fleet, order, only))
 	}
-	shell := Shell{Title: "Figures by agent", Active: "/figures"}
+	shell := Shell{Title: "Figures by agent", Active: "/charts", Crumbs: []Crumb{{"Metrics", "/charts"}}}
 	return s.show(w, r, shell, figuresTable(rows, fleet, order, only))
 }
 

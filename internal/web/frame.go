@@ -40,7 +40,7 @@ var planned = []entry{
 	{"Agents", "/agents", "bot", "g a"},
 	{"Operations", "/operations", "list-checks", "g o"},
 	{"Events", "/events", "activity", "g e"},
-	{"Figures", "/figures", "chart-line", "g f"},
+	{"Metrics", "/charts", "chart-line", "g m"},
 	{"Audit", "/audit", "scroll-text", "g u"},
 	{"Settings", "/settings", "settings", "g s"},
 }

@@ -51,7 +51,7 @@ type home struct {
 	site    *web.Server
 }
 
-func newHome(t *testing.T) *home {
+func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	t.Helper()
 	h := &home{T: t, store: storetest.New(t), runtime: fleettest.NewFake(), windows: &metrics.Windows{Now: time.Now}}
 	st, log := h.store, slog.New(slog.DiscardHandler)
@@ -70,10 +70,14 @@ func newHome(t *testing.T) *home {
 			return h.fleet.Act(ctx, id, a, fleet.ActOptions{Reason: o.Reason, ParentID: o.ParentID, OperationID: o.OperationID})
 		})}
 	h.bulks.Register()
-	h.site = web.New(web.Config{
+	cfg := web.Config{
 		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Operations: h.ops, Bulks: h.bulks,
 		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
-	})
+	}
+	for _, fn := range change {
+		fn(&cfg)
+	}
+	h.site = web.New(cfg)
 	return h
 }
 

@@ -30,6 +30,10 @@ type Config struct {
 	Probes     ProbeReader
 	Events     EventReader
 	Figures    metrics.Reader
+	Series     metrics.Querier
+	// SeriesNote says what is to be known of where time series are kept; "" for
+	// nothing.
+	SeriesNote func(ctx context.Context) string
 	// Place is the number of the newest event that live updates gave out, from where
 	// a page that is made now goes on.
 	Place func() int64
@@ -132,6 +136,7 @@ var Routes = slices.Concat(
 	[]Route{{Method: "GET", Path: "/assets/{file}", Public: true, ID: "asset", handle: (*Server).asset}},
 	signInRoutes,
 	homeRoutes,
+	metricsRoutes,
 	fleetRoutes,
 	agentRoutes,
 	settingsRoutes,

@@ -16,5 +16,6 @@ import "./live";
 import "./every";
 import "./passkey";
 import "./logs";
+import "./charts";
 import "./editor";
 import "./copy";
