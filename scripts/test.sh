@@ -36,6 +36,7 @@ need() {
 	debian /usr/include/stdlib.h libc6-dev || return 1
 	debian git git || return 1
 	debian chromium chromium || return 1 # the pages are tested in it
+	debian prometheus prometheus || return 1 # keeps time series outside of the portal
 	if ! postgres_bin; then
 		# The tests start servers of their own; Debian need not start one.
 		if [[ $(id -u) -eq 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/cli/client"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -122,4 +123,16 @@ func (f *agentFilter) body() map[string]any {
 	setAll(out, map[string]any{"state": f.states, "health": f.healths, "tier": f.tiers, "domain": f.domains, "runtime": f.runtimes,
 		"template": f.templates, "customer_id": f.customer, "q": f.search})
 	return out
+}
+
+// queryMetrics evaluates an expression, now or over a time up to now.
+func (c *conn) queryMetrics(ctx context.Context, expr string, agents []string, span time.Duration, step string, result any) (json.RawMessage, error) {
+	return c.once(ctx, result, func(ctx context.Context) (*http.Response, error) {
+		if span == 0 {
+			return c.api.QueryMetrics(ctx, &client.QueryMetricsParams{Query: expr, Agent: params(agents)})
+		}
+		now := time.Now().UTC()
+		start, end := now.Add(-span).Format(time.RFC3339), now.Format(time.RFC3339)
+		return c.api.QueryMetricsRange(ctx, &client.QueryMetricsRangeParams{Query: expr, Agent: params(agents), Start: &start, End: &end, Step: param(step)})
+	})
 }

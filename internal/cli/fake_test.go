@@ -84,7 +84,7 @@ func (f *fakePortal) on(route string, status int, bodies ...string) {
 func (f *fakePortal) handle(route string, h func(w http.ResponseWriter, r *http.Request)) {
 	method, path, _ := strings.Cut(route, " ")
 	if strings.HasPrefix(path, "/agents") || strings.HasPrefix(path, "/operations") || strings.HasPrefix(path, "/bulk") ||
-		strings.HasPrefix(path, "/events") || strings.HasPrefix(path, "/audit") || strings.HasPrefix(path, "/tokens") || strings.HasPrefix(path, "/live") {
+		strings.HasPrefix(path, "/events") || strings.HasPrefix(path, "/audit") || strings.HasPrefix(path, "/tokens") || strings.HasPrefix(path, "/live") || strings.HasPrefix(path, "/metrics") {
 		path = "/api/platform" + path
 	}
 	f.mu.Lock()

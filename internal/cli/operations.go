@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
 )
 
@@ -166,4 +170,71 @@ func steerCommand(a *app, verb, short string, call func(*conn, context.Context, 
 			return a.showOperation(raw, &op)
 		},
 	}
+}
+
+// metricsCommand asks the time series.
+func metricsCommand(a *app) *cobra.Command {
+	var agents []string
+	var span, step string
+	query := &cobra.Command{
+		Use: "query EXPR", Short: "Evaluate a PromQL expression", Args: cobra.ExactArgs(1),
+		Long: "Evaluates a PromQL expression now, or with --range over a time up to now. With --agent it is about\n" +
+			"these agents only. The table shows the last value of each series; -o json has all of them.",
+		Example: "  portal metrics query 'sum by (agent) (rate(agent_tasks_total[5m]))'\n  portal metrics query 'instance_memory_bytes' --range 1h --step 1m -o json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var length time.Duration
+			if span != "" {
+				if length, err = metrics.ParseDuration(span); err != nil {
+					return usagef("--range %s", err)
+				}
+			}
+			var result struct {
+				Text     string
+				Warnings []string
+				Series   []struct {
+					Labels map[string]string
+					Points []struct {
+						At    time.Time
+						Value any
+					}
+				}
+			}
+			raw, err := c.queryMetrics(cmd.Context(), args[0], agents, length, step, &result)
+			if err != nil {
+				return err
+			}
+			a.warn(result.Warnings...)
+			v := view{raw: raw, empty: "No series has a value.", head: []string{"SERIES", "AT", "VALUE"}}
+			if result.Text != "" {
+				v.text = clean(result.Text) + "\n"
+			}
+			for _, s := range result.Series {
+				if n := len(s.Points); n > 0 {
+					name := seriesName(s.Labels)
+					v.names = append(v.names, name)
+					v.rows = append(v.rows, []string{name, stamp(s.Points[n-1].At), fmt.Sprint(s.Points[n-1].Value)})
+				}
+			}
+			return a.show(v)
+		},
+	}
+	query.Flags().StringSliceVar(&agents, "agent", nil, "only these agents")
+	query.Flags().StringVar(&span, "range", "", "over this time up to now, e.g. 1h")
+	query.Flags().StringVar(&step, "step", "", "with --range: the time between two values, e.g. 1m")
+	return group("metrics", "What is measured, as time series", a.remote(query))
+}
+
+// seriesName writes labels as PromQL does.
+func seriesName(labels map[string]string) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		if name != metrics.LabelName {
+			parts = append(parts, name+"="+strconv.Quote(labels[name]))
+		}
+	}
+	return labels[metrics.LabelName] + "{" + strings.Join(parts, ", ") + "}"
 }

@@ -285,3 +285,30 @@ func TestConnectionSettings(t *testing.T) {
 	c.run("agents", "ls", "--server", "http://192.0.2.1:1", "-o", "bad").want(t, 2, "is not a format")
 	c.run("agents", "ls", "--server", "http://127.0.0.1:1").want(t, 6, "does not answer", "portal serve")
 }
+
+func TestMetricsAreQueried(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /metrics/query", 200, `{"query":"up","type":"vector","series":[{"labels":{"__name__":"up","agent":"a\u001b[2J"},"points":[{"at":"2026-01-01T00:00:00Z","value":1}]},
+{"labels":{},"points":[{"at":"2026-01-01T00:00:00Z","value":"NaN"}]}],"warnings":["only a part"]}`)
+	r := at(t, f).run("metrics", "query", "up", "--agent", "a,b")
+	r.want(t, 0, `up{agent="a`, "1", "NaN", "Warning: only a part")
+	if strings.Contains(r.out, "\x1b[2J") {
+		t.Errorf("%q", r.out)
+	}
+	if q := f.requests("GET", "/metrics/query")[0].query; q != "agent=a&agent=b&query=up" {
+		t.Errorf("query: %s", q)
+	}
+	f.on("GET /metrics/query_range", 200, `{"query":"up","type":"matrix","series":[]}`)
+	at(t, f).run("metrics", "query", "up", "--range", "1h", "--step", "1m").want(t, 0, "No series has a value.")
+	if q := f.requests("GET", "/metrics/query_range")[0].query; !strings.Contains(q, "step=1m") || !strings.Contains(q, "start=") {
+		t.Errorf("query: %s", q)
+	}
+	f.on("GET /metrics/query", 200, `{"query":"\"x\"","type":"string","series":[],"text":"x"}`)
+	at(t, f).run("metrics", "query", `"x"`).want(t, 0, "x\n")
+	at(t, f).run("metrics", "query", "up", "--range", "soon").want(t, 2, "--range")
+	f = newFake(t)
+	f.handle("GET /metrics/query", func(w http.ResponseWriter, _ *http.Request) {
+		problem(w, 400, `{"status":400,"code":"metrics.expression","what":"The expression can't be evaluated","errors":[{"path":"query","message":"unexpected end"}]}`)
+	})
+	at(t, f).run("metrics", "query", "sum(").want(t, 2, "unexpected end")
+}

@@ -38,7 +38,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/passkey"
 	"github.com/waooaw/platform-portal/internal/recovery"
 	"github.com/waooaw/platform-portal/internal/store"
-	"github.com/waooaw/platform-portal/internal/tsdb"
 	"github.com/waooaw/platform-portal/internal/web"
 	"github.com/waooaw/platform-portal/internal/web/view"
 	"github.com/waooaw/platform-portal/internal/webhook"
@@ -73,7 +72,8 @@ type app struct {
 	windows    *metrics.Windows
 	scraper    *metrics.Scraper
 	figures    *metrics.History
-	series     *tsdb.DB
+	series     keeper
+	seriesNote func(context.Context) string // nil: there is nothing to be known
 	recorder   *metrics.Recorder
 	registry   *prometheus.Registry
 	logStore   *logdb.DB
@@ -169,6 +169,9 @@ func (a *app) engines() (err error) {
 		Path: filepath.Join(a.cfg.Data, "engine.db"), URL: a.cfg.DatabaseURL, Executor: a.operations, Log: a.log,
 	})
 	a.operations.Engine = a.engine
+	if err == nil {
+		a.series, a.seriesNote, err = a.keeper()
+	}
 	return err
 }
 

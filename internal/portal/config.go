@@ -38,6 +38,7 @@ type Config struct {
 	UndoWindow   time.Duration // how long undo is offered
 	KeepEvents   time.Duration // age at which events are removed
 	KeepProbes   time.Duration // age at which probe results are removed
+	MetricsURL   string        // server that keeps time series; the data directory where empty
 	KeepMetrics  time.Duration // age at which time series are removed
 	MetricsBytes int64         // what the finished blocks of time series may take
 	SecureOnly   bool          // mark cookies Secure (behind TLS)
@@ -175,6 +176,8 @@ var Settings = []Setting{
 		set: span(func(c *Config) *time.Duration { return &c.KeepEvents })},
 	{Key: "keep.probes", Default: "168h", Doc: "Age at which probe results are removed.",
 		set: span(func(c *Config) *time.Duration { return &c.KeepProbes })},
+	{Key: "metrics.url", Secret: true, Doc: "URL of a server that speaks the HTTP API of Prometheus and keeps the time series; they are kept in the data directory where empty.",
+		set: text(func(c *Config) *string { return &c.MetricsURL })},
 	{Key: "keep.metrics", Default: "360h", Doc: "Age at which time series are removed.",
 		set: span(func(c *Config) *time.Duration { return &c.KeepMetrics })},
 	{Key: "metrics.max-bytes", Default: "2Gi", Doc: "What the time series may take on the disk; the oldest are removed first. The newest hours come on top.",

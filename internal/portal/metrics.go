@@ -10,18 +10,40 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/lifecycle"
 	"github.com/waooaw/platform-portal/internal/metrics"
+	"github.com/waooaw/platform-portal/internal/promserver"
 	"github.com/waooaw/platform-portal/internal/scrape"
 	"github.com/waooaw/platform-portal/internal/tsdb"
 )
+
+// keeper is where time series are kept: on this machine, or on a server outside.
+type keeper interface {
+	lifecycle.Service
+	metrics.Querier
+	metrics.Appender
+	metrics.Catalog
+	Ping(ctx context.Context) error
+}
+
+// keeper gives the one that is configured, and what is to be known of it.
+func (a *app) keeper() (keeper, func(context.Context) string, error) {
+	if a.cfg.MetricsURL == "" {
+		return tsdb.New(tsdb.Config{
+			Dir: filepath.Join(a.cfg.Data, "tsdb"), Keep: a.cfg.KeepMetrics, MaxBytes: a.cfg.MetricsBytes, Now: steady, Log: a.log,
+		}), nil, nil
+	}
+	c, err := promserver.New(promserver.Config{URL: a.cfg.MetricsURL, Now: steady, Log: a.log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Note, nil
+}
 
 // measure makes what asks agents for their figures, and keeps them.
 func (a *app) measure() {
 	a.registry = prometheus.NewRegistry()
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	a.series = tsdb.New(tsdb.Config{
-		Dir: filepath.Join(a.cfg.Data, "tsdb"), Keep: a.cfg.KeepMetrics, MaxBytes: a.cfg.MetricsBytes, Now: steady, Log: a.log,
-	})
 	c := &collect{
 		agents: a.store.Agents(), observed: a.store.Instances(), runtimes: a.fleet.Runtimes, checker: a.checker, queues: a.bus, registry: a.registry,
 	}

@@ -100,6 +100,9 @@ func describe(route *Route, summary string) huma.Operation {
 func tagOf(path string) string {
 	rest := strings.TrimPrefix(strings.TrimPrefix(path, Base), "/")
 	name, _, _ := strings.Cut(rest, "/")
+	if name == "metrics" && strings.HasPrefix(path, Base) {
+		return name
+	}
 	switch name {
 	case "healthz", "readyz", "version", "metrics", "openapi.json", "docs", "":
 		return "portal"
