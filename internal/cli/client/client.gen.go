@@ -19,28 +19,28 @@ import (
 
 // Defines values for AgentMetricsStatus.
 const (
-	Down      AgentMetricsStatus = "down"
-	NoMetrics AgentMetricsStatus = "no_metrics"
-	Partly    AgentMetricsStatus = "partly"
-	Reporting AgentMetricsStatus = "reporting"
-	Silent    AgentMetricsStatus = "silent"
-	Waiting   AgentMetricsStatus = "waiting"
+	AgentMetricsStatusDown      AgentMetricsStatus = "down"
+	AgentMetricsStatusNoMetrics AgentMetricsStatus = "no_metrics"
+	AgentMetricsStatusPartly    AgentMetricsStatus = "partly"
+	AgentMetricsStatusReporting AgentMetricsStatus = "reporting"
+	AgentMetricsStatusSilent    AgentMetricsStatus = "silent"
+	AgentMetricsStatusWaiting   AgentMetricsStatus = "waiting"
 )
 
 // Valid indicates whether the value is a known member of the AgentMetricsStatus enum.
 func (e AgentMetricsStatus) Valid() bool {
 	switch e {
-	case Down:
+	case AgentMetricsStatusDown:
 		return true
-	case NoMetrics:
+	case AgentMetricsStatusNoMetrics:
 		return true
-	case Partly:
+	case AgentMetricsStatusPartly:
 		return true
-	case Reporting:
+	case AgentMetricsStatusReporting:
 		return true
-	case Silent:
+	case AgentMetricsStatusSilent:
 		return true
-	case Waiting:
+	case AgentMetricsStatusWaiting:
 		return true
 	default:
 		return false
@@ -335,6 +335,36 @@ func (e LogsEntryLevel) Valid() bool {
 	}
 }
 
+// Defines values for MetricsAgentFiguresStatus.
+const (
+	MetricsAgentFiguresStatusDown      MetricsAgentFiguresStatus = "down"
+	MetricsAgentFiguresStatusNoMetrics MetricsAgentFiguresStatus = "no_metrics"
+	MetricsAgentFiguresStatusPartly    MetricsAgentFiguresStatus = "partly"
+	MetricsAgentFiguresStatusReporting MetricsAgentFiguresStatus = "reporting"
+	MetricsAgentFiguresStatusSilent    MetricsAgentFiguresStatus = "silent"
+	MetricsAgentFiguresStatusWaiting   MetricsAgentFiguresStatus = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the MetricsAgentFiguresStatus enum.
+func (e MetricsAgentFiguresStatus) Valid() bool {
+	switch e {
+	case MetricsAgentFiguresStatusDown:
+		return true
+	case MetricsAgentFiguresStatusNoMetrics:
+		return true
+	case MetricsAgentFiguresStatusPartly:
+		return true
+	case MetricsAgentFiguresStatusReporting:
+		return true
+	case MetricsAgentFiguresStatusSilent:
+		return true
+	case MetricsAgentFiguresStatusWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MetricsSeriesMeasure.
 const (
 	MetricsSeriesMeasureCostUsdPerHour  MetricsSeriesMeasure = "cost_usd_per_hour"
@@ -407,6 +437,51 @@ func (e PlatformHealthStatus) Valid() bool {
 	case PlatformHealthStatusHealthy:
 		return true
 	case PlatformHealthStatusUnhealthy:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for QueryPointValue1.
+const (
+	MinusInf QueryPointValue1 = "-Inf"
+	NaN      QueryPointValue1 = "NaN"
+	PlusInf  QueryPointValue1 = "+Inf"
+)
+
+// Valid indicates whether the value is a known member of the QueryPointValue1 enum.
+func (e QueryPointValue1) Valid() bool {
+	switch e {
+	case MinusInf:
+		return true
+	case NaN:
+		return true
+	case PlusInf:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for QueryResultType.
+const (
+	Matrix QueryResultType = "matrix"
+	Scalar QueryResultType = "scalar"
+	String QueryResultType = "string"
+	Vector QueryResultType = "vector"
+)
+
+// Valid indicates whether the value is a known member of the QueryResultType enum.
+func (e QueryResultType) Valid() bool {
+	switch e {
+	case Matrix:
+		return true
+	case Scalar:
+		return true
+	case String:
+		return true
+	case Vector:
 		return true
 	default:
 		return false
@@ -709,34 +784,34 @@ func (e AgentImpactParamsAction) Valid() bool {
 
 // Defines values for AgentMetricsParamsWindow.
 const (
-	N15m AgentMetricsParamsWindow = "15m"
-	N1d  AgentMetricsParamsWindow = "1d"
-	N1h  AgentMetricsParamsWindow = "1h"
-	N1m  AgentMetricsParamsWindow = "1m"
-	N30m AgentMetricsParamsWindow = "30m"
-	N5m  AgentMetricsParamsWindow = "5m"
-	N6h  AgentMetricsParamsWindow = "6h"
-	N7d  AgentMetricsParamsWindow = "7d"
+	AgentMetricsParamsWindowN15m AgentMetricsParamsWindow = "15m"
+	AgentMetricsParamsWindowN1d  AgentMetricsParamsWindow = "1d"
+	AgentMetricsParamsWindowN1h  AgentMetricsParamsWindow = "1h"
+	AgentMetricsParamsWindowN1m  AgentMetricsParamsWindow = "1m"
+	AgentMetricsParamsWindowN30m AgentMetricsParamsWindow = "30m"
+	AgentMetricsParamsWindowN5m  AgentMetricsParamsWindow = "5m"
+	AgentMetricsParamsWindowN6h  AgentMetricsParamsWindow = "6h"
+	AgentMetricsParamsWindowN7d  AgentMetricsParamsWindow = "7d"
 )
 
 // Valid indicates whether the value is a known member of the AgentMetricsParamsWindow enum.
 func (e AgentMetricsParamsWindow) Valid() bool {
 	switch e {
-	case N15m:
+	case AgentMetricsParamsWindowN15m:
 		return true
-	case N1d:
+	case AgentMetricsParamsWindowN1d:
 		return true
-	case N1h:
+	case AgentMetricsParamsWindowN1h:
 		return true
-	case N1m:
+	case AgentMetricsParamsWindowN1m:
 		return true
-	case N30m:
+	case AgentMetricsParamsWindowN30m:
 		return true
-	case N5m:
+	case AgentMetricsParamsWindowN5m:
 		return true
-	case N6h:
+	case AgentMetricsParamsWindowN6h:
 		return true
-	case N7d:
+	case AgentMetricsParamsWindowN7d:
 		return true
 	default:
 		return false
@@ -1361,6 +1436,75 @@ func (e LogsTailParamsStream) Valid() bool {
 	case LogsTailParamsStreamStderr:
 		return true
 	case LogsTailParamsStreamStdout:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PlatformMetricsParamsWindow.
+const (
+	PlatformMetricsParamsWindowN15m PlatformMetricsParamsWindow = "15m"
+	PlatformMetricsParamsWindowN1d  PlatformMetricsParamsWindow = "1d"
+	PlatformMetricsParamsWindowN1h  PlatformMetricsParamsWindow = "1h"
+	PlatformMetricsParamsWindowN1m  PlatformMetricsParamsWindow = "1m"
+	PlatformMetricsParamsWindowN30m PlatformMetricsParamsWindow = "30m"
+	PlatformMetricsParamsWindowN5m  PlatformMetricsParamsWindow = "5m"
+	PlatformMetricsParamsWindowN6h  PlatformMetricsParamsWindow = "6h"
+	PlatformMetricsParamsWindowN7d  PlatformMetricsParamsWindow = "7d"
+)
+
+// Valid indicates whether the value is a known member of the PlatformMetricsParamsWindow enum.
+func (e PlatformMetricsParamsWindow) Valid() bool {
+	switch e {
+	case PlatformMetricsParamsWindowN15m:
+		return true
+	case PlatformMetricsParamsWindowN1d:
+		return true
+	case PlatformMetricsParamsWindowN1h:
+		return true
+	case PlatformMetricsParamsWindowN1m:
+		return true
+	case PlatformMetricsParamsWindowN30m:
+		return true
+	case PlatformMetricsParamsWindowN5m:
+		return true
+	case PlatformMetricsParamsWindowN6h:
+		return true
+	case PlatformMetricsParamsWindowN7d:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PlatformMetricsParamsSeries.
+const (
+	PlatformMetricsParamsSeriesCostUsdPerHour  PlatformMetricsParamsSeries = "cost_usd_per_hour"
+	PlatformMetricsParamsSeriesCpuCores        PlatformMetricsParamsSeries = "cpu_cores"
+	PlatformMetricsParamsSeriesErrorRate       PlatformMetricsParamsSeries = "error_rate"
+	PlatformMetricsParamsSeriesMemoryBytes     PlatformMetricsParamsSeries = "memory_bytes"
+	PlatformMetricsParamsSeriesP95Duration     PlatformMetricsParamsSeries = "p95_duration"
+	PlatformMetricsParamsSeriesTasksPerMinute  PlatformMetricsParamsSeries = "tasks_per_minute"
+	PlatformMetricsParamsSeriesTokensPerMinute PlatformMetricsParamsSeries = "tokens_per_minute"
+)
+
+// Valid indicates whether the value is a known member of the PlatformMetricsParamsSeries enum.
+func (e PlatformMetricsParamsSeries) Valid() bool {
+	switch e {
+	case PlatformMetricsParamsSeriesCostUsdPerHour:
+		return true
+	case PlatformMetricsParamsSeriesCpuCores:
+		return true
+	case PlatformMetricsParamsSeriesErrorRate:
+		return true
+	case PlatformMetricsParamsSeriesMemoryBytes:
+		return true
+	case PlatformMetricsParamsSeriesP95Duration:
+		return true
+	case PlatformMetricsParamsSeriesTasksPerMinute:
+		return true
+	case PlatformMetricsParamsSeriesTokensPerMinute:
 		return true
 	default:
 		return false
@@ -2593,12 +2737,111 @@ type LogsValue struct {
 	Value string `json:"value"`
 }
 
+// MetricsAgentFigures defines model for MetricsAgentFigures.
+type MetricsAgentFigures struct {
+	AgentId string `json:"agent_id"`
+
+	// At When the newest of these figures was measured
+	At      *time.Time      `json:"at,omitempty"`
+	Backlog *MetricsBacklog `json:"backlog,omitempty"`
+
+	// CostUsd Spent in the window, in US dollars
+	CostUsd        *float64 `json:"cost_usd,omitempty"`
+	CostUsdPerHour *float64 `json:"cost_usd_per_hour,omitempty"`
+
+	// CostUsdTotal Spent since the running processes started, in US dollars
+	CostUsdTotal *float64 `json:"cost_usd_total,omitempty"`
+
+	// CoveredSeconds For how much of the window there are figures
+	CoveredSeconds float64 `json:"covered_seconds"`
+
+	// CpuCores Cores in use, over the window
+	CpuCores *float64 `json:"cpu_cores,omitempty"`
+
+	// ErrorRate Failed tasks of all tasks, 0 to 1; absent if no task ended
+	ErrorRate *float64 `json:"error_rate,omitempty"`
+
+	// Instances Instances that run
+	Instances int64 `json:"instances"`
+
+	// InstancesReporting Instances whose figures are fresh
+	InstancesReporting int64 `json:"instances_reporting"`
+
+	// MemoryBytes Resident memory, as last reported
+	MemoryBytes *float64         `json:"memory_bytes,omitempty"`
+	P50Duration *MetricsQuantile `json:"p50_duration,omitempty"`
+	P95Duration *MetricsQuantile `json:"p95_duration,omitempty"`
+	P99Duration *MetricsQuantile `json:"p99_duration,omitempty"`
+
+	// Reason Why it does not report, or what was left out
+	Reason *string `json:"reason,omitempty"`
+
+	// Since Start of the oldest of the running processes that report
+	Since  *time.Time                `json:"since,omitempty"`
+	Status MetricsAgentFiguresStatus `json:"status"`
+
+	// Tasks Tasks that ended, by status
+	Tasks          *map[string]float64 `json:"tasks,omitempty"`
+	TasksPerMinute *float64            `json:"tasks_per_minute,omitempty"`
+
+	// Tokens Tokens used, by kind
+	Tokens *map[string]float64 `json:"tokens,omitempty"`
+}
+
+// MetricsAgentFiguresStatus defines model for MetricsAgentFigures.Status.
+type MetricsAgentFiguresStatus string
+
 // MetricsBacklog defines model for MetricsBacklog.
 type MetricsBacklog struct {
 	At       time.Time `json:"at"`
 	DlqCount int64     `json:"dlq_count"`
 	InFlight int64     `json:"in_flight"`
 	Waiting  int64     `json:"waiting"`
+}
+
+// MetricsFleetFigures defines model for MetricsFleetFigures.
+type MetricsFleetFigures struct {
+	// Agents Agents that run
+	Agents int64 `json:"agents"`
+
+	// AgentsReporting Of these, agents with fresh figures
+	AgentsReporting int64 `json:"agents_reporting"`
+
+	// At When the newest of these figures was measured
+	At      *time.Time      `json:"at,omitempty"`
+	Backlog *MetricsBacklog `json:"backlog,omitempty"`
+
+	// CostUsd Spent in the window, in US dollars
+	CostUsd        *float64 `json:"cost_usd,omitempty"`
+	CostUsdPerHour *float64 `json:"cost_usd_per_hour,omitempty"`
+
+	// CostUsdTotal Spent since the running processes started, in US dollars
+	CostUsdTotal *float64 `json:"cost_usd_total,omitempty"`
+
+	// CoveredSeconds For how much of the window there are figures
+	CoveredSeconds float64 `json:"covered_seconds"`
+
+	// CpuCores Cores in use, over the window
+	CpuCores *float64 `json:"cpu_cores,omitempty"`
+
+	// ErrorRate Failed tasks of all tasks, 0 to 1; absent if no task ended
+	ErrorRate *float64 `json:"error_rate,omitempty"`
+
+	// MemoryBytes Resident memory, as last reported
+	MemoryBytes *float64         `json:"memory_bytes,omitempty"`
+	P50Duration *MetricsQuantile `json:"p50_duration,omitempty"`
+	P95Duration *MetricsQuantile `json:"p95_duration,omitempty"`
+	P99Duration *MetricsQuantile `json:"p99_duration,omitempty"`
+
+	// Since Start of the oldest of the running processes that report
+	Since *time.Time `json:"since,omitempty"`
+
+	// Tasks Tasks that ended, by status
+	Tasks          *map[string]float64 `json:"tasks,omitempty"`
+	TasksPerMinute *float64            `json:"tasks_per_minute,omitempty"`
+
+	// Tokens Tokens used, by kind
+	Tokens *map[string]float64 `json:"tokens,omitempty"`
 }
 
 // MetricsQuantile defines model for MetricsQuantile.
@@ -2740,6 +2983,23 @@ type PlatformHealth struct {
 // PlatformHealthStatus defines model for PlatformHealth.Status.
 type PlatformHealthStatus string
 
+// PlatformMetrics defines model for PlatformMetrics.
+type PlatformMetrics struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string           `json:"filtered_by_agent,omitempty"`
+	Fleet           MetricsFleetFigures `json:"fleet"`
+
+	// Items By agent
+	Items []MetricsAgentFigures `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Series Of all of them together; a null is a gap
+	Series []MetricsSeries `json:"series"`
+	Window string          `json:"window"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	// Code Stable name of the problem for programs, e.g. agent.transition_refused
@@ -2775,6 +3035,51 @@ type Problem struct {
 	// Why The reason
 	Why                  *string                `json:"why,omitempty"`
 	AdditionalProperties map[string]interface{} `json:"-"`
+}
+
+// QueryPoint defines model for QueryPoint.
+type QueryPoint struct {
+	At time.Time `json:"at"`
+
+	// Value A number, or NaN, +Inf or -Inf as text
+	Value QueryPoint_Value `json:"value"`
+}
+
+// QueryPointValue0 defines model for QueryPoint.Value.0.
+type QueryPointValue0 = float32
+
+// QueryPointValue1 defines model for QueryPoint.Value.1.
+type QueryPointValue1 string
+
+// QueryPoint_Value A number, or NaN, +Inf or -Inf as text
+type QueryPoint_Value struct {
+	union json.RawMessage
+}
+
+// QueryResult defines model for QueryResult.
+type QueryResult struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string `json:"filtered_by_agent,omitempty"`
+
+	// Query The expression that was evaluated, narrowed to the agents that were asked for
+	Query string `json:"query"`
+
+	// Series One point each, but in a matrix
+	Series []QuerySeries `json:"series"`
+
+	// Text Of a string
+	Text     *string         `json:"text,omitempty"`
+	Type     QueryResultType `json:"type"`
+	Warnings *[]string       `json:"warnings,omitempty"`
+}
+
+// QueryResultType defines model for QueryResult.Type.
+type QueryResultType string
+
+// QuerySeries defines model for QuerySeries.
+type QuerySeries struct {
+	Labels map[string]string `json:"labels"`
+	Points []QueryPoint      `json:"points"`
 }
 
 // QueueStats defines model for QueueStats.
@@ -3775,6 +4080,63 @@ type LogsTailParamsLevel string
 // LogsTailParamsStream defines parameters for LogsTail.
 type LogsTailParamsStream string
 
+// PlatformMetricsParams defines parameters for PlatformMetrics.
+type PlatformMetricsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Window The time up to now that the figures are about
+	Window *PlatformMetricsParamsWindow `form:"window,omitempty" json:"window,omitempty"`
+
+	// Series Measures to give over time as well
+	Series *[]PlatformMetricsParamsSeries `form:"series,omitempty" json:"series,omitempty"`
+
+	// Points Values of a series at most
+	Points *int64 `form:"points,omitempty" json:"points,omitempty"`
+}
+
+// PlatformMetricsParamsWindow defines parameters for PlatformMetrics.
+type PlatformMetricsParamsWindow string
+
+// PlatformMetricsParamsSeries defines parameters for PlatformMetrics.
+type PlatformMetricsParamsSeries string
+
+// QueryMetricsParams defines parameters for QueryMetrics.
+type QueryMetricsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Query PromQL expression
+	Query string `form:"query" json:"query"`
+
+	// Time RFC 3339 or Unix seconds; now where it is left out
+	Time *string `form:"time,omitempty" json:"time,omitempty"`
+}
+
+// QueryMetricsRangeParams defines parameters for QueryMetricsRange.
+type QueryMetricsRangeParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Query PromQL expression
+	Query string `form:"query" json:"query"`
+
+	// Start RFC 3339 or Unix seconds; an hour before end where it is left out
+	Start *string `form:"start,omitempty" json:"start,omitempty"`
+
+	// End RFC 3339 or Unix seconds; now where it is left out
+	End *string `form:"end,omitempty" json:"end,omitempty"`
+
+	// Step Duration such as 15s, or seconds; a 240th of the span where it is left out
+	Step *string `form:"step,omitempty" json:"step,omitempty"`
+}
+
 // ListOperationsParams defines parameters for ListOperations.
 type ListOperationsParams struct {
 	// Limit How many at most
@@ -3830,84 +4192,6 @@ type UndoOperationParams struct {
 
 	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
-}
-
-// PrometheusLabelValuesParams defines parameters for PrometheusLabelValues.
-type PrometheusLabelValuesParams struct {
-	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
-	Start *string `form:"start,omitempty" json:"start,omitempty"`
-	End   *string `form:"end,omitempty" json:"end,omitempty"`
-	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
-}
-
-// PrometheusLabelsParams defines parameters for PrometheusLabels.
-type PrometheusLabelsParams struct {
-	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
-	Start *string `form:"start,omitempty" json:"start,omitempty"`
-	End   *string `form:"end,omitempty" json:"end,omitempty"`
-	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
-}
-
-// PrometheusLabelsFormParams defines parameters for PrometheusLabelsForm.
-type PrometheusLabelsFormParams struct {
-	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
-	Start *string `form:"start,omitempty" json:"start,omitempty"`
-	End   *string `form:"end,omitempty" json:"end,omitempty"`
-	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
-}
-
-// PrometheusMetadataParams defines parameters for PrometheusMetadata.
-type PrometheusMetadataParams struct {
-	Metric *string `form:"metric,omitempty" json:"metric,omitempty"`
-	Limit  *string `form:"limit,omitempty" json:"limit,omitempty"`
-}
-
-// PrometheusQueryParams defines parameters for PrometheusQuery.
-type PrometheusQueryParams struct {
-	Query   *string `form:"query,omitempty" json:"query,omitempty"`
-	Time    *string `form:"time,omitempty" json:"time,omitempty"`
-	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
-}
-
-// PrometheusQueryFormParams defines parameters for PrometheusQueryForm.
-type PrometheusQueryFormParams struct {
-	Query   *string `form:"query,omitempty" json:"query,omitempty"`
-	Time    *string `form:"time,omitempty" json:"time,omitempty"`
-	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
-}
-
-// PrometheusQueryRangeParams defines parameters for PrometheusQueryRange.
-type PrometheusQueryRangeParams struct {
-	Query   *string `form:"query,omitempty" json:"query,omitempty"`
-	Start   *string `form:"start,omitempty" json:"start,omitempty"`
-	End     *string `form:"end,omitempty" json:"end,omitempty"`
-	Step    *string `form:"step,omitempty" json:"step,omitempty"`
-	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
-}
-
-// PrometheusQueryRangeFormParams defines parameters for PrometheusQueryRangeForm.
-type PrometheusQueryRangeFormParams struct {
-	Query   *string `form:"query,omitempty" json:"query,omitempty"`
-	Start   *string `form:"start,omitempty" json:"start,omitempty"`
-	End     *string `form:"end,omitempty" json:"end,omitempty"`
-	Step    *string `form:"step,omitempty" json:"step,omitempty"`
-	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
-}
-
-// PrometheusSeriesParams defines parameters for PrometheusSeries.
-type PrometheusSeriesParams struct {
-	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
-	Start *string `form:"start,omitempty" json:"start,omitempty"`
-	End   *string `form:"end,omitempty" json:"end,omitempty"`
-	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
-}
-
-// PrometheusSeriesFormParams defines parameters for PrometheusSeriesForm.
-type PrometheusSeriesFormParams struct {
-	Match *string `form:"match[],omitempty" json:"match[],omitempty"`
-	Start *string `form:"start,omitempty" json:"start,omitempty"`
-	End   *string `form:"end,omitempty" json:"end,omitempty"`
-	Limit *string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListQueuesParams defines parameters for ListQueues.
@@ -4445,6 +4729,68 @@ func (t AgentTCPProbe_Port) MarshalJSON() ([]byte, error) {
 }
 
 func (t *AgentTCPProbe_Port) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsQueryPointValue0 returns the union data inside the QueryPoint_Value as a QueryPointValue0
+func (t QueryPoint_Value) AsQueryPointValue0() (QueryPointValue0, error) {
+	var body QueryPointValue0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromQueryPointValue0 overwrites any union data inside the QueryPoint_Value as the provided QueryPointValue0
+func (t *QueryPoint_Value) FromQueryPointValue0(v QueryPointValue0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeQueryPointValue0 performs a merge with any union data inside the QueryPoint_Value, using the provided QueryPointValue0
+func (t *QueryPoint_Value) MergeQueryPointValue0(v QueryPointValue0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsQueryPointValue1 returns the union data inside the QueryPoint_Value as a QueryPointValue1
+func (t QueryPoint_Value) AsQueryPointValue1() (QueryPointValue1, error) {
+	var body QueryPointValue1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromQueryPointValue1 overwrites any union data inside the QueryPoint_Value as the provided QueryPointValue1
+func (t *QueryPoint_Value) FromQueryPointValue1(v QueryPointValue1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeQueryPointValue1 performs a merge with any union data inside the QueryPoint_Value, using the provided QueryPointValue1
+func (t *QueryPoint_Value) MergeQueryPointValue1(v QueryPointValue1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t QueryPoint_Value) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *QueryPoint_Value) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }
@@ -5088,6 +5434,27 @@ type ClientInterface interface {
 	// Corresponds with GET /api/platform/logs/tail (the `LogsTail` operationId).
 	LogsTail(ctx context.Context, params *LogsTailParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PlatformMetrics What the fleet does and costs, as its agents report it
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/metrics (the `PlatformMetrics` operationId).
+	PlatformMetrics(ctx context.Context, params *PlatformMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// QueryMetrics Evaluate a PromQL expression at one moment
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/metrics/query (the `QueryMetrics` operationId).
+	QueryMetrics(ctx context.Context, params *QueryMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// QueryMetricsRange Evaluate a PromQL expression over a span of time
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/metrics/query_range (the `QueryMetricsRange` operationId).
+	QueryMetricsRange(ctx context.Context, params *QueryMetricsRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListOperations List operations, newest first
 	//
 	// Needs the role viewer.
@@ -5136,83 +5503,6 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 	UndoOperation(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusLabelValues Values of a label, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
-	PrometheusLabelValues(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusLabels Names of labels, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
-	PrometheusLabels(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusLabelsForm Names of labels, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
-	PrometheusLabelsForm(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusMetadata What metrics are, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
-	PrometheusMetadata(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusQuery Instant query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
-	PrometheusQuery(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusQueryForm Instant query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
-	PrometheusQueryForm(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusQueryRange Range query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
-	PrometheusQueryRange(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusQueryRangeForm Range query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
-	PrometheusQueryRangeForm(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusSeries Series that match selectors, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
-	PrometheusSeries(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusSeriesForm Series that match selectors, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
-	PrometheusSeriesForm(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// PrometheusBuildinfo What answers, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
-	PrometheusBuildinfo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListQueues List the command queues of agents
 	//
@@ -6717,6 +7007,57 @@ func (c *Client) LogsTail(ctx context.Context, params *LogsTailParams, reqEditor
 	return c.Client.Do(req)
 }
 
+// PlatformMetrics What the fleet does and costs, as its agents report it
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/metrics (the `PlatformMetrics` operationId).
+func (c *Client) PlatformMetrics(ctx context.Context, params *PlatformMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlatformMetricsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// QueryMetrics Evaluate a PromQL expression at one moment
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/metrics/query (the `QueryMetrics` operationId).
+func (c *Client) QueryMetrics(ctx context.Context, params *QueryMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewQueryMetricsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// QueryMetricsRange Evaluate a PromQL expression over a span of time
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/metrics/query_range (the `QueryMetricsRange` operationId).
+func (c *Client) QueryMetricsRange(ctx context.Context, params *QueryMetricsRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewQueryMetricsRangeRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListOperations List operations, newest first
 //
 // Needs the role viewer.
@@ -6826,193 +7167,6 @@ func (c *Client) ResumeOperation(ctx context.Context, id string, params *ResumeO
 // Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 func (c *Client) UndoOperation(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUndoOperationRequest(c.Server, id, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusLabelValues Values of a label, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
-func (c *Client) PrometheusLabelValues(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusLabelValuesRequest(c.Server, name, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusLabels Names of labels, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
-func (c *Client) PrometheusLabels(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusLabelsRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusLabelsForm Names of labels, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
-func (c *Client) PrometheusLabelsForm(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusLabelsFormRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusMetadata What metrics are, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
-func (c *Client) PrometheusMetadata(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusMetadataRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusQuery Instant query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
-func (c *Client) PrometheusQuery(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusQueryRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusQueryForm Instant query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
-func (c *Client) PrometheusQueryForm(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusQueryFormRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusQueryRange Range query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
-func (c *Client) PrometheusQueryRange(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusQueryRangeRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusQueryRangeForm Range query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
-func (c *Client) PrometheusQueryRangeForm(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusQueryRangeFormRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusSeries Series that match selectors, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
-func (c *Client) PrometheusSeries(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusSeriesRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusSeriesForm Series that match selectors, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
-func (c *Client) PrometheusSeriesForm(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusSeriesFormRequest(c.Server, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// PrometheusBuildinfo What answers, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
-func (c *Client) PrometheusBuildinfo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPrometheusBuildinfoRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -12412,6 +12566,292 @@ func NewLogsTailRequest(server string, params *LogsTailParams) (*http.Request, e
 	return req, nil
 }
 
+// NewPlatformMetricsRequest constructs an http.Request for the PlatformMetrics method
+func NewPlatformMetricsRequest(server string, params *PlatformMetricsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/metrics")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Window != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "window", *params.Window, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Series != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "series", *params.Series, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Points != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "points", *params.Points, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewQueryMetricsRequest constructs an http.Request for the QueryMetrics method
+func NewQueryMetricsRequest(server string, params *QueryMetricsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/metrics/query")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "query", params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Time != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "time", *params.Time, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewQueryMetricsRangeRequest constructs an http.Request for the QueryMetricsRange method
+func NewQueryMetricsRangeRequest(server string, params *QueryMetricsRangeParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/metrics/query_range")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "query", params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Start != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.End != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Step != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "step", *params.Step, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListOperationsRequest constructs an http.Request for the ListOperations method
 func NewListOperationsRequest(server string, params *ListOperationsParams) (*http.Request, error) {
 	var err error
@@ -12890,916 +13330,6 @@ func NewUndoOperationRequest(server string, id string, params *UndoOperationPara
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-	}
-
-	return req, nil
-}
-
-// NewPrometheusLabelValuesRequest constructs an http.Request for the PrometheusLabelValues method
-func NewPrometheusLabelValuesRequest(server string, name string, params *PrometheusLabelValuesParams) (*http.Request, error) {
-	var err error
-
-	var pathParam0 string
-
-	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
-	if err != nil {
-		return nil, err
-	}
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/label/%s/values", pathParam0)
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Match != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusLabelsRequest constructs an http.Request for the PrometheusLabels method
-func NewPrometheusLabelsRequest(server string, params *PrometheusLabelsParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/labels")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Match != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusLabelsFormRequest constructs an http.Request for the PrometheusLabelsForm method
-func NewPrometheusLabelsFormRequest(server string, params *PrometheusLabelsFormParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/labels")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Match != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusMetadataRequest constructs an http.Request for the PrometheusMetadata method
-func NewPrometheusMetadataRequest(server string, params *PrometheusMetadataParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/metadata")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Metric != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "metric", *params.Metric, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusQueryRequest constructs an http.Request for the PrometheusQuery method
-func NewPrometheusQueryRequest(server string, params *PrometheusQueryParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Query != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Time != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time", *params.Time, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Timeout != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusQueryFormRequest constructs an http.Request for the PrometheusQueryForm method
-func NewPrometheusQueryFormRequest(server string, params *PrometheusQueryFormParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Query != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Time != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "time", *params.Time, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Timeout != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusQueryRangeRequest constructs an http.Request for the PrometheusQueryRange method
-func NewPrometheusQueryRangeRequest(server string, params *PrometheusQueryRangeParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query_range")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Query != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Step != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "step", *params.Step, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Timeout != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusQueryRangeFormRequest constructs an http.Request for the PrometheusQueryRangeForm method
-func NewPrometheusQueryRangeFormRequest(server string, params *PrometheusQueryRangeFormParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/query_range")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Query != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "query", *params.Query, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Step != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "step", *params.Step, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Timeout != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusSeriesRequest constructs an http.Request for the PrometheusSeries method
-func NewPrometheusSeriesRequest(server string, params *PrometheusSeriesParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/series")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Match != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusSeriesFormRequest constructs an http.Request for the PrometheusSeriesForm method
-func NewPrometheusSeriesFormRequest(server string, params *PrometheusSeriesFormParams) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/series")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	if params != nil {
-		// queryValues collects non-styled parameters (passthrough, JSON)
-		// that are safe to round-trip through url.Values.Encode().
-		queryValues := queryURL.Query()
-		// rawQueryFragments collects pre-encoded query fragments from
-		// styled parameters, preserving literal commas as delimiters
-		// per the OpenAPI spec (e.g. "color=blue,black,brown").
-		var rawQueryFragments []string
-
-		if params.Match != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match[]", *params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Start != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "start", *params.Start, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.End != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "end", *params.End, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Limit != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if encoded := queryValues.Encode(); encoded != "" {
-			rawQueryFragments = append(rawQueryFragments, encoded)
-		}
-		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
-	}
-
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
-// NewPrometheusBuildinfoRequest constructs an http.Request for the PrometheusBuildinfo method
-func NewPrometheusBuildinfoRequest(server string) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/platform/prometheus/api/v1/status/buildinfo")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
 	}
 
 	return req, nil
@@ -15715,6 +15245,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/platform/logs/tail (the `LogsTail` operationId).
 	LogsTailWithResponse(ctx context.Context, params *LogsTailParams, reqEditors ...RequestEditorFn) (*LogsTailResponse, error)
 
+	// PlatformMetricsWithResponse What the fleet does and costs, as its agents report it
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/metrics (the `PlatformMetrics` operationId).
+	PlatformMetricsWithResponse(ctx context.Context, params *PlatformMetricsParams, reqEditors ...RequestEditorFn) (*PlatformMetricsResponse, error)
+
+	// QueryMetricsWithResponse Evaluate a PromQL expression at one moment
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/metrics/query (the `QueryMetrics` operationId).
+	QueryMetricsWithResponse(ctx context.Context, params *QueryMetricsParams, reqEditors ...RequestEditorFn) (*QueryMetricsResponse, error)
+
+	// QueryMetricsRangeWithResponse Evaluate a PromQL expression over a span of time
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/metrics/query_range (the `QueryMetricsRange` operationId).
+	QueryMetricsRangeWithResponse(ctx context.Context, params *QueryMetricsRangeParams, reqEditors ...RequestEditorFn) (*QueryMetricsRangeResponse, error)
+
 	// ListOperationsWithResponse List operations, newest first
 	//
 	// Needs the role viewer.
@@ -15777,105 +15334,6 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 	UndoOperationWithResponse(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*UndoOperationResponse, error)
-
-	// PrometheusLabelValuesWithResponse Values of a label, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
-	PrometheusLabelValuesWithResponse(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*PrometheusLabelValuesResponse, error)
-
-	// PrometheusLabelsWithResponse Names of labels, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
-	PrometheusLabelsWithResponse(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsResponse, error)
-
-	// PrometheusLabelsFormWithResponse Names of labels, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
-	PrometheusLabelsFormWithResponse(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsFormResponse, error)
-
-	// PrometheusMetadataWithResponse What metrics are, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
-	PrometheusMetadataWithResponse(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*PrometheusMetadataResponse, error)
-
-	// PrometheusQueryWithResponse Instant query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
-	PrometheusQueryWithResponse(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*PrometheusQueryResponse, error)
-
-	// PrometheusQueryFormWithResponse Instant query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
-	PrometheusQueryFormWithResponse(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryFormResponse, error)
-
-	// PrometheusQueryRangeWithResponse Range query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
-	PrometheusQueryRangeWithResponse(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeResponse, error)
-
-	// PrometheusQueryRangeFormWithResponse Range query, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
-	PrometheusQueryRangeFormWithResponse(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeFormResponse, error)
-
-	// PrometheusSeriesWithResponse Series that match selectors, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
-	PrometheusSeriesWithResponse(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesResponse, error)
-
-	// PrometheusSeriesFormWithResponse Series that match selectors, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
-	PrometheusSeriesFormWithResponse(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesFormResponse, error)
-
-	// PrometheusBuildinfoWithResponse What answers, as in Prometheus
-	//
-	// Needs the role viewer.
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
-	PrometheusBuildinfoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*PrometheusBuildinfoResponse, error)
 
 	// ListQueuesWithResponse List the command queues of agents
 	//
@@ -18929,6 +18387,150 @@ func (r LogsTailResponse) ContentType() string {
 	return ""
 }
 
+type PlatformMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PlatformMetrics
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PlatformMetricsResponse) GetJSON200() *PlatformMetrics {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PlatformMetricsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PlatformMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PlatformMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PlatformMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PlatformMetricsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type QueryMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *QueryResult
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r QueryMetricsResponse) GetJSON200() *QueryResult {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r QueryMetricsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r QueryMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r QueryMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r QueryMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r QueryMetricsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type QueryMetricsRangeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *QueryResult
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r QueryMetricsRangeResponse) GetJSON200() *QueryResult {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r QueryMetricsRangeResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r QueryMetricsRangeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r QueryMetricsRangeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r QueryMetricsRangeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r QueryMetricsRangeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListOperationsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -19315,457 +18917,6 @@ func (r UndoOperationResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UndoOperationResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusLabelValuesResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusLabelValuesResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusLabelValuesResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusLabelValuesResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusLabelValuesResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusLabelValuesResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusLabelsResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusLabelsResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusLabelsResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusLabelsResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusLabelsResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusLabelsResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusLabelsFormResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusLabelsFormResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusLabelsFormResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusLabelsFormResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusLabelsFormResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusLabelsFormResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusMetadataResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusMetadataResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusMetadataResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusMetadataResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusMetadataResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusMetadataResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusQueryResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusQueryResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusQueryResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusQueryResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusQueryResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusQueryResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusQueryFormResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusQueryFormResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusQueryFormResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusQueryFormResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusQueryFormResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusQueryFormResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusQueryRangeResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusQueryRangeResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusQueryRangeResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusQueryRangeResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusQueryRangeResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusQueryRangeResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusQueryRangeFormResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusQueryRangeFormResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusQueryRangeFormResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusQueryRangeFormResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusQueryRangeFormResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusQueryRangeFormResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusSeriesResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusSeriesResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusSeriesResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusSeriesResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusSeriesResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusSeriesResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusSeriesFormResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusSeriesFormResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusSeriesFormResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusSeriesFormResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusSeriesFormResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusSeriesFormResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
-type PrometheusBuildinfoResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *string
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r PrometheusBuildinfoResponse) GetJSON200() *string {
-	return r.JSON200
-}
-
-// GetBody returns the raw response body bytes
-func (r PrometheusBuildinfoResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r PrometheusBuildinfoResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r PrometheusBuildinfoResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r PrometheusBuildinfoResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -21974,6 +21125,51 @@ func (c *ClientWithResponses) LogsTailWithResponse(ctx context.Context, params *
 	return ParseLogsTailResponse(rsp)
 }
 
+// PlatformMetricsWithResponse What the fleet does and costs, as its agents report it
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/metrics (the `PlatformMetrics` operationId).
+func (c *ClientWithResponses) PlatformMetricsWithResponse(ctx context.Context, params *PlatformMetricsParams, reqEditors ...RequestEditorFn) (*PlatformMetricsResponse, error) {
+	rsp, err := c.PlatformMetrics(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlatformMetricsResponse(rsp)
+}
+
+// QueryMetricsWithResponse Evaluate a PromQL expression at one moment
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/metrics/query (the `QueryMetrics` operationId).
+func (c *ClientWithResponses) QueryMetricsWithResponse(ctx context.Context, params *QueryMetricsParams, reqEditors ...RequestEditorFn) (*QueryMetricsResponse, error) {
+	rsp, err := c.QueryMetrics(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseQueryMetricsResponse(rsp)
+}
+
+// QueryMetricsRangeWithResponse Evaluate a PromQL expression over a span of time
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/metrics/query_range (the `QueryMetricsRange` operationId).
+func (c *ClientWithResponses) QueryMetricsRangeWithResponse(ctx context.Context, params *QueryMetricsRangeParams, reqEditors ...RequestEditorFn) (*QueryMetricsRangeResponse, error) {
+	rsp, err := c.QueryMetricsRange(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseQueryMetricsRangeResponse(rsp)
+}
+
 // ListOperationsWithResponse List operations, newest first
 //
 // Needs the role viewer.
@@ -22077,171 +21273,6 @@ func (c *ClientWithResponses) UndoOperationWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseUndoOperationResponse(rsp)
-}
-
-// PrometheusLabelValuesWithResponse Values of a label, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/label/{name}/values (the `PrometheusLabelValues` operationId).
-func (c *ClientWithResponses) PrometheusLabelValuesWithResponse(ctx context.Context, name string, params *PrometheusLabelValuesParams, reqEditors ...RequestEditorFn) (*PrometheusLabelValuesResponse, error) {
-	rsp, err := c.PrometheusLabelValues(ctx, name, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusLabelValuesResponse(rsp)
-}
-
-// PrometheusLabelsWithResponse Names of labels, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/labels (the `PrometheusLabels` operationId).
-func (c *ClientWithResponses) PrometheusLabelsWithResponse(ctx context.Context, params *PrometheusLabelsParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsResponse, error) {
-	rsp, err := c.PrometheusLabels(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusLabelsResponse(rsp)
-}
-
-// PrometheusLabelsFormWithResponse Names of labels, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/labels (the `PrometheusLabelsForm` operationId).
-func (c *ClientWithResponses) PrometheusLabelsFormWithResponse(ctx context.Context, params *PrometheusLabelsFormParams, reqEditors ...RequestEditorFn) (*PrometheusLabelsFormResponse, error) {
-	rsp, err := c.PrometheusLabelsForm(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusLabelsFormResponse(rsp)
-}
-
-// PrometheusMetadataWithResponse What metrics are, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/metadata (the `PrometheusMetadata` operationId).
-func (c *ClientWithResponses) PrometheusMetadataWithResponse(ctx context.Context, params *PrometheusMetadataParams, reqEditors ...RequestEditorFn) (*PrometheusMetadataResponse, error) {
-	rsp, err := c.PrometheusMetadata(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusMetadataResponse(rsp)
-}
-
-// PrometheusQueryWithResponse Instant query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/query (the `PrometheusQuery` operationId).
-func (c *ClientWithResponses) PrometheusQueryWithResponse(ctx context.Context, params *PrometheusQueryParams, reqEditors ...RequestEditorFn) (*PrometheusQueryResponse, error) {
-	rsp, err := c.PrometheusQuery(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusQueryResponse(rsp)
-}
-
-// PrometheusQueryFormWithResponse Instant query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/query (the `PrometheusQueryForm` operationId).
-func (c *ClientWithResponses) PrometheusQueryFormWithResponse(ctx context.Context, params *PrometheusQueryFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryFormResponse, error) {
-	rsp, err := c.PrometheusQueryForm(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusQueryFormResponse(rsp)
-}
-
-// PrometheusQueryRangeWithResponse Range query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRange` operationId).
-func (c *ClientWithResponses) PrometheusQueryRangeWithResponse(ctx context.Context, params *PrometheusQueryRangeParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeResponse, error) {
-	rsp, err := c.PrometheusQueryRange(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusQueryRangeResponse(rsp)
-}
-
-// PrometheusQueryRangeFormWithResponse Range query, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/query_range (the `PrometheusQueryRangeForm` operationId).
-func (c *ClientWithResponses) PrometheusQueryRangeFormWithResponse(ctx context.Context, params *PrometheusQueryRangeFormParams, reqEditors ...RequestEditorFn) (*PrometheusQueryRangeFormResponse, error) {
-	rsp, err := c.PrometheusQueryRangeForm(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusQueryRangeFormResponse(rsp)
-}
-
-// PrometheusSeriesWithResponse Series that match selectors, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/series (the `PrometheusSeries` operationId).
-func (c *ClientWithResponses) PrometheusSeriesWithResponse(ctx context.Context, params *PrometheusSeriesParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesResponse, error) {
-	rsp, err := c.PrometheusSeries(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusSeriesResponse(rsp)
-}
-
-// PrometheusSeriesFormWithResponse Series that match selectors, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with POST /api/platform/prometheus/api/v1/series (the `PrometheusSeriesForm` operationId).
-func (c *ClientWithResponses) PrometheusSeriesFormWithResponse(ctx context.Context, params *PrometheusSeriesFormParams, reqEditors ...RequestEditorFn) (*PrometheusSeriesFormResponse, error) {
-	rsp, err := c.PrometheusSeriesForm(ctx, params, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusSeriesFormResponse(rsp)
-}
-
-// PrometheusBuildinfoWithResponse What answers, as in Prometheus
-//
-// Needs the role viewer.
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/platform/prometheus/api/v1/status/buildinfo (the `PrometheusBuildinfo` operationId).
-func (c *ClientWithResponses) PrometheusBuildinfoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*PrometheusBuildinfoResponse, error) {
-	rsp, err := c.PrometheusBuildinfo(ctx, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParsePrometheusBuildinfoResponse(rsp)
 }
 
 // ListQueuesWithResponse List the command queues of agents
@@ -24869,6 +23900,105 @@ func ParseLogsTailResponse(rsp *http.Response) (*LogsTailResponse, error) {
 	return response, nil
 }
 
+// ParsePlatformMetricsResponse parses an HTTP response from a PlatformMetricsWithResponse call
+func ParsePlatformMetricsResponse(rsp *http.Response) (*PlatformMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PlatformMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PlatformMetrics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseQueryMetricsResponse parses an HTTP response from a QueryMetricsWithResponse call
+func ParseQueryMetricsResponse(rsp *http.Response) (*QueryMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &QueryMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest QueryResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseQueryMetricsRangeResponse parses an HTTP response from a QueryMetricsRangeWithResponse call
+func ParseQueryMetricsRangeResponse(rsp *http.Response) (*QueryMetricsRangeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &QueryMetricsRangeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest QueryResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListOperationsResponse parses an HTTP response from a ListOperationsWithResponse call
 func ParseListOperationsResponse(rsp *http.Response) (*ListOperationsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -25181,292 +24311,6 @@ func ParseUndoOperationResponse(rsp *http.Response) (*UndoOperationResponse, err
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusLabelValuesResponse parses an HTTP response from a PrometheusLabelValuesWithResponse call
-func ParsePrometheusLabelValuesResponse(rsp *http.Response) (*PrometheusLabelValuesResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusLabelValuesResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusLabelsResponse parses an HTTP response from a PrometheusLabelsWithResponse call
-func ParsePrometheusLabelsResponse(rsp *http.Response) (*PrometheusLabelsResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusLabelsResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusLabelsFormResponse parses an HTTP response from a PrometheusLabelsFormWithResponse call
-func ParsePrometheusLabelsFormResponse(rsp *http.Response) (*PrometheusLabelsFormResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusLabelsFormResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusMetadataResponse parses an HTTP response from a PrometheusMetadataWithResponse call
-func ParsePrometheusMetadataResponse(rsp *http.Response) (*PrometheusMetadataResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusMetadataResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusQueryResponse parses an HTTP response from a PrometheusQueryWithResponse call
-func ParsePrometheusQueryResponse(rsp *http.Response) (*PrometheusQueryResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusQueryResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusQueryFormResponse parses an HTTP response from a PrometheusQueryFormWithResponse call
-func ParsePrometheusQueryFormResponse(rsp *http.Response) (*PrometheusQueryFormResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusQueryFormResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusQueryRangeResponse parses an HTTP response from a PrometheusQueryRangeWithResponse call
-func ParsePrometheusQueryRangeResponse(rsp *http.Response) (*PrometheusQueryRangeResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusQueryRangeResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusQueryRangeFormResponse parses an HTTP response from a PrometheusQueryRangeFormWithResponse call
-func ParsePrometheusQueryRangeFormResponse(rsp *http.Response) (*PrometheusQueryRangeFormResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusQueryRangeFormResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusSeriesResponse parses an HTTP response from a PrometheusSeriesWithResponse call
-func ParsePrometheusSeriesResponse(rsp *http.Response) (*PrometheusSeriesResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusSeriesResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusSeriesFormResponse parses an HTTP response from a PrometheusSeriesFormWithResponse call
-func ParsePrometheusSeriesFormResponse(rsp *http.Response) (*PrometheusSeriesFormResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusSeriesFormResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	}
-
-	return response, nil
-}
-
-// ParsePrometheusBuildinfoResponse parses an HTTP response from a PrometheusBuildinfoWithResponse call
-func ParsePrometheusBuildinfoResponse(rsp *http.Response) (*PrometheusBuildinfoResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &PrometheusBuildinfoResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest string
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
 	}
 
 	return response, nil
