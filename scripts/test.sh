@@ -37,6 +37,7 @@ need() {
 	debian git git || return 1
 	debian chromium chromium || return 1 # the pages are tested in it
 	debian prometheus prometheus || return 1 # keeps time series outside of the portal
+	debian prometheus-alertmanager prometheus-alertmanager || return 1 # alerts are handed to a real one
 	if ! postgres_bin; then
 		# The tests start servers of their own; Debian need not start one.
 		if [[ $(id -u) -eq 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then

@@ -99,12 +99,13 @@ type match struct {
 
 // matches makes the alerts that the result stands for. The error says what could
 // not be made; what is given is right all the same.
-func (s *Service) matches(ctx context.Context, g *Group, r *Rule, result metrics.Result, at time.Time) (map[string]match, error) {
+func (s *Service) matches(ctx context.Context, g *Group, r *Rule, result metrics.Result, at time.Time) ([]match, error) {
 	limit := MaxOfRule
 	if g.Limit > 0 {
 		limit = min(limit, g.Limit)
 	}
-	out := make(map[string]match, min(len(result.Series), limit))
+	out := make([]match, 0, min(len(result.Series), limit))
+	seen := map[string]bool{}
 	var problem error
 	for _, p := range result.Series {
 		if len(p.Points) == 0 {
@@ -119,12 +120,13 @@ func (s *Service) matches(ctx context.Context, g *Group, r *Rule, result metrics
 		if err != nil {
 			problem = err
 		}
-		if _, twice := out[m.key]; twice {
+		if seen[m.key] {
 			problem = fault.New(fault.Invalid, "alert.same_labels", "The rule finds several series that its labels make the same").
 				Do("Don't overwrite labels that tell series apart.")
 			continue
 		}
-		out[m.key] = m
+		seen[m.key] = true
+		out = append(out, m)
 	}
 	return out, problem
 }
@@ -171,20 +173,22 @@ func cut(s string, size int) string {
 }
 
 // settle brings the alerts of the rule to what was found.
-func (s *Service) settle(ctx context.Context, r *Rule, found map[string]match, at time.Time) error {
+func (s *Service) settle(ctx context.Context, r *Rule, found []match, at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.rules.has(r.ID) {
 		return nil // it was taken out while it was being evaluated
 	}
 	var list []change
+	still := make(map[string]bool, len(found))
 	for _, m := range found {
+		still[m.key] = true
 		if c := s.seen(r, m, at); c != nil {
 			list = append(list, *c)
 		}
 	}
 	for key, a := range s.active {
-		if _, still := found[key]; still || a.RuleID != r.ID {
+		if still[key] || a.RuleID != r.ID {
 			continue
 		}
 		if c := s.gone(r, a, at); c != nil {

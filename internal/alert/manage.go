@@ -291,14 +291,15 @@ func (s *Service) Tune(ctx context.Context, id string, t Tune) (*RuleView, error
 		o.Threshold = t.Threshold
 	}
 	if t.For != nil {
-		o.For = t.For
+		hold := t.For.Seconds()
+		o.Hold = &hold
 	}
 	if t.Disabled != nil {
 		o.Disabled = *t.Disabled
 	}
 	o.By, o.Reason, o.At = audit.ActorFrom(ctx).ID, t.Reason, s.Now()
 	err = s.alter(ctx, "alert.rule_change", "rule/"+id, t.Reason, v.Changed, o, func(ctx context.Context) error {
-		if o.Threshold == nil && o.For == nil && !o.Disabled {
+		if o.Threshold == nil && o.Hold == nil && !o.Disabled {
 			if v.Changed == nil {
 				return nil
 			}

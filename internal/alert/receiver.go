@@ -47,9 +47,9 @@ type Receiver struct {
 	// Wait is how long the first message of a group waits for more alerts, Every
 	// how long a further one waits, Repeat when a group that still fires is told
 	// again; in seconds.
-	Wait         int       `json:"group_wait_seconds" minimum:"0" maximum:"3600"`
-	Every        int       `json:"group_interval_seconds" minimum:"0" maximum:"86400"`
-	Repeat       int       `json:"repeat_interval_seconds" minimum:"0" maximum:"2678400"`
+	Wait      int       `json:"group_wait_seconds" minimum:"0" maximum:"3600"`
+	Every     int       `json:"group_interval_seconds" minimum:"0" maximum:"86400"`
+	Repeat    int       `json:"repeat_interval_seconds" minimum:"0" maximum:"2678400"`
 	LeaveEnds bool      `json:"leave_out_resolved,omitempty"`
 	By        string    `json:"updated_by"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -114,6 +114,12 @@ func (r *Receiver) check() error {
 		r.checkMail(bad)
 	default:
 		bad("kind", "must be webhook, email, slack or alertmanager")
+	}
+	if r.Kind == Webhook && r.Secret == "" {
+		bad("secret", "must be a reference, file:NAME or env:PORTAL_SECRET_NAME: messages are signed with what it names")
+	}
+	if r.Kind == Slack && r.Secret != "" {
+		bad("secret", "is not for receivers of the kind slack")
 	}
 	if r.Secret != "" && !IsReference(r.Secret) {
 		bad("secret", "must be a reference, file:NAME or env:PORTAL_SECRET_NAME, and not the secret itself")

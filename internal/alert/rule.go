@@ -91,13 +91,13 @@ type Upload struct {
 
 // Override is what was changed of a rule without changing its file.
 type Override struct {
-	RuleID    string         `json:"rule_id"`
-	Threshold *float64       `json:"threshold,omitempty"`
-	For       *time.Duration `json:"for,omitempty"`
-	Disabled  bool           `json:"disabled,omitempty"`
-	By        string         `json:"by"`
-	Reason    string         `json:"reason,omitempty"`
-	At        time.Time      `json:"at"`
+	RuleID    string    `json:"rule_id"`
+	Threshold *float64  `json:"threshold,omitempty"`
+	Hold      *float64  `json:"for_seconds,omitempty"`
+	Disabled  bool      `json:"disabled,omitempty"`
+	By        string    `json:"by"`
+	Reason    string    `json:"reason,omitempty"`
+	At        time.Time `json:"at"`
 }
 
 // RuleStore keeps what was uploaded and what was changed. NotFound for what is

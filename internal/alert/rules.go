@@ -200,8 +200,8 @@ func (s *Service) apply(r Rule, o Override) Rule {
 			r.Expr = expr
 		}
 	}
-	if o.For != nil {
-		r.For = *o.For
+	if o.Hold != nil {
+		r.For = time.Duration(*o.Hold * float64(time.Second))
 	}
 	return r
 }

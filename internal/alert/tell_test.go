@@ -195,12 +195,12 @@ func TestReceiversThatMakeNoSenseAreRefusedWithAllThatIsWrong(t *testing.T) {
 	}{
 		"nothing":         {alert.Receiver{}, "name kind"},
 		"a secret":        {alert.Receiver{Name: "a", Kind: alert.Webhook, URL: "https://u:p@example.com", Secret: "hunter2"}, "url secret"},
-		"a token in URL":  {alert.Receiver{Name: "a", Kind: alert.Webhook, URL: "https://example.com/?token=x"}, "url"},
+		"a token in URL":  {alert.Receiver{Name: "a", Kind: alert.Webhook, URL: "https://example.com/?token=x"}, "url secret"},
 		"slack in clear":  {alert.Receiver{Name: "a", Kind: alert.Slack, URL: "https://hooks.example.com/T/B/x"}, "url"},
 		"no mail":         {alert.Receiver{Name: "a", Kind: alert.Email}, "email"},
 		"header in mail":  {alert.Receiver{Name: "a\r\nBcc: x", Kind: alert.Email, Mail: &alert.Mail{Host: "h", Port: 25, TLS: "none", From: "a@b.c\r\nBcc: x@y.z", To: []string{"x"}}}, "name email.from email.to[0]"},
 		"password, clear": {alert.Receiver{Name: "a", Kind: alert.Email, Mail: &alert.Mail{Host: "h", Port: 0, TLS: "none", User: "u", Password: "p", From: "a@b.c", To: []string{"x@y.z"}}}, "email.port email.password email.tls"},
-		"times":           {alert.Receiver{Name: "a", Kind: alert.Webhook, URL: "https://example.com", Wait: -1, Every: 99999999, Repeat: 1, GroupBy: []string{"a b"}, Matchers: []alert.Matcher{{Label: "x", Value: "(", Regexp: true}}}, "matchers[0].value group_by group_wait_seconds group_interval_seconds repeat_interval_seconds"},
+		"times":           {alert.Receiver{Name: "a", Kind: alert.Webhook, URL: "https://example.com", Secret: "file:x", Wait: -1, Every: 99999999, Repeat: 1, GroupBy: []string{"a b"}, Matchers: []alert.Matcher{{Label: "x", Value: "(", Regexp: true}}}, "matchers[0].value group_by group_wait_seconds group_interval_seconds repeat_interval_seconds"},
 	} {
 		_, err := w.svc.SaveReceiver(t.Context(), c.r)
 		f := fault.As(err)
@@ -219,7 +219,7 @@ func TestReceiversThatMakeNoSenseAreRefusedWithAllThatIsWrong(t *testing.T) {
 			t.Errorf("%s: shows the secret: %v", name, err)
 		}
 	}
-	_, err := w.svc.SaveReceiver(t.Context(), alert.Receiver{ID: "none", Name: "a", Kind: alert.Webhook, URL: "file:hook"})
+	_, err := w.svc.SaveReceiver(t.Context(), alert.Receiver{ID: "none", Name: "a", Kind: alert.Webhook, URL: "file:hook", Secret: "file:key"})
 	wantKind(t, err, fault.NotFound)
 }
 

@@ -160,7 +160,7 @@ func (w *world) events() []string {
 func (w *world) receiver(r alert.Receiver) *alert.Receiver {
 	w.t.Helper()
 	if r.Kind == "" {
-		r.Kind, r.URL = alert.Webhook, "https://example.com/hook"
+		r.Kind, r.URL, r.Secret = alert.Webhook, "https://example.com/hook", "file:hook"
 	}
 	saved, err := w.svc.SaveReceiver(w.t.Context(), r)
 	if err != nil {

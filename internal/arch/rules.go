@@ -68,6 +68,7 @@ var folders = []Folder{
 	{Path: "internal/tsdb", Storey: Adapter, Purpose: "time series and PromQL on the storage and the engine of Prometheus"},
 	{Path: "internal/logdb", Storey: Adapter, Purpose: "logs.Store on VictoriaLogs, embedded or outside", Sees: []string{"internal/logdb/hush"}},
 	{Path: "internal/logdb/hush", Storey: Ground, Purpose: "keeps libraries quiet while the program is initialised"},
+	{Path: "internal/notify", Storey: Adapter, Purpose: "alert.Sender: webhooks, chat, mail and Alertmanager"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 

@@ -85,7 +85,7 @@ func (s *server) registerLive() {
 	s.Raw("live", serve(Live.WebSocket))
 	s.Raw("live-sse", serve(Live.SSE))
 	rooms := &huma.Param{Name: "rooms", In: "query", Required: true, Schema: &huma.Schema{Type: "string"},
-		Description: "agents, agent:ID, operations, operation:ID, bulk:ID, queues, audit; separated by commas"}
+		Description: "agents, agent:ID, operations, operation:ID, bulk:ID, queues, alerts, audit; separated by commas"}
 	since := &huma.Param{Name: "since", In: "query", Schema: &huma.Schema{Type: "string"},
 		Description: "id of the last message that was got; what was missed since comes first"}
 	s.DescribeRaw("live", `Live updates over WebSocket: {"id","event","data"}`, "application/json", rooms, since)

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/alert"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
@@ -89,6 +90,7 @@ type world struct {
 	taking  *logs.Collector
 	hub     *live.Hub
 	hooks   *webhook.Service
+	alerts  *alert.Service
 	log     *logBuffer
 	cfg     httpapi.Config
 	server  *httptest.Server
@@ -141,13 +143,14 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	w.service = logs.NewService(&w.entries, w.taking, time.Now)
 	diagnostics := &diagnosis.Service{Checks: []diagnosis.Check{checks.Store(st.Diagnoses()), checks.Unavailable("other", "Not here.")}, Agents: st.Agents(), Revisions: st.History(), Observed: st.Instances(),
 		Store: st.Diagnoses(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID, Log: log}
+	w.alerts = newAlerts(w, rec, newID, log)
 	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
 		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,
 			About: &metrics.Scraper{}, Narrow: tsdb.Narrow, Now: w.clock.Now,
 			Logs:   w.service,
-			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Errors: w.recovery(agents, ops, rec), Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
+			Events: st.Events(), Audit: st.Audit(), Recorder: rec, Errors: w.recovery(agents, ops, rec), Alerts: w.alerts, Components: []observe.Component{{Name: "store", Check: st.Ping, Needed: true}}},
 		Registry: prometheus.NewRegistry(), Log: log, Now: w.clock.Now, NewID: newID, Listen: "127.0.0.1:0",
 		Recheck: 20 * time.Millisecond, Version: httpapi.Version{Version: "1.2.3"}}
 	w.cfg.Observe.Diagnostics = diagnostics

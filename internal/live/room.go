@@ -30,6 +30,7 @@ var Rooms = []Access{
 	{"operation:", auth.Viewer},
 	{"bulk:", auth.Viewer},
 	{event.RoomQueues, auth.Viewer},
+	{event.RoomAlerts, auth.Viewer},
 	{event.RoomAudit, auth.Admin},
 	{event.RoomErrors, auth.Viewer},
 	{event.RoomDiagnostics, auth.Viewer},
@@ -44,6 +45,7 @@ var Rooms = []Access{
 	{"view:pulse:operation:", auth.Viewer},
 	{"view:pulse:bulk:", auth.Viewer},
 	{"view:pulse:" + event.RoomQueues, auth.Viewer},
+	{"view:pulse:" + event.RoomAlerts, auth.Viewer},
 	{"view:pulse:" + event.RoomAudit, auth.Admin},
 	{"view:pulse:" + event.RoomErrors, auth.Viewer},
 	{"view:pulse:" + event.RoomDiagnostics, auth.Viewer},
@@ -81,7 +83,7 @@ func authorise(role auth.Role, rooms []string) error {
 		need, ok := roleOf(room)
 		if !ok {
 			return fault.New(fault.Invalid, "live.unknown_room", "There is no such room").
-				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues, audit and diagnostics; with view: before it agent:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
+				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues, alerts, audit and diagnostics; with view: before it agent:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
 				At(fault.Field{Path: "rooms", Message: "names an unknown room: " + shorten(room)})
 		}
 		if !role.Includes(need) {

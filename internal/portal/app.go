@@ -17,6 +17,7 @@ import (
 
 	"github.com/waooaw/platform-portal/agents"
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/alert"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
@@ -80,6 +81,7 @@ type app struct {
 	collector  *logs.Collector
 	logs       *logs.Service
 	webhooks   *webhook.Service
+	alerts     *alert.Service
 	site       *web.Server
 	hub        *live.Hub
 	handler    http.Handler
@@ -211,6 +213,7 @@ func (a *app) services() {
 	a.recovery.Register()
 	a.diagnose()
 	a.outward()
+	a.watch()
 	a.site = a.web()
 	a.hub = live.New(live.Config{Log: events, Viewer: a.site, Logger: a.log, Origins: a.cfg.Hosts})
 	a.scraper.Changed = func(ids []string) { a.hub.Touch(append(rows(ids...), view.Fleet)...) }
@@ -249,6 +252,7 @@ func (a *app) start(ctx context.Context) error {
 		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector,
 		&webhook.Deliverer{Service: a.webhooks},
 		&recovery.Recorder{Service: a.recovery},
+		a.alerts,
 		&retention{store: a.store, cfg: a.cfg, now: now, log: a.log},
 	}
 	if err := a.group.Start(ctx, services...); err != nil {

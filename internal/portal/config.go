@@ -40,6 +40,8 @@ type Config struct {
 	KeepProbes   time.Duration // age at which probe results are removed
 	MetricsURL   string        // server that keeps time series; the data directory where empty
 	KeepMetrics  time.Duration // age at which time series are removed
+	KeepAlerts   time.Duration // age at which resolved alerts are removed
+	Rules        []string      // rule files and directories beside Data/rules
 	MetricsBytes int64         // what the finished blocks of time series may take
 	SecureOnly   bool          // mark cookies Secure (behind TLS)
 	Admins       []auth.Rule   // who of the identity providers' users is an admin
@@ -212,6 +214,17 @@ var Settings = []Setting{
 		set: size(func(c *Config) *int64 { return &c.Logs.Most })},
 	{Key: "logs.min-free", Default: "512MiB", Doc: "Bytes that have to be free on the disk; below it nothing is taken into the embedded store, and it stays in the agents' files.",
 		set: size(func(c *Config) *int64 { return &c.Logs.MinFree })},
+	{Key: "keep.alerts", Default: "2160h", Doc: "Age at which resolved alerts, ended silences and notes about deliveries are removed.",
+		set: span(func(c *Config) *time.Duration { return &c.KeepAlerts })},
+	{Key: "rules", Doc: "Prometheus rule files, or directories of them, beside those in DATA/rules; separated by commas. They are read again within 30 seconds of a change.",
+		set: func(c *Config, v string) error {
+			for path := range strings.SplitSeq(v, ",") {
+				if path = strings.TrimSpace(path); path != "" {
+					c.Rules = append(c.Rules, path)
+				}
+			}
+			return nil
+		}},
 	{Key: "oidc.client-id", Doc: "Client id of the portal at an OpenID Connect provider; people sign in there once it is set. Redirect address to register: PUBLIC-URL/auth/callback.",
 		set: text(func(c *Config) *string { return &c.OIDC.ClientID })},
 	{Key: "oidc.client-secret", Secret: true, Doc: "Secret of that client, or file:NAME of a file in the secrets directory that holds it.",

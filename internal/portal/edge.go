@@ -25,6 +25,7 @@ func (a *app) edge() http.Handler {
 			Webhooks: a.webhooks, WebhookReader: s.Webhooks(),
 			Logs:   a.logs,
 			Events: s.Events(), Audit: s.Audit(), Recorder: a.audit, Errors: a.recovery, Components: a.components(),
+			Alerts:      a.alerts,
 			Diagnostics: a.diagnosis, SupportBundle: bundle{a, now()}},
 		Pages: pages(site), ErrorPage: errorPage(site), Registry: a.registry,
 		Log: a.log, Now: now, NewID: newID,

@@ -55,7 +55,9 @@ func (r *retention) sweep(ctx context.Context) {
 	failed("probe results", err)
 	failed("answers kept for repeated requests", r.store.Idempotency().PruneReplays(ctx, now.Add(-24*time.Hour)))
 	failed("links and sessions", r.store.Links().Expire(ctx, now))
-	if n+m > 0 {
-		r.log.Info("removed what was old", "events", n, "probe_results", m)
+	k, err := r.forgetAlerts(ctx)
+	failed("alerts", err)
+	if n+m+k > 0 {
+		r.log.Info("removed what was old", "events", n, "probe_results", m, "alerts", k)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net/url"
 	"regexp"
 	"slices"
@@ -315,7 +316,7 @@ func (Language) Threshold(expr string) (alert.Threshold, bool) {
 		return alert.Threshold{}, false
 	}
 	c := find(e)
-	if c == nil {
+	if c == nil || math.IsNaN(c.number.Val) || math.IsInf(c.number.Val, 0) {
 		return alert.Threshold{}, false
 	}
 	op := c.cmp.Op.String()

@@ -4,6 +4,7 @@ package observe
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -76,12 +77,15 @@ type Config struct {
 	// Webhooks and WebhookReader tell other systems what happens.
 	Webhooks      Webhooks
 	WebhookReader WebhookReader
+	Alerts        Alerts
 }
 
 const base = door.Base
 
 // Routes are the rows of this area in the table of routes.
-var Routes = []door.Route{
+var Routes = slices.Concat(ownRoutes, alertRoutes, ruleRoutes)
+
+var ownRoutes = []door.Route{
 	{Method: "GET", Path: "/readyz", Public: true, ID: "readyz"},
 	{Method: "GET", Path: base + "/agents/{id}/metrics", Role: auth.Viewer, ID: "agent-metrics"},
 	{Method: "GET", Path: base + "/events", Role: auth.Viewer, ID: "list-events"},
@@ -161,4 +165,5 @@ func Register(d *door.Door, cfg Config) {
 	a.registerErrors()
 	a.registerAudit()
 	a.registerDiagnostics()
+	a.registerAlerts()
 }

@@ -104,8 +104,8 @@ var alerts = []promise{
 		must(t, st.DeleteUpload(ctx, "a.yml"))
 		wantKind(t, st.DeleteUpload(ctx, "a.yml"), fault.NotFound)
 
-		limit, hold := 0.25, time.Minute
-		o := alert.Override{RuleID: "r", Threshold: &limit, For: &hold, By: "me", Reason: "why", At: epoch}
+		limit, hold := 0.25, 60.0
+		o := alert.Override{RuleID: "r", Threshold: &limit, Hold: &hold, By: "me", Reason: "why", At: epoch}
 		must(t, st.SaveOverride(ctx, o))
 		o.Disabled = true
 		must(t, st.SaveOverride(ctx, o))
