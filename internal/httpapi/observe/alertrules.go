@@ -49,7 +49,7 @@ var ruleRoutes = []door.Route{
 	{Method: "PUT", Path: base + "/alerts/receivers/{id}", Role: auth.Admin, ID: "change-receiver"},
 	{Method: "DELETE", Path: base + "/alerts/receivers/{id}", Role: auth.Admin, ID: "delete-receiver"},
 	{Method: "POST", Path: base + "/alerts/receivers/{id}/test", Role: auth.Admin, ID: "test-receiver"},
-	{Method: "GET", Path: base + "/alerts/deliveries", Role: auth.Viewer, ID: "list-deliveries"},
+	{Method: "GET", Path: base + "/alerts/deliveries", Role: auth.Viewer, ID: "list-alert-deliveries"},
 }
 
 func (a *area) registerRules() {
@@ -95,7 +95,7 @@ func (a *area) registerReceivers() {
 		}
 		return &deliveryAnswer{Body: *d}, nil
 	})
-	door.Handle(a.door, "list-deliveries", "List what was told, newest first", a.listDeliveries)
+	door.Handle(a.door, "list-alert-deliveries", "List what was told, newest first", a.alertDeliveries)
 }
 
 // RuleList are rules and the files that they come from.
@@ -292,7 +292,7 @@ func (a *area) listReceivers(ctx context.Context, in *door.Paging) (*door.ListAn
 
 type deliveryAnswer struct{ Body alert.Delivery }
 
-func (a *area) listDeliveries(ctx context.Context, in *struct {
+func (a *area) alertDeliveries(ctx context.Context, in *struct {
 	door.Paging
 	Receiver string `query:"receiver" maxLength:"200" doc:"Id of a receiver"`
 }) (*door.ListAnswer[alert.Delivery], error) {
