@@ -110,6 +110,153 @@ func (e AgentViewState) Valid() bool {
 	}
 }
 
+// Defines values for AlertSource.
+const (
+	AlertSourceEvent  AlertSource = "event"
+	AlertSourceMetric AlertSource = "metric"
+)
+
+// Valid indicates whether the value is a known member of the AlertSource enum.
+func (e AlertSource) Valid() bool {
+	switch e {
+	case AlertSourceEvent:
+		return true
+	case AlertSourceMetric:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertDeliveryState.
+const (
+	AlertDeliveryStateDelivered AlertDeliveryState = "delivered"
+	AlertDeliveryStateFailed    AlertDeliveryState = "failed"
+	AlertDeliveryStateQueued    AlertDeliveryState = "queued"
+)
+
+// Valid indicates whether the value is a known member of the AlertDeliveryState enum.
+func (e AlertDeliveryState) Valid() bool {
+	switch e {
+	case AlertDeliveryStateDelivered:
+		return true
+	case AlertDeliveryStateFailed:
+		return true
+	case AlertDeliveryStateQueued:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertFileStateSource.
+const (
+	AlertFileStateSourceDirectory AlertFileStateSource = "directory"
+	AlertFileStateSourceShipped   AlertFileStateSource = "shipped"
+	AlertFileStateSourceUploaded  AlertFileStateSource = "uploaded"
+)
+
+// Valid indicates whether the value is a known member of the AlertFileStateSource enum.
+func (e AlertFileStateSource) Valid() bool {
+	switch e {
+	case AlertFileStateSourceDirectory:
+		return true
+	case AlertFileStateSourceShipped:
+		return true
+	case AlertFileStateSourceUploaded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertMailTls.
+const (
+	None     AlertMailTls = "none"
+	Starttls AlertMailTls = "starttls"
+	Tls      AlertMailTls = "tls"
+)
+
+// Valid indicates whether the value is a known member of the AlertMailTls enum.
+func (e AlertMailTls) Valid() bool {
+	switch e {
+	case None:
+		return true
+	case Starttls:
+		return true
+	case Tls:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertReceiverKind.
+const (
+	AlertReceiverKindAlertmanager AlertReceiverKind = "alertmanager"
+	AlertReceiverKindEmail        AlertReceiverKind = "email"
+	AlertReceiverKindSlack        AlertReceiverKind = "slack"
+	AlertReceiverKindWebhook      AlertReceiverKind = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the AlertReceiverKind enum.
+func (e AlertReceiverKind) Valid() bool {
+	switch e {
+	case AlertReceiverKindAlertmanager:
+		return true
+	case AlertReceiverKindEmail:
+		return true
+	case AlertReceiverKindSlack:
+		return true
+	case AlertReceiverKindWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertRuleViewSource.
+const (
+	AlertRuleViewSourceDirectory AlertRuleViewSource = "directory"
+	AlertRuleViewSourceEvent     AlertRuleViewSource = "event"
+	AlertRuleViewSourceShipped   AlertRuleViewSource = "shipped"
+	AlertRuleViewSourceUploaded  AlertRuleViewSource = "uploaded"
+)
+
+// Valid indicates whether the value is a known member of the AlertRuleViewSource enum.
+func (e AlertRuleViewSource) Valid() bool {
+	switch e {
+	case AlertRuleViewSourceDirectory:
+		return true
+	case AlertRuleViewSourceEvent:
+		return true
+	case AlertRuleViewSourceShipped:
+		return true
+	case AlertRuleViewSourceUploaded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertViewSource.
+const (
+	AlertViewSourceEvent  AlertViewSource = "event"
+	AlertViewSourceMetric AlertViewSource = "metric"
+)
+
+// Valid indicates whether the value is a known member of the AlertViewSource enum.
+func (e AlertViewSource) Valid() bool {
+	switch e {
+	case AlertViewSourceEvent:
+		return true
+	case AlertViewSourceMetric:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BulkInputBodyOnFailure.
 const (
 	BulkInputBodyOnFailureContinue BulkInputBodyOnFailure = "continue"
@@ -488,6 +635,30 @@ func (e QueryResultType) Valid() bool {
 	}
 }
 
+// Defines values for ReceiverBodyKind.
+const (
+	ReceiverBodyKindAlertmanager ReceiverBodyKind = "alertmanager"
+	ReceiverBodyKindEmail        ReceiverBodyKind = "email"
+	ReceiverBodyKindSlack        ReceiverBodyKind = "slack"
+	ReceiverBodyKindWebhook      ReceiverBodyKind = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the ReceiverBodyKind enum.
+func (e ReceiverBodyKind) Valid() bool {
+	switch e {
+	case ReceiverBodyKindAlertmanager:
+		return true
+	case ReceiverBodyKindEmail:
+		return true
+	case ReceiverBodyKindSlack:
+		return true
+	case ReceiverBodyKindWebhook:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RecoveryIncidentClass.
 const (
 	RecoveryIncidentClassConfiguration RecoveryIncidentClass = "configuration"
@@ -578,6 +749,27 @@ func (e RecoveryPoliciesDefault) Valid() bool {
 	case Off:
 		return true
 	case Suggest:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SilenceViewState.
+const (
+	Active  SilenceViewState = "active"
+	Expired SilenceViewState = "expired"
+	Pending SilenceViewState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the SilenceViewState enum.
+func (e SilenceViewState) Valid() bool {
+	switch e {
+	case Active:
+		return true
+	case Expired:
+		return true
+	case Pending:
 		return true
 	default:
 		return false
@@ -1532,6 +1724,12 @@ func (e ResumeWebhookParamsSkip) Valid() bool {
 	}
 }
 
+// AcknowledgeInputBody defines model for AcknowledgeInputBody.
+type AcknowledgeInputBody struct {
+	// Reason What is being done about it
+	Reason string `json:"reason"`
+}
+
 // AgentBackoff defines model for AgentBackoff.
 type AgentBackoff struct {
 	// Initial Default 100ms
@@ -1953,6 +2151,266 @@ type AgentVolume struct {
 	Size     *string `json:"size,omitempty"`
 }
 
+// Alert defines model for Alert.
+type Alert struct {
+	Acknowledgement *AlertAcknowledgement `json:"acknowledgement,omitempty"`
+	ActiveAt        time.Time             `json:"active_at"`
+	AgentId         *string               `json:"agent_id,omitempty"`
+	AgentName       *string               `json:"agent_name,omitempty"`
+	Annotations     map[string]string     `json:"annotations"`
+	ChangedAt       time.Time             `json:"changed_at"`
+	Count           *int64                `json:"count,omitempty"`
+	Expression      *string               `json:"expression,omitempty"`
+	FiredAt         *time.Time            `json:"fired_at,omitempty"`
+	Id              string                `json:"id"`
+	Key             string                `json:"key"`
+	Labels          map[string]string     `json:"labels"`
+	LastSeenAt      time.Time             `json:"last_seen_at"`
+	Name            string                `json:"name"`
+	ResolvedAt      *time.Time            `json:"resolved_at,omitempty"`
+	RuleId          string                `json:"rule_id"`
+	Severity        *string               `json:"severity,omitempty"`
+	SilenceId       *string               `json:"silence_id,omitempty"`
+	Source          AlertSource           `json:"source"`
+	State           string                `json:"state"`
+	Value           *string               `json:"value,omitempty"`
+}
+
+// AlertSource defines model for Alert.Source.
+type AlertSource string
+
+// AlertAcknowledgement defines model for AlertAcknowledgement.
+type AlertAcknowledgement struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+}
+
+// AlertChange defines model for AlertChange.
+type AlertChange struct {
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+	Note  *string   `json:"note,omitempty"`
+	State string    `json:"state"`
+}
+
+// AlertDelivery defines model for AlertDelivery.
+type AlertDelivery struct {
+	Attempts   int64              `json:"attempts"`
+	CreatedAt  time.Time          `json:"created_at"`
+	EndedAt    *time.Time         `json:"ended_at,omitempty"`
+	Error      *string            `json:"error,omitempty"`
+	Firing     int64              `json:"firing"`
+	GroupKey   string             `json:"group_key"`
+	Id         string             `json:"id"`
+	NextAt     time.Time          `json:"next_at"`
+	ReceiverId string             `json:"receiver_id"`
+	Resolved   int64              `json:"resolved"`
+	State      AlertDeliveryState `json:"state"`
+	Summary    string             `json:"summary"`
+}
+
+// AlertDeliveryState defines model for AlertDelivery.State.
+type AlertDeliveryState string
+
+// AlertFileState defines model for AlertFileState.
+type AlertFileState struct {
+	Error    *string              `json:"error,omitempty"`
+	Groups   int64                `json:"groups"`
+	Name     string               `json:"name"`
+	Problems *[]FaultField        `json:"problems,omitempty"`
+	Rules    int64                `json:"rules"`
+	Source   AlertFileStateSource `json:"source"`
+}
+
+// AlertFileStateSource defines model for AlertFileState.Source.
+type AlertFileStateSource string
+
+// AlertGroup defines model for AlertGroup.
+type AlertGroup struct {
+	File  string      `json:"file"`
+	Limit *int64      `json:"limit,omitempty"`
+	Name  string      `json:"name"`
+	Rules []AlertRule `json:"rules"`
+}
+
+// AlertList defines model for AlertList.
+type AlertList struct {
+	// Counts Of the agents that were asked for, whatever their state and severity
+	Counts []AlertTally `json:"counts"`
+
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string `json:"filtered_by_agent,omitempty"`
+	Items           []Alert   `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
+// AlertMail defines model for AlertMail.
+type AlertMail struct {
+	From string `json:"from"`
+	Host string `json:"host"`
+
+	// Password Reference to the secret: file:NAME or env:PORTAL_SECRET_NAME
+	Password *string `json:"password,omitempty"`
+	Port     int64   `json:"port"`
+
+	// Tls starttls refuses servers that do not offer it
+	Tls  AlertMailTls `json:"tls"`
+	To   []string     `json:"to"`
+	User *string      `json:"user,omitempty"`
+}
+
+// AlertMailTls starttls refuses servers that do not offer it
+type AlertMailTls string
+
+// AlertMatcher defines model for AlertMatcher.
+type AlertMatcher struct {
+	// Label Name of the label, e.g. severity, agent, agent_name or alertname
+	Label string `json:"label"`
+
+	// Not Selects what does not match
+	Not *bool `json:"not,omitempty"`
+
+	// Regexp value is a regular expression for the whole of the label
+	Regexp *bool  `json:"regexp,omitempty"`
+	Value  string `json:"value"`
+}
+
+// AlertOverride defines model for AlertOverride.
+type AlertOverride struct {
+	At         time.Time `json:"at"`
+	By         string    `json:"by"`
+	Disabled   *bool     `json:"disabled,omitempty"`
+	ForSeconds *float64  `json:"for_seconds,omitempty"`
+	Reason     *string   `json:"reason,omitempty"`
+	RuleId     string    `json:"rule_id"`
+	Threshold  *float64  `json:"threshold,omitempty"`
+}
+
+// AlertReceiver defines model for AlertReceiver.
+type AlertReceiver struct {
+	Disabled              *bool             `json:"disabled,omitempty"`
+	Email                 *AlertMail        `json:"email,omitempty"`
+	GroupBy               []string          `json:"group_by"`
+	GroupIntervalSeconds  int64             `json:"group_interval_seconds"`
+	GroupWaitSeconds      int64             `json:"group_wait_seconds"`
+	Id                    string            `json:"id"`
+	Kind                  AlertReceiverKind `json:"kind"`
+	LeaveOutResolved      *bool             `json:"leave_out_resolved,omitempty"`
+	Matchers              []AlertMatcher    `json:"matchers"`
+	Name                  string            `json:"name"`
+	RepeatIntervalSeconds int64             `json:"repeat_interval_seconds"`
+	Secret                *string           `json:"secret,omitempty"`
+	UpdatedAt             time.Time         `json:"updated_at"`
+	UpdatedBy             string            `json:"updated_by"`
+	Url                   *string           `json:"url,omitempty"`
+}
+
+// AlertReceiverKind defines model for AlertReceiver.Kind.
+type AlertReceiverKind string
+
+// AlertRule defines model for AlertRule.
+type AlertRule struct {
+	Annotations *map[string]string `json:"annotations,omitempty"`
+	Expression  string             `json:"expression"`
+	Id          string             `json:"id"`
+	Labels      *map[string]string `json:"labels,omitempty"`
+	Name        string             `json:"name"`
+	Recording   *bool              `json:"recording,omitempty"`
+}
+
+// AlertRuleStatus defines model for AlertRuleStatus.
+type AlertRuleStatus struct {
+	Alerts      int64     `json:"alerts"`
+	Error       *string   `json:"error,omitempty"`
+	EvaluatedAt time.Time `json:"evaluated_at"`
+}
+
+// AlertRuleView defines model for AlertRuleView.
+type AlertRuleView struct {
+	// Active Alerts that fire now
+	Active               int64              `json:"active"`
+	Annotations          *map[string]string `json:"annotations,omitempty"`
+	Changed              *AlertOverride     `json:"changed,omitempty"`
+	Disabled             *bool              `json:"disabled,omitempty"`
+	Expression           string             `json:"expression"`
+	File                 string             `json:"file"`
+	ForSeconds           float64            `json:"for_seconds"`
+	Group                string             `json:"group"`
+	Id                   string             `json:"id"`
+	IntervalSeconds      *float64           `json:"interval_seconds,omitempty"`
+	KeepFiringForSeconds *float64           `json:"keep_firing_for_seconds,omitempty"`
+	Labels               *map[string]string `json:"labels,omitempty"`
+	Name                 string             `json:"name"`
+	Operator             *string            `json:"operator,omitempty"`
+
+	// OriginalThreshold As the file has it
+	OriginalThreshold *float64 `json:"original_threshold,omitempty"`
+
+	// Pending Alerts that are pending now
+	Pending   int64               `json:"pending"`
+	Recording *bool               `json:"recording,omitempty"`
+	Severity  *string             `json:"severity,omitempty"`
+	Source    AlertRuleViewSource `json:"source"`
+	Status    AlertRuleStatus     `json:"status"`
+
+	// Threshold The number that the expression compares with; absent where it does not
+	Threshold *float64 `json:"threshold,omitempty"`
+	TookMs    float64  `json:"took_ms"`
+}
+
+// AlertRuleViewSource defines model for AlertRuleView.Source.
+type AlertRuleViewSource string
+
+// AlertSpan defines model for AlertSpan.
+type AlertSpan struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// AlertTally defines model for AlertTally.
+type AlertTally struct {
+	Count    int64  `json:"count"`
+	Severity string `json:"severity"`
+	State    string `json:"state"`
+}
+
+// AlertView defines model for AlertView.
+type AlertView struct {
+	Acknowledgement *AlertAcknowledgement `json:"acknowledgement,omitempty"`
+	ActiveAt        time.Time             `json:"active_at"`
+	AgentId         *string               `json:"agent_id,omitempty"`
+	AgentName       *string               `json:"agent_name,omitempty"`
+	Annotations     map[string]string     `json:"annotations"`
+	ChangedAt       time.Time             `json:"changed_at"`
+	Count           *int64                `json:"count,omitempty"`
+	Expression      *string               `json:"expression,omitempty"`
+	FiredAt         *time.Time            `json:"fired_at,omitempty"`
+
+	// History Oldest first
+	History    []AlertChange     `json:"history"`
+	Id         string            `json:"id"`
+	Key        string            `json:"key"`
+	Labels     map[string]string `json:"labels"`
+	LastSeenAt time.Time         `json:"last_seen_at"`
+	Name       string            `json:"name"`
+	ResolvedAt *time.Time        `json:"resolved_at,omitempty"`
+	RuleId     string            `json:"rule_id"`
+	Severity   *string           `json:"severity,omitempty"`
+	SilenceId  *string           `json:"silence_id,omitempty"`
+	Source     AlertViewSource   `json:"source"`
+	State      string            `json:"state"`
+	Value      *string           `json:"value,omitempty"`
+}
+
+// AlertViewSource defines model for AlertView.Source.
+type AlertViewSource string
+
 // AuditEntry defines model for AuditEntry.
 type AuditEntry struct {
 	Action  string      `json:"action"`
@@ -2131,6 +2589,21 @@ type CauseSuggestion struct {
 	Parameters *map[string]interface{} `json:"parameters,omitempty"`
 	Title      string                  `json:"title"`
 	Why        string                  `json:"why"`
+}
+
+// ChangeRuleRequest defines model for Change-ruleRequest.
+type ChangeRuleRequest struct {
+	Disabled *bool `json:"disabled,omitempty"`
+
+	// ForSeconds How long the condition has to hold
+	ForSeconds *float64 `json:"for_seconds,omitempty"`
+	Reason     *string  `json:"reason,omitempty"`
+
+	// Reset First back to what the file says
+	Reset *bool `json:"reset,omitempty"`
+
+	// Threshold The number that the expression compares with
+	Threshold *float64 `json:"threshold,omitempty"`
 }
 
 // ComponentHealth defines model for ComponentHealth.
@@ -2397,6 +2870,19 @@ type ListBulk struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListDelivery defines model for ListDelivery.
+type ListDelivery struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string       `json:"filtered_by_agent,omitempty"`
+	Items           []AlertDelivery `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListDiagnosis defines model for ListDiagnosis.
 type ListDiagnosis struct {
 	// FilteredByAgent The agents that were asked for
@@ -2514,6 +3000,19 @@ type ListQueueView struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListReceiver defines model for ListReceiver.
+type ListReceiver struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string       `json:"filtered_by_agent,omitempty"`
+	Items           []AlertReceiver `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListResult defines model for ListResult.
 type ListResult struct {
 	// FilteredByAgent The agents that were asked for
@@ -2545,6 +3044,19 @@ type ListRule struct {
 	// FilteredByAgent The agents that were asked for
 	FilteredByAgent *[]string  `json:"filtered_by_agent,omitempty"`
 	Items           []AuthRule `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListSilenceView defines model for ListSilenceView.
+type ListSilenceView struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string     `json:"filtered_by_agent,omitempty"`
+	Items           []SilenceView `json:"items"`
 
 	// NextCursor Cursor of the next page; absent on the last
 	NextCursor *string `json:"next_cursor,omitempty"`
@@ -3000,6 +3512,24 @@ type PlatformMetrics struct {
 	Window string          `json:"window"`
 }
 
+// PreviewRuleRequest defines model for Preview-ruleRequest.
+type PreviewRuleRequest struct {
+	Expression string   `json:"expression"`
+	ForSeconds *float64 `json:"for_seconds,omitempty"`
+
+	// Hours How far back; 1 if absent
+	Hours *float64 `json:"hours,omitempty"`
+}
+
+// PreviewSeries defines model for PreviewSeries.
+type PreviewSeries struct {
+	Labels map[string]string `json:"labels"`
+
+	// Points Seconds since 1970 and the value
+	Points         [][]float64 `json:"points"`
+	WouldHaveFired []AlertSpan `json:"would_have_fired"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	// Code Stable name of the problem for programs, e.g. agent.transition_refused
@@ -3035,6 +3565,12 @@ type Problem struct {
 	// Why The reason
 	Why                  *string                `json:"why,omitempty"`
 	AdditionalProperties map[string]interface{} `json:"-"`
+}
+
+// PutRuleFileRequest defines model for Put-rule-fileRequest.
+type PutRuleFileRequest struct {
+	// Content A rule file as Prometheus reads it
+	Content string `json:"content"`
 }
 
 // QueryPoint defines model for QueryPoint.
@@ -3108,6 +3644,39 @@ type Reason struct {
 	// Reason For the record
 	Reason *string `json:"reason,omitempty"`
 }
+
+// ReceiverBody defines model for ReceiverBody.
+type ReceiverBody struct {
+	Disabled *bool      `json:"disabled,omitempty"`
+	Email    *AlertMail `json:"email,omitempty"`
+
+	// GroupBy alertname and severity if absent
+	GroupBy *[]string `json:"group_by,omitempty"`
+
+	// GroupIntervalSeconds 60 if absent
+	GroupIntervalSeconds *int64 `json:"group_interval_seconds,omitempty"`
+
+	// GroupWaitSeconds 10 if absent
+	GroupWaitSeconds *int64           `json:"group_wait_seconds,omitempty"`
+	Kind             ReceiverBodyKind `json:"kind"`
+	LeaveOutResolved *bool            `json:"leave_out_resolved,omitempty"`
+
+	// Matchers Which alerts; all if absent
+	Matchers *[]AlertMatcher `json:"matchers,omitempty"`
+	Name     string          `json:"name"`
+
+	// RepeatIntervalSeconds 14400 if absent
+	RepeatIntervalSeconds *int64 `json:"repeat_interval_seconds,omitempty"`
+
+	// Secret file:NAME or env:PORTAL_SECRET_NAME: the key that webhooks are signed with, or the bearer token for an Alertmanager
+	Secret *string `json:"secret,omitempty"`
+
+	// Url Without credentials, or file:NAME or env:PORTAL_SECRET_NAME of a secret that holds it
+	Url *string `json:"url,omitempty"`
+}
+
+// ReceiverBodyKind defines model for ReceiverBody.Kind.
+type ReceiverBodyKind string
 
 // RecoveryAttempt defines model for RecoveryAttempt.
 type RecoveryAttempt struct {
@@ -3225,6 +3794,32 @@ type RecoveryPreview struct {
 	Warnings []string `json:"warnings"`
 }
 
+// RuleFile defines model for RuleFile.
+type RuleFile struct {
+	Content string `json:"content"`
+	Name    string `json:"name"`
+}
+
+// RuleGroups defines model for RuleGroups.
+type RuleGroups struct {
+	Groups []AlertGroup `json:"groups"`
+}
+
+// RuleList defines model for RuleList.
+type RuleList struct {
+	Files []AlertFileState `json:"files"`
+
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string       `json:"filtered_by_agent,omitempty"`
+	Items           []AlertRuleView `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
 // RunDiagnosticsInputBody defines model for RunDiagnosticsInputBody.
 type RunDiagnosticsInputBody struct {
 	// Agent Agent to look at, by id or name; the portal where it is left out
@@ -3236,6 +3831,39 @@ type RuntimeHealth struct {
 	Checks []FleetCheck `json:"checks"`
 	Name   string       `json:"name"`
 }
+
+// SilenceBody defines model for SilenceBody.
+type SilenceBody struct {
+	// EndsAt Either this or seconds
+	EndsAt *time.Time `json:"ends_at,omitempty"`
+
+	// Matchers An alert is silenced if all of them match
+	Matchers []AlertMatcher `json:"matchers"`
+	Reason   string         `json:"reason"`
+
+	// Seconds How long, from starts_at
+	Seconds *int64 `json:"seconds,omitempty"`
+
+	// StartsAt Now if it is absent
+	StartsAt *time.Time `json:"starts_at,omitempty"`
+}
+
+// SilenceView defines model for SilenceView.
+type SilenceView struct {
+	By        string           `json:"by"`
+	CreatedAt time.Time        `json:"created_at"`
+	EndedBy   *string          `json:"ended_by,omitempty"`
+	EndsAt    time.Time        `json:"ends_at"`
+	Id        string           `json:"id"`
+	Matchers  []AlertMatcher   `json:"matchers"`
+	Reason    string           `json:"reason"`
+	StartsAt  time.Time        `json:"starts_at"`
+	State     SilenceViewState `json:"state"`
+	UpdatedAt time.Time        `json:"updated_at"`
+}
+
+// SilenceViewState defines model for SilenceView.State.
+type SilenceViewState string
 
 // TaskAnswerBody defines model for TaskAnswerBody.
 type TaskAnswerBody struct {
@@ -3251,6 +3879,24 @@ type TaskInputBody struct {
 
 	// Payload What the agent is to do; any JSON
 	Payload interface{} `json:"payload"`
+}
+
+// TriedView defines model for TriedView.
+type TriedView struct {
+	Alerts      int64           `json:"alerts"`
+	End         time.Time       `json:"end"`
+	List        []PreviewSeries `json:"list"`
+	Operator    *string         `json:"operator,omitempty"`
+	Series      int64           `json:"series"`
+	Start       time.Time       `json:"start"`
+	StepSeconds float64         `json:"step_seconds"`
+	Threshold   *float64        `json:"threshold,omitempty"`
+}
+
+// ValidateRulesRequest defines model for Validate-rulesRequest.
+type ValidateRulesRequest struct {
+	// Content A rule file as Prometheus reads it
+	Content string `json:"content"`
 }
 
 // WebhookDelivery defines model for WebhookDelivery.
@@ -3612,6 +4258,141 @@ type AgentVersionsParams struct {
 
 	// Cursor next_cursor of the page before
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListAlertsParams defines parameters for ListAlerts.
+type ListAlertsParams struct {
+	// Agent Only what concerns these agents; id or name, in any case
+	Agent *[]string `form:"agent,omitempty" json:"agent,omitempty"`
+
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// State firing, acknowledged, silenced, pending, resolved
+	State *[]string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Severity e.g. critical, warning
+	Severity *[]string `form:"severity,omitempty" json:"severity,omitempty"`
+
+	// Name Name of the alert, exact
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+
+	// Rule Id of the rule
+	Rule *string `form:"rule,omitempty" json:"rule,omitempty"`
+}
+
+// ListAlertDeliveriesParams defines parameters for ListAlertDeliveries.
+type ListAlertDeliveriesParams struct {
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Receiver Id of a receiver
+	Receiver *string `form:"receiver,omitempty" json:"receiver,omitempty"`
+}
+
+// ListReceiversParams defines parameters for ListReceivers.
+type ListReceiversParams struct {
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateReceiverParams defines parameters for CreateReceiver.
+type CreateReceiverParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteReceiverParams defines parameters for DeleteReceiver.
+type DeleteReceiverParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ChangeReceiverParams defines parameters for ChangeReceiver.
+type ChangeReceiverParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// TestReceiverParams defines parameters for TestReceiver.
+type TestReceiverParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListRulesParams defines parameters for ListRules.
+type ListRulesParams struct {
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Failing Only those whose last evaluation failed
+	Failing *bool `form:"failing,omitempty" json:"failing,omitempty"`
+}
+
+// DeleteRuleFileParams defines parameters for DeleteRuleFile.
+type DeleteRuleFileParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// PutRuleFileParams defines parameters for PutRuleFile.
+type PutRuleFileParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ChangeRuleParams defines parameters for ChangeRule.
+type ChangeRuleParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListSilencesParams defines parameters for ListSilences.
+type ListSilencesParams struct {
+	// Limit How many at most
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// All Also those that have ended
+	All *bool `form:"all,omitempty" json:"all,omitempty"`
+}
+
+// CreateSilenceParams defines parameters for CreateSilence.
+type CreateSilenceParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// EndSilenceParams defines parameters for EndSilence.
+type EndSilenceParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ChangeSilenceParams defines parameters for ChangeSilence.
+type ChangeSilenceParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// AcknowledgeAlertParams defines parameters for AcknowledgeAlert.
+type AcknowledgeAlertParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // ListAuditParams defines parameters for ListAudit.
@@ -4367,6 +5148,33 @@ type SuspendAgentJSONRequestBody = Reason
 
 // SendTaskJSONRequestBody defines body for SendTask for application/json ContentType.
 type SendTaskJSONRequestBody = TaskInputBody
+
+// CreateReceiverJSONRequestBody defines body for CreateReceiver for application/json ContentType.
+type CreateReceiverJSONRequestBody = ReceiverBody
+
+// ChangeReceiverJSONRequestBody defines body for ChangeReceiver for application/json ContentType.
+type ChangeReceiverJSONRequestBody = ReceiverBody
+
+// PutRuleFileJSONRequestBody defines body for PutRuleFile for application/json ContentType.
+type PutRuleFileJSONRequestBody = PutRuleFileRequest
+
+// PreviewRuleJSONRequestBody defines body for PreviewRule for application/json ContentType.
+type PreviewRuleJSONRequestBody = PreviewRuleRequest
+
+// ValidateRulesJSONRequestBody defines body for ValidateRules for application/json ContentType.
+type ValidateRulesJSONRequestBody = ValidateRulesRequest
+
+// ChangeRuleJSONRequestBody defines body for ChangeRule for application/json ContentType.
+type ChangeRuleJSONRequestBody = ChangeRuleRequest
+
+// CreateSilenceJSONRequestBody defines body for CreateSilence for application/json ContentType.
+type CreateSilenceJSONRequestBody = SilenceBody
+
+// ChangeSilenceJSONRequestBody defines body for ChangeSilence for application/json ContentType.
+type ChangeSilenceJSONRequestBody = SilenceBody
+
+// AcknowledgeAlertJSONRequestBody defines body for AcknowledgeAlert for application/json ContentType.
+type AcknowledgeAlertJSONRequestBody = AcknowledgeInputBody
 
 // StartBulkJSONRequestBody defines body for StartBulk for application/json ContentType.
 type StartBulkJSONRequestBody = BulkInputBody
@@ -5175,6 +5983,266 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/platform/agents/{id}/versions (the `AgentVersions` operationId).
 	AgentVersions(ctx context.Context, id string, params *AgentVersionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListAlerts List alerts, the most urgent first
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts (the `ListAlerts` operationId).
+	ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListAlertDeliveries List what was told, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/deliveries (the `ListAlertDeliveries` operationId).
+	ListAlertDeliveries(ctx context.Context, params *ListAlertDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListReceivers List who is told about alerts
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/receivers (the `ListReceivers` operationId).
+	ListReceivers(ctx context.Context, params *ListReceiversParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateReceiverWithBody Tell somebody about alerts
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+	CreateReceiverWithBody(ctx context.Context, params *CreateReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateReceiver Tell somebody about alerts
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+	CreateReceiver(ctx context.Context, params *CreateReceiverParams, body CreateReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteReceiver Remove a receiver
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with DELETE /api/platform/alerts/receivers/{id} (the `DeleteReceiver` operationId).
+	DeleteReceiver(ctx context.Context, id string, params *DeleteReceiverParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetReceiver Get a receiver
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/receivers/{id} (the `GetReceiver` operationId).
+	GetReceiver(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeReceiverWithBody Change a receiver
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+	ChangeReceiverWithBody(ctx context.Context, id string, params *ChangeReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeReceiver Change a receiver
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+	ChangeReceiver(ctx context.Context, id string, params *ChangeReceiverParams, body ChangeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestReceiver Send a test, and say what came of it
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with POST /api/platform/alerts/receivers/{id}/test (the `TestReceiver` operationId).
+	TestReceiver(ctx context.Context, id string, params *TestReceiverParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRules List rules with how their evaluation went, and the files that they come from
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/rules (the `ListRules` operationId).
+	ListRules(ctx context.Context, params *ListRulesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteRuleFile Remove a rule file that was uploaded
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with DELETE /api/platform/alerts/rules/files/{name} (the `DeleteRuleFile` operationId).
+	DeleteRuleFile(ctx context.Context, name string, params *DeleteRuleFileParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRuleFile Get the text of a rule file
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/rules/files/{name} (the `GetRuleFile` operationId).
+	GetRuleFile(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRuleFileWithBody Keep a rule file, in the place of the one that was uploaded under its name
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+	PutRuleFileWithBody(ctx context.Context, name string, params *PutRuleFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRuleFile Keep a rule file, in the place of the one that was uploaded under its name
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+	PutRuleFile(ctx context.Context, name string, params *PutRuleFileParams, body PutRuleFileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewRuleWithBody Say when a rule would have fired
+	//
+	// Needs the role viewer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+	PreviewRuleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PreviewRule Say when a rule would have fired
+	//
+	// Needs the role viewer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+	PreviewRule(ctx context.Context, body PreviewRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ValidateRulesWithBody Say what is wrong with a rule file
+	//
+	// Needs the role viewer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+	ValidateRulesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ValidateRules Say what is wrong with a rule file
+	//
+	// Needs the role viewer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+	ValidateRules(ctx context.Context, body ValidateRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRule Get a rule
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/rules/{id} (the `GetRule` operationId).
+	GetRule(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeRuleWithBody Change the threshold of a rule, how long it waits, or whether it is in force
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+	ChangeRuleWithBody(ctx context.Context, id string, params *ChangeRuleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeRule Change the threshold of a rule, how long it waits, or whether it is in force
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+	ChangeRule(ctx context.Context, id string, params *ChangeRuleParams, body ChangeRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSilences List silences, those that end last first
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/silences (the `ListSilences` operationId).
+	ListSilences(ctx context.Context, params *ListSilencesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSilenceWithBody Tell nobody of some alerts for a time
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+	CreateSilenceWithBody(ctx context.Context, params *CreateSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSilence Tell nobody of some alerts for a time
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+	CreateSilence(ctx context.Context, params *CreateSilenceParams, body CreateSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EndSilence End a silence now
+	//
+	// Needs the role operator.
+	//
+	// Corresponds with DELETE /api/platform/alerts/silences/{id} (the `EndSilence` operationId).
+	EndSilence(ctx context.Context, id string, params *EndSilenceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSilence Get a silence
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/silences/{id} (the `GetSilence` operationId).
+	GetSilence(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeSilenceWithBody Change a silence that has not ended
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+	ChangeSilenceWithBody(ctx context.Context, id string, params *ChangeSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeSilence Change a silence that has not ended
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+	ChangeSilence(ctx context.Context, id string, params *ChangeSilenceParams, body ChangeSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAlert Get an alert with its history
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/alerts/{id} (the `GetAlert` operationId).
+	GetAlert(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AcknowledgeAlertWithBody Take on an alert, so that nobody is told again
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithBody(ctx context.Context, id string, params *AcknowledgeAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AcknowledgeAlert Take on an alert, so that nobody is told again
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlert(ctx context.Context, id string, params *AcknowledgeAlertParams, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListAudit Search the audit log, newest first
 	//
@@ -6399,6 +7467,586 @@ func (c *Client) SendTask(ctx context.Context, id string, params *SendTaskParams
 // Corresponds with GET /api/platform/agents/{id}/versions (the `AgentVersions` operationId).
 func (c *Client) AgentVersions(ctx context.Context, id string, params *AgentVersionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAgentVersionsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListAlerts List alerts, the most urgent first
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts (the `ListAlerts` operationId).
+func (c *Client) ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAlertsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListAlertDeliveries List what was told, newest first
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/deliveries (the `ListAlertDeliveries` operationId).
+func (c *Client) ListAlertDeliveries(ctx context.Context, params *ListAlertDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAlertDeliveriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListReceivers List who is told about alerts
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/receivers (the `ListReceivers` operationId).
+func (c *Client) ListReceivers(ctx context.Context, params *ListReceiversParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListReceiversRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateReceiverWithBody Tell somebody about alerts
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+func (c *Client) CreateReceiverWithBody(ctx context.Context, params *CreateReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateReceiverRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateReceiver Tell somebody about alerts
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+func (c *Client) CreateReceiver(ctx context.Context, params *CreateReceiverParams, body CreateReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateReceiverRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteReceiver Remove a receiver
+//
+// Needs the role admin.
+//
+// Corresponds with DELETE /api/platform/alerts/receivers/{id} (the `DeleteReceiver` operationId).
+func (c *Client) DeleteReceiver(ctx context.Context, id string, params *DeleteReceiverParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteReceiverRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetReceiver Get a receiver
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/receivers/{id} (the `GetReceiver` operationId).
+func (c *Client) GetReceiver(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetReceiverRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeReceiverWithBody Change a receiver
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+func (c *Client) ChangeReceiverWithBody(ctx context.Context, id string, params *ChangeReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeReceiverRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeReceiver Change a receiver
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+func (c *Client) ChangeReceiver(ctx context.Context, id string, params *ChangeReceiverParams, body ChangeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeReceiverRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestReceiver Send a test, and say what came of it
+//
+// Needs the role admin.
+//
+// Corresponds with POST /api/platform/alerts/receivers/{id}/test (the `TestReceiver` operationId).
+func (c *Client) TestReceiver(ctx context.Context, id string, params *TestReceiverParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestReceiverRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRules List rules with how their evaluation went, and the files that they come from
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/rules (the `ListRules` operationId).
+func (c *Client) ListRules(ctx context.Context, params *ListRulesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRulesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteRuleFile Remove a rule file that was uploaded
+//
+// Needs the role admin.
+//
+// Corresponds with DELETE /api/platform/alerts/rules/files/{name} (the `DeleteRuleFile` operationId).
+func (c *Client) DeleteRuleFile(ctx context.Context, name string, params *DeleteRuleFileParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteRuleFileRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRuleFile Get the text of a rule file
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/rules/files/{name} (the `GetRuleFile` operationId).
+func (c *Client) GetRuleFile(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRuleFileRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRuleFileWithBody Keep a rule file, in the place of the one that was uploaded under its name
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+func (c *Client) PutRuleFileWithBody(ctx context.Context, name string, params *PutRuleFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRuleFileRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRuleFile Keep a rule file, in the place of the one that was uploaded under its name
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+func (c *Client) PutRuleFile(ctx context.Context, name string, params *PutRuleFileParams, body PutRuleFileJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRuleFileRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewRuleWithBody Say when a rule would have fired
+//
+// Needs the role viewer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+func (c *Client) PreviewRuleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewRuleRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PreviewRule Say when a rule would have fired
+//
+// Needs the role viewer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+func (c *Client) PreviewRule(ctx context.Context, body PreviewRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPreviewRuleRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ValidateRulesWithBody Say what is wrong with a rule file
+//
+// Needs the role viewer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+func (c *Client) ValidateRulesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewValidateRulesRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ValidateRules Say what is wrong with a rule file
+//
+// Needs the role viewer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+func (c *Client) ValidateRules(ctx context.Context, body ValidateRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewValidateRulesRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRule Get a rule
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/rules/{id} (the `GetRule` operationId).
+func (c *Client) GetRule(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRuleRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeRuleWithBody Change the threshold of a rule, how long it waits, or whether it is in force
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+func (c *Client) ChangeRuleWithBody(ctx context.Context, id string, params *ChangeRuleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeRuleRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeRule Change the threshold of a rule, how long it waits, or whether it is in force
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+func (c *Client) ChangeRule(ctx context.Context, id string, params *ChangeRuleParams, body ChangeRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeRuleRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSilences List silences, those that end last first
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/silences (the `ListSilences` operationId).
+func (c *Client) ListSilences(ctx context.Context, params *ListSilencesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSilencesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSilenceWithBody Tell nobody of some alerts for a time
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+func (c *Client) CreateSilenceWithBody(ctx context.Context, params *CreateSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSilenceRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSilence Tell nobody of some alerts for a time
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+func (c *Client) CreateSilence(ctx context.Context, params *CreateSilenceParams, body CreateSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSilenceRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EndSilence End a silence now
+//
+// Needs the role operator.
+//
+// Corresponds with DELETE /api/platform/alerts/silences/{id} (the `EndSilence` operationId).
+func (c *Client) EndSilence(ctx context.Context, id string, params *EndSilenceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEndSilenceRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSilence Get a silence
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/silences/{id} (the `GetSilence` operationId).
+func (c *Client) GetSilence(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSilenceRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeSilenceWithBody Change a silence that has not ended
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+func (c *Client) ChangeSilenceWithBody(ctx context.Context, id string, params *ChangeSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeSilenceRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeSilence Change a silence that has not ended
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+func (c *Client) ChangeSilence(ctx context.Context, id string, params *ChangeSilenceParams, body ChangeSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeSilenceRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAlert Get an alert with its history
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/alerts/{id} (the `GetAlert` operationId).
+func (c *Client) GetAlert(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAlertRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AcknowledgeAlertWithBody Take on an alert, so that nobody is told again
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+func (c *Client) AcknowledgeAlertWithBody(ctx context.Context, id string, params *AcknowledgeAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeAlertRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AcknowledgeAlert Take on an alert, so that nobody is told again
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+func (c *Client) AcknowledgeAlert(ctx context.Context, id string, params *AcknowledgeAlertParams, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeAlertRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -9806,6 +11454,1298 @@ func NewAgentVersionsRequest(server string, id string, params *AgentVersionsPara
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListAlertsRequest constructs an http.Request for the ListAlerts method
+func NewListAlertsRequest(server string, params *ListAlertsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Agent != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "agent", *params.Agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Severity != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "severity", *params.Severity, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Rule != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "rule", *params.Rule, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListAlertDeliveriesRequest constructs an http.Request for the ListAlertDeliveries method
+func NewListAlertDeliveriesRequest(server string, params *ListAlertDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Receiver != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "receiver", *params.Receiver, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListReceiversRequest constructs an http.Request for the ListReceivers method
+func NewListReceiversRequest(server string, params *ListReceiversParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/receivers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateReceiverRequest calls the generic CreateReceiver builder with application/json body
+func NewCreateReceiverRequest(server string, params *CreateReceiverParams, body CreateReceiverJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateReceiverRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateReceiverRequestWithBody constructs an http.Request for the CreateReceiver method, with any body, and a specified content type
+func NewCreateReceiverRequestWithBody(server string, params *CreateReceiverParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/receivers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteReceiverRequest constructs an http.Request for the DeleteReceiver method
+func NewDeleteReceiverRequest(server string, id string, params *DeleteReceiverParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/receivers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetReceiverRequest constructs an http.Request for the GetReceiver method
+func NewGetReceiverRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/receivers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeReceiverRequest calls the generic ChangeReceiver builder with application/json body
+func NewChangeReceiverRequest(server string, id string, params *ChangeReceiverParams, body ChangeReceiverJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeReceiverRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewChangeReceiverRequestWithBody constructs an http.Request for the ChangeReceiver method, with any body, and a specified content type
+func NewChangeReceiverRequestWithBody(server string, id string, params *ChangeReceiverParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/receivers/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTestReceiverRequest constructs an http.Request for the TestReceiver method
+func NewTestReceiverRequest(server string, id string, params *TestReceiverParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/receivers/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListRulesRequest constructs an http.Request for the ListRules method
+func NewListRulesRequest(server string, params *ListRulesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Failing != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "failing", *params.Failing, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDeleteRuleFileRequest constructs an http.Request for the DeleteRuleFile method
+func NewDeleteRuleFileRequest(server string, name string, params *DeleteRuleFileParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/files/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetRuleFileRequest constructs an http.Request for the GetRuleFile method
+func NewGetRuleFileRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/files/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutRuleFileRequest calls the generic PutRuleFile builder with application/json body
+func NewPutRuleFileRequest(server string, name string, params *PutRuleFileParams, body PutRuleFileJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutRuleFileRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutRuleFileRequestWithBody constructs an http.Request for the PutRuleFile method, with any body, and a specified content type
+func NewPutRuleFileRequestWithBody(server string, name string, params *PutRuleFileParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/files/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewPreviewRuleRequest calls the generic PreviewRule builder with application/json body
+func NewPreviewRuleRequest(server string, body PreviewRuleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPreviewRuleRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPreviewRuleRequestWithBody constructs an http.Request for the PreviewRule method, with any body, and a specified content type
+func NewPreviewRuleRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/preview")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewValidateRulesRequest calls the generic ValidateRules builder with application/json body
+func NewValidateRulesRequest(server string, body ValidateRulesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewValidateRulesRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewValidateRulesRequestWithBody constructs an http.Request for the ValidateRules method, with any body, and a specified content type
+func NewValidateRulesRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/validate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetRuleRequest constructs an http.Request for the GetRule method
+func NewGetRuleRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeRuleRequest calls the generic ChangeRule builder with application/json body
+func NewChangeRuleRequest(server string, id string, params *ChangeRuleParams, body ChangeRuleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeRuleRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewChangeRuleRequestWithBody constructs an http.Request for the ChangeRule method, with any body, and a specified content type
+func NewChangeRuleRequestWithBody(server string, id string, params *ChangeRuleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/rules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListSilencesRequest constructs an http.Request for the ListSilences method
+func NewListSilencesRequest(server string, params *ListSilencesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/silences")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.All != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "all", *params.All, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateSilenceRequest calls the generic CreateSilence builder with application/json body
+func NewCreateSilenceRequest(server string, params *CreateSilenceParams, body CreateSilenceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateSilenceRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateSilenceRequestWithBody constructs an http.Request for the CreateSilence method, with any body, and a specified content type
+func NewCreateSilenceRequestWithBody(server string, params *CreateSilenceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/silences")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewEndSilenceRequest constructs an http.Request for the EndSilence method
+func NewEndSilenceRequest(server string, id string, params *EndSilenceParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/silences/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetSilenceRequest constructs an http.Request for the GetSilence method
+func NewGetSilenceRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/silences/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeSilenceRequest calls the generic ChangeSilence builder with application/json body
+func NewChangeSilenceRequest(server string, id string, params *ChangeSilenceParams, body ChangeSilenceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeSilenceRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewChangeSilenceRequestWithBody constructs an http.Request for the ChangeSilence method, with any body, and a specified content type
+func NewChangeSilenceRequestWithBody(server string, id string, params *ChangeSilenceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/silences/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetAlertRequest constructs an http.Request for the GetAlert method
+func NewGetAlertRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAcknowledgeAlertRequest calls the generic AcknowledgeAlert builder with application/json body
+func NewAcknowledgeAlertRequest(server string, id string, params *AcknowledgeAlertParams, body AcknowledgeAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAcknowledgeAlertRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewAcknowledgeAlertRequestWithBody constructs an http.Request for the AcknowledgeAlert method, with any body, and a specified content type
+func NewAcknowledgeAlertRequestWithBody(server string, id string, params *AcknowledgeAlertParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/alerts/%s/acknowledge", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -14939,6 +17879,294 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/platform/agents/{id}/versions (the `AgentVersions` operationId).
 	AgentVersionsWithResponse(ctx context.Context, id string, params *AgentVersionsParams, reqEditors ...RequestEditorFn) (*AgentVersionsResponse, error)
 
+	// ListAlertsWithResponse List alerts, the most urgent first
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts (the `ListAlerts` operationId).
+	ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error)
+
+	// ListAlertDeliveriesWithResponse List what was told, newest first
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/deliveries (the `ListAlertDeliveries` operationId).
+	ListAlertDeliveriesWithResponse(ctx context.Context, params *ListAlertDeliveriesParams, reqEditors ...RequestEditorFn) (*ListAlertDeliveriesResponse, error)
+
+	// ListReceiversWithResponse List who is told about alerts
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/receivers (the `ListReceivers` operationId).
+	ListReceiversWithResponse(ctx context.Context, params *ListReceiversParams, reqEditors ...RequestEditorFn) (*ListReceiversResponse, error)
+
+	// CreateReceiverWithBodyWithResponse Tell somebody about alerts
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+	CreateReceiverWithBodyWithResponse(ctx context.Context, params *CreateReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateReceiverResponse, error)
+
+	// CreateReceiverWithResponse Tell somebody about alerts
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+	CreateReceiverWithResponse(ctx context.Context, params *CreateReceiverParams, body CreateReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateReceiverResponse, error)
+
+	// DeleteReceiverWithResponse Remove a receiver
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/platform/alerts/receivers/{id} (the `DeleteReceiver` operationId).
+	DeleteReceiverWithResponse(ctx context.Context, id string, params *DeleteReceiverParams, reqEditors ...RequestEditorFn) (*DeleteReceiverResponse, error)
+
+	// GetReceiverWithResponse Get a receiver
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/receivers/{id} (the `GetReceiver` operationId).
+	GetReceiverWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetReceiverResponse, error)
+
+	// ChangeReceiverWithBodyWithResponse Change a receiver
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+	ChangeReceiverWithBodyWithResponse(ctx context.Context, id string, params *ChangeReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeReceiverResponse, error)
+
+	// ChangeReceiverWithResponse Change a receiver
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+	ChangeReceiverWithResponse(ctx context.Context, id string, params *ChangeReceiverParams, body ChangeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeReceiverResponse, error)
+
+	// TestReceiverWithResponse Send a test, and say what came of it
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/receivers/{id}/test (the `TestReceiver` operationId).
+	TestReceiverWithResponse(ctx context.Context, id string, params *TestReceiverParams, reqEditors ...RequestEditorFn) (*TestReceiverResponse, error)
+
+	// ListRulesWithResponse List rules with how their evaluation went, and the files that they come from
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/rules (the `ListRules` operationId).
+	ListRulesWithResponse(ctx context.Context, params *ListRulesParams, reqEditors ...RequestEditorFn) (*ListRulesResponse, error)
+
+	// DeleteRuleFileWithResponse Remove a rule file that was uploaded
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/platform/alerts/rules/files/{name} (the `DeleteRuleFile` operationId).
+	DeleteRuleFileWithResponse(ctx context.Context, name string, params *DeleteRuleFileParams, reqEditors ...RequestEditorFn) (*DeleteRuleFileResponse, error)
+
+	// GetRuleFileWithResponse Get the text of a rule file
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/rules/files/{name} (the `GetRuleFile` operationId).
+	GetRuleFileWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*GetRuleFileResponse, error)
+
+	// PutRuleFileWithBodyWithResponse Keep a rule file, in the place of the one that was uploaded under its name
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+	PutRuleFileWithBodyWithResponse(ctx context.Context, name string, params *PutRuleFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutRuleFileResponse, error)
+
+	// PutRuleFileWithResponse Keep a rule file, in the place of the one that was uploaded under its name
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+	PutRuleFileWithResponse(ctx context.Context, name string, params *PutRuleFileParams, body PutRuleFileJSONRequestBody, reqEditors ...RequestEditorFn) (*PutRuleFileResponse, error)
+
+	// PreviewRuleWithBodyWithResponse Say when a rule would have fired
+	//
+	// Needs the role viewer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+	PreviewRuleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PreviewRuleResponse, error)
+
+	// PreviewRuleWithResponse Say when a rule would have fired
+	//
+	// Needs the role viewer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+	PreviewRuleWithResponse(ctx context.Context, body PreviewRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*PreviewRuleResponse, error)
+
+	// ValidateRulesWithBodyWithResponse Say what is wrong with a rule file
+	//
+	// Needs the role viewer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+	ValidateRulesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ValidateRulesResponse, error)
+
+	// ValidateRulesWithResponse Say what is wrong with a rule file
+	//
+	// Needs the role viewer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+	ValidateRulesWithResponse(ctx context.Context, body ValidateRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*ValidateRulesResponse, error)
+
+	// GetRuleWithResponse Get a rule
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/rules/{id} (the `GetRule` operationId).
+	GetRuleWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetRuleResponse, error)
+
+	// ChangeRuleWithBodyWithResponse Change the threshold of a rule, how long it waits, or whether it is in force
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+	ChangeRuleWithBodyWithResponse(ctx context.Context, id string, params *ChangeRuleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeRuleResponse, error)
+
+	// ChangeRuleWithResponse Change the threshold of a rule, how long it waits, or whether it is in force
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+	ChangeRuleWithResponse(ctx context.Context, id string, params *ChangeRuleParams, body ChangeRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeRuleResponse, error)
+
+	// ListSilencesWithResponse List silences, those that end last first
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/silences (the `ListSilences` operationId).
+	ListSilencesWithResponse(ctx context.Context, params *ListSilencesParams, reqEditors ...RequestEditorFn) (*ListSilencesResponse, error)
+
+	// CreateSilenceWithBodyWithResponse Tell nobody of some alerts for a time
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+	CreateSilenceWithBodyWithResponse(ctx context.Context, params *CreateSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSilenceResponse, error)
+
+	// CreateSilenceWithResponse Tell nobody of some alerts for a time
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+	CreateSilenceWithResponse(ctx context.Context, params *CreateSilenceParams, body CreateSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSilenceResponse, error)
+
+	// EndSilenceWithResponse End a silence now
+	//
+	// Needs the role operator.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/platform/alerts/silences/{id} (the `EndSilence` operationId).
+	EndSilenceWithResponse(ctx context.Context, id string, params *EndSilenceParams, reqEditors ...RequestEditorFn) (*EndSilenceResponse, error)
+
+	// GetSilenceWithResponse Get a silence
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/silences/{id} (the `GetSilence` operationId).
+	GetSilenceWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetSilenceResponse, error)
+
+	// ChangeSilenceWithBodyWithResponse Change a silence that has not ended
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+	ChangeSilenceWithBodyWithResponse(ctx context.Context, id string, params *ChangeSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeSilenceResponse, error)
+
+	// ChangeSilenceWithResponse Change a silence that has not ended
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+	ChangeSilenceWithResponse(ctx context.Context, id string, params *ChangeSilenceParams, body ChangeSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeSilenceResponse, error)
+
+	// GetAlertWithResponse Get an alert with its history
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/alerts/{id} (the `GetAlert` operationId).
+	GetAlertWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetAlertResponse, error)
+
+	// AcknowledgeAlertWithBodyWithResponse Take on an alert, so that nobody is told again
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithBodyWithResponse(ctx context.Context, id string, params *AcknowledgeAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error)
+
+	// AcknowledgeAlertWithResponse Take on an alert, so that nobody is told again
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithResponse(ctx context.Context, id string, params *AcknowledgeAlertParams, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error)
+
 	// ListAuditWithResponse Search the audit log, newest first
 	//
 	// Needs the role viewer.
@@ -16924,6 +20152,1089 @@ func (r AgentVersionsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AgentVersionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListAlertsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAlertsResponse) GetJSON200() *AlertList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAlertsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAlertsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAlertsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAlertsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListAlertDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListDelivery
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAlertDeliveriesResponse) GetJSON200() *ListDelivery {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAlertDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAlertDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAlertDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAlertDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAlertDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListReceiversResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListReceiver
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListReceiversResponse) GetJSON200() *ListReceiver {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListReceiversResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListReceiversResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListReceiversResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListReceiversResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListReceiversResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateReceiverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *AlertReceiver
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateReceiverResponse) GetJSON201() *AlertReceiver {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateReceiverResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateReceiverResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateReceiverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateReceiverResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateReceiverResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteReceiverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteReceiverResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteReceiverResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteReceiverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteReceiverResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteReceiverResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetReceiverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertReceiver
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetReceiverResponse) GetJSON200() *AlertReceiver {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetReceiverResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetReceiverResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetReceiverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetReceiverResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetReceiverResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeReceiverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertReceiver
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeReceiverResponse) GetJSON200() *AlertReceiver {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeReceiverResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeReceiverResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeReceiverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeReceiverResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeReceiverResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestReceiverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertDelivery
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestReceiverResponse) GetJSON200() *AlertDelivery {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestReceiverResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestReceiverResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestReceiverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestReceiverResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestReceiverResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RuleList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRulesResponse) GetJSON200() *RuleList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRulesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteRuleFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteRuleFileResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteRuleFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteRuleFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteRuleFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteRuleFileResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRuleFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RuleFile
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRuleFileResponse) GetJSON200() *RuleFile {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRuleFileResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRuleFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRuleFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRuleFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRuleFileResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutRuleFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RuleGroups
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutRuleFileResponse) GetJSON200() *RuleGroups {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutRuleFileResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutRuleFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutRuleFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutRuleFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutRuleFileResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PreviewRuleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TriedView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PreviewRuleResponse) GetJSON200() *TriedView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PreviewRuleResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PreviewRuleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PreviewRuleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PreviewRuleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PreviewRuleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ValidateRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RuleGroups
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ValidateRulesResponse) GetJSON200() *RuleGroups {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ValidateRulesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ValidateRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ValidateRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ValidateRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ValidateRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRuleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRuleView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRuleResponse) GetJSON200() *AlertRuleView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRuleResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRuleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRuleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRuleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRuleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeRuleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRuleView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeRuleResponse) GetJSON200() *AlertRuleView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeRuleResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeRuleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeRuleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeRuleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeRuleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSilencesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListSilenceView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSilencesResponse) GetJSON200() *ListSilenceView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSilencesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSilencesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSilencesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSilencesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSilencesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateSilenceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *SilenceView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateSilenceResponse) GetJSON201() *SilenceView {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateSilenceResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateSilenceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateSilenceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateSilenceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateSilenceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EndSilenceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EndSilenceResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EndSilenceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EndSilenceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EndSilenceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EndSilenceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSilenceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SilenceView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSilenceResponse) GetJSON200() *SilenceView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSilenceResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSilenceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSilenceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSilenceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSilenceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeSilenceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SilenceView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeSilenceResponse) GetJSON200() *SilenceView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeSilenceResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeSilenceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeSilenceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeSilenceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeSilenceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAlertResponse) GetJSON200() *AlertView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AcknowledgeAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AcknowledgeAlertResponse) GetJSON200() *AlertView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AcknowledgeAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AcknowledgeAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AcknowledgeAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AcknowledgeAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AcknowledgeAlertResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -20615,6 +24926,486 @@ func (c *ClientWithResponses) AgentVersionsWithResponse(ctx context.Context, id 
 	return ParseAgentVersionsResponse(rsp)
 }
 
+// ListAlertsWithResponse List alerts, the most urgent first
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts (the `ListAlerts` operationId).
+func (c *ClientWithResponses) ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error) {
+	rsp, err := c.ListAlerts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAlertsResponse(rsp)
+}
+
+// ListAlertDeliveriesWithResponse List what was told, newest first
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/deliveries (the `ListAlertDeliveries` operationId).
+func (c *ClientWithResponses) ListAlertDeliveriesWithResponse(ctx context.Context, params *ListAlertDeliveriesParams, reqEditors ...RequestEditorFn) (*ListAlertDeliveriesResponse, error) {
+	rsp, err := c.ListAlertDeliveries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAlertDeliveriesResponse(rsp)
+}
+
+// ListReceiversWithResponse List who is told about alerts
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/receivers (the `ListReceivers` operationId).
+func (c *ClientWithResponses) ListReceiversWithResponse(ctx context.Context, params *ListReceiversParams, reqEditors ...RequestEditorFn) (*ListReceiversResponse, error) {
+	rsp, err := c.ListReceivers(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListReceiversResponse(rsp)
+}
+
+// CreateReceiverWithBodyWithResponse Tell somebody about alerts
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+func (c *ClientWithResponses) CreateReceiverWithBodyWithResponse(ctx context.Context, params *CreateReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateReceiverResponse, error) {
+	rsp, err := c.CreateReceiverWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateReceiverResponse(rsp)
+}
+
+// CreateReceiverWithResponse Tell somebody about alerts
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/receivers (the `CreateReceiver` operationId).
+func (c *ClientWithResponses) CreateReceiverWithResponse(ctx context.Context, params *CreateReceiverParams, body CreateReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateReceiverResponse, error) {
+	rsp, err := c.CreateReceiver(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateReceiverResponse(rsp)
+}
+
+// DeleteReceiverWithResponse Remove a receiver
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/platform/alerts/receivers/{id} (the `DeleteReceiver` operationId).
+func (c *ClientWithResponses) DeleteReceiverWithResponse(ctx context.Context, id string, params *DeleteReceiverParams, reqEditors ...RequestEditorFn) (*DeleteReceiverResponse, error) {
+	rsp, err := c.DeleteReceiver(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteReceiverResponse(rsp)
+}
+
+// GetReceiverWithResponse Get a receiver
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/receivers/{id} (the `GetReceiver` operationId).
+func (c *ClientWithResponses) GetReceiverWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetReceiverResponse, error) {
+	rsp, err := c.GetReceiver(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetReceiverResponse(rsp)
+}
+
+// ChangeReceiverWithBodyWithResponse Change a receiver
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+func (c *ClientWithResponses) ChangeReceiverWithBodyWithResponse(ctx context.Context, id string, params *ChangeReceiverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeReceiverResponse, error) {
+	rsp, err := c.ChangeReceiverWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeReceiverResponse(rsp)
+}
+
+// ChangeReceiverWithResponse Change a receiver
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/receivers/{id} (the `ChangeReceiver` operationId).
+func (c *ClientWithResponses) ChangeReceiverWithResponse(ctx context.Context, id string, params *ChangeReceiverParams, body ChangeReceiverJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeReceiverResponse, error) {
+	rsp, err := c.ChangeReceiver(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeReceiverResponse(rsp)
+}
+
+// TestReceiverWithResponse Send a test, and say what came of it
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/receivers/{id}/test (the `TestReceiver` operationId).
+func (c *ClientWithResponses) TestReceiverWithResponse(ctx context.Context, id string, params *TestReceiverParams, reqEditors ...RequestEditorFn) (*TestReceiverResponse, error) {
+	rsp, err := c.TestReceiver(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestReceiverResponse(rsp)
+}
+
+// ListRulesWithResponse List rules with how their evaluation went, and the files that they come from
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/rules (the `ListRules` operationId).
+func (c *ClientWithResponses) ListRulesWithResponse(ctx context.Context, params *ListRulesParams, reqEditors ...RequestEditorFn) (*ListRulesResponse, error) {
+	rsp, err := c.ListRules(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRulesResponse(rsp)
+}
+
+// DeleteRuleFileWithResponse Remove a rule file that was uploaded
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/platform/alerts/rules/files/{name} (the `DeleteRuleFile` operationId).
+func (c *ClientWithResponses) DeleteRuleFileWithResponse(ctx context.Context, name string, params *DeleteRuleFileParams, reqEditors ...RequestEditorFn) (*DeleteRuleFileResponse, error) {
+	rsp, err := c.DeleteRuleFile(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteRuleFileResponse(rsp)
+}
+
+// GetRuleFileWithResponse Get the text of a rule file
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/rules/files/{name} (the `GetRuleFile` operationId).
+func (c *ClientWithResponses) GetRuleFileWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*GetRuleFileResponse, error) {
+	rsp, err := c.GetRuleFile(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRuleFileResponse(rsp)
+}
+
+// PutRuleFileWithBodyWithResponse Keep a rule file, in the place of the one that was uploaded under its name
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+func (c *ClientWithResponses) PutRuleFileWithBodyWithResponse(ctx context.Context, name string, params *PutRuleFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutRuleFileResponse, error) {
+	rsp, err := c.PutRuleFileWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutRuleFileResponse(rsp)
+}
+
+// PutRuleFileWithResponse Keep a rule file, in the place of the one that was uploaded under its name
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/rules/files/{name} (the `PutRuleFile` operationId).
+func (c *ClientWithResponses) PutRuleFileWithResponse(ctx context.Context, name string, params *PutRuleFileParams, body PutRuleFileJSONRequestBody, reqEditors ...RequestEditorFn) (*PutRuleFileResponse, error) {
+	rsp, err := c.PutRuleFile(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutRuleFileResponse(rsp)
+}
+
+// PreviewRuleWithBodyWithResponse Say when a rule would have fired
+//
+// Needs the role viewer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+func (c *ClientWithResponses) PreviewRuleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PreviewRuleResponse, error) {
+	rsp, err := c.PreviewRuleWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewRuleResponse(rsp)
+}
+
+// PreviewRuleWithResponse Say when a rule would have fired
+//
+// Needs the role viewer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/rules/preview (the `PreviewRule` operationId).
+func (c *ClientWithResponses) PreviewRuleWithResponse(ctx context.Context, body PreviewRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*PreviewRuleResponse, error) {
+	rsp, err := c.PreviewRule(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePreviewRuleResponse(rsp)
+}
+
+// ValidateRulesWithBodyWithResponse Say what is wrong with a rule file
+//
+// Needs the role viewer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+func (c *ClientWithResponses) ValidateRulesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ValidateRulesResponse, error) {
+	rsp, err := c.ValidateRulesWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseValidateRulesResponse(rsp)
+}
+
+// ValidateRulesWithResponse Say what is wrong with a rule file
+//
+// Needs the role viewer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/rules/validate (the `ValidateRules` operationId).
+func (c *ClientWithResponses) ValidateRulesWithResponse(ctx context.Context, body ValidateRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*ValidateRulesResponse, error) {
+	rsp, err := c.ValidateRules(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseValidateRulesResponse(rsp)
+}
+
+// GetRuleWithResponse Get a rule
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/rules/{id} (the `GetRule` operationId).
+func (c *ClientWithResponses) GetRuleWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetRuleResponse, error) {
+	rsp, err := c.GetRule(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRuleResponse(rsp)
+}
+
+// ChangeRuleWithBodyWithResponse Change the threshold of a rule, how long it waits, or whether it is in force
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+func (c *ClientWithResponses) ChangeRuleWithBodyWithResponse(ctx context.Context, id string, params *ChangeRuleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeRuleResponse, error) {
+	rsp, err := c.ChangeRuleWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeRuleResponse(rsp)
+}
+
+// ChangeRuleWithResponse Change the threshold of a rule, how long it waits, or whether it is in force
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/rules/{id} (the `ChangeRule` operationId).
+func (c *ClientWithResponses) ChangeRuleWithResponse(ctx context.Context, id string, params *ChangeRuleParams, body ChangeRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeRuleResponse, error) {
+	rsp, err := c.ChangeRule(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeRuleResponse(rsp)
+}
+
+// ListSilencesWithResponse List silences, those that end last first
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/silences (the `ListSilences` operationId).
+func (c *ClientWithResponses) ListSilencesWithResponse(ctx context.Context, params *ListSilencesParams, reqEditors ...RequestEditorFn) (*ListSilencesResponse, error) {
+	rsp, err := c.ListSilences(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSilencesResponse(rsp)
+}
+
+// CreateSilenceWithBodyWithResponse Tell nobody of some alerts for a time
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+func (c *ClientWithResponses) CreateSilenceWithBodyWithResponse(ctx context.Context, params *CreateSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSilenceResponse, error) {
+	rsp, err := c.CreateSilenceWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSilenceResponse(rsp)
+}
+
+// CreateSilenceWithResponse Tell nobody of some alerts for a time
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/silences (the `CreateSilence` operationId).
+func (c *ClientWithResponses) CreateSilenceWithResponse(ctx context.Context, params *CreateSilenceParams, body CreateSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSilenceResponse, error) {
+	rsp, err := c.CreateSilence(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSilenceResponse(rsp)
+}
+
+// EndSilenceWithResponse End a silence now
+//
+// Needs the role operator.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/platform/alerts/silences/{id} (the `EndSilence` operationId).
+func (c *ClientWithResponses) EndSilenceWithResponse(ctx context.Context, id string, params *EndSilenceParams, reqEditors ...RequestEditorFn) (*EndSilenceResponse, error) {
+	rsp, err := c.EndSilence(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEndSilenceResponse(rsp)
+}
+
+// GetSilenceWithResponse Get a silence
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/silences/{id} (the `GetSilence` operationId).
+func (c *ClientWithResponses) GetSilenceWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetSilenceResponse, error) {
+	rsp, err := c.GetSilence(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSilenceResponse(rsp)
+}
+
+// ChangeSilenceWithBodyWithResponse Change a silence that has not ended
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+func (c *ClientWithResponses) ChangeSilenceWithBodyWithResponse(ctx context.Context, id string, params *ChangeSilenceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeSilenceResponse, error) {
+	rsp, err := c.ChangeSilenceWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeSilenceResponse(rsp)
+}
+
+// ChangeSilenceWithResponse Change a silence that has not ended
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/platform/alerts/silences/{id} (the `ChangeSilence` operationId).
+func (c *ClientWithResponses) ChangeSilenceWithResponse(ctx context.Context, id string, params *ChangeSilenceParams, body ChangeSilenceJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeSilenceResponse, error) {
+	rsp, err := c.ChangeSilence(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeSilenceResponse(rsp)
+}
+
+// GetAlertWithResponse Get an alert with its history
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/alerts/{id} (the `GetAlert` operationId).
+func (c *ClientWithResponses) GetAlertWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetAlertResponse, error) {
+	rsp, err := c.GetAlert(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAlertResponse(rsp)
+}
+
+// AcknowledgeAlertWithBodyWithResponse Take on an alert, so that nobody is told again
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+func (c *ClientWithResponses) AcknowledgeAlertWithBodyWithResponse(ctx context.Context, id string, params *AcknowledgeAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error) {
+	rsp, err := c.AcknowledgeAlertWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAcknowledgeAlertResponse(rsp)
+}
+
+// AcknowledgeAlertWithResponse Take on an alert, so that nobody is told again
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/alerts/{id}/acknowledge (the `AcknowledgeAlert` operationId).
+func (c *ClientWithResponses) AcknowledgeAlertWithResponse(ctx context.Context, id string, params *AcknowledgeAlertParams, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error) {
+	rsp, err := c.AcknowledgeAlert(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAcknowledgeAlertResponse(rsp)
+}
+
 // ListAuditWithResponse Search the audit log, newest first
 //
 // Needs the role viewer.
@@ -22798,6 +27589,753 @@ func ParseAgentVersionsResponse(rsp *http.Response) (*AgentVersionsResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest ListRevision
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListAlertsResponse parses an HTTP response from a ListAlertsWithResponse call
+func ParseListAlertsResponse(rsp *http.Response) (*ListAlertsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAlertsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListAlertDeliveriesResponse parses an HTTP response from a ListAlertDeliveriesWithResponse call
+func ParseListAlertDeliveriesResponse(rsp *http.Response) (*ListAlertDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAlertDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListDelivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListReceiversResponse parses an HTTP response from a ListReceiversWithResponse call
+func ParseListReceiversResponse(rsp *http.Response) (*ListReceiversResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListReceiversResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListReceiver
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateReceiverResponse parses an HTTP response from a CreateReceiverWithResponse call
+func ParseCreateReceiverResponse(rsp *http.Response) (*CreateReceiverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateReceiverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest AlertReceiver
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteReceiverResponse parses an HTTP response from a DeleteReceiverWithResponse call
+func ParseDeleteReceiverResponse(rsp *http.Response) (*DeleteReceiverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteReceiverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetReceiverResponse parses an HTTP response from a GetReceiverWithResponse call
+func ParseGetReceiverResponse(rsp *http.Response) (*GetReceiverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetReceiverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertReceiver
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeReceiverResponse parses an HTTP response from a ChangeReceiverWithResponse call
+func ParseChangeReceiverResponse(rsp *http.Response) (*ChangeReceiverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeReceiverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertReceiver
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestReceiverResponse parses an HTTP response from a TestReceiverWithResponse call
+func ParseTestReceiverResponse(rsp *http.Response) (*TestReceiverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestReceiverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertDelivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRulesResponse parses an HTTP response from a ListRulesWithResponse call
+func ParseListRulesResponse(rsp *http.Response) (*ListRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RuleList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteRuleFileResponse parses an HTTP response from a DeleteRuleFileWithResponse call
+func ParseDeleteRuleFileResponse(rsp *http.Response) (*DeleteRuleFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteRuleFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRuleFileResponse parses an HTTP response from a GetRuleFileWithResponse call
+func ParseGetRuleFileResponse(rsp *http.Response) (*GetRuleFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRuleFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RuleFile
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutRuleFileResponse parses an HTTP response from a PutRuleFileWithResponse call
+func ParsePutRuleFileResponse(rsp *http.Response) (*PutRuleFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutRuleFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RuleGroups
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePreviewRuleResponse parses an HTTP response from a PreviewRuleWithResponse call
+func ParsePreviewRuleResponse(rsp *http.Response) (*PreviewRuleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PreviewRuleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TriedView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseValidateRulesResponse parses an HTTP response from a ValidateRulesWithResponse call
+func ParseValidateRulesResponse(rsp *http.Response) (*ValidateRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ValidateRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RuleGroups
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRuleResponse parses an HTTP response from a GetRuleWithResponse call
+func ParseGetRuleResponse(rsp *http.Response) (*GetRuleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRuleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRuleView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeRuleResponse parses an HTTP response from a ChangeRuleWithResponse call
+func ParseChangeRuleResponse(rsp *http.Response) (*ChangeRuleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeRuleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRuleView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSilencesResponse parses an HTTP response from a ListSilencesWithResponse call
+func ParseListSilencesResponse(rsp *http.Response) (*ListSilencesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSilencesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListSilenceView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateSilenceResponse parses an HTTP response from a CreateSilenceWithResponse call
+func ParseCreateSilenceResponse(rsp *http.Response) (*CreateSilenceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateSilenceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest SilenceView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEndSilenceResponse parses an HTTP response from a EndSilenceWithResponse call
+func ParseEndSilenceResponse(rsp *http.Response) (*EndSilenceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EndSilenceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetSilenceResponse parses an HTTP response from a GetSilenceWithResponse call
+func ParseGetSilenceResponse(rsp *http.Response) (*GetSilenceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSilenceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SilenceView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeSilenceResponse parses an HTTP response from a ChangeSilenceWithResponse call
+func ParseChangeSilenceResponse(rsp *http.Response) (*ChangeSilenceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeSilenceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SilenceView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetAlertResponse parses an HTTP response from a GetAlertWithResponse call
+func ParseGetAlertResponse(rsp *http.Response) (*GetAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAcknowledgeAlertResponse parses an HTTP response from a AcknowledgeAlertWithResponse call
+func ParseAcknowledgeAlertResponse(rsp *http.Response) (*AcknowledgeAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AcknowledgeAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertView
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
