@@ -247,9 +247,18 @@ func (a *app) start(ctx context.Context) error {
 	if err := a.store.BeginPorts(ctx, a.cfg.PortFrom+rand.IntN(a.cfg.PortTo-a.cfg.PortFrom+1)); err != nil {
 		return err
 	}
-	services := []lifecycle.Service{
-		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector, a.diagnosis,
-		a.bus, a.series, a.checker, a.reconciler, a.engine, a.hub, a.scraper, a.recorder, a.logStore, a.collector,
+	services := []lifecycle.Service{ // one on a line, so that merges of two that are added keep both
+		a.bus,
+		a.series,
+		a.checker,
+		a.reconciler,
+		a.engine,
+		a.hub,
+		a.scraper,
+		a.recorder,
+		a.logStore,
+		a.collector,
+		a.diagnosis,
 		&webhook.Deliverer{Service: a.webhooks},
 		&recovery.Recorder{Service: a.recovery},
 		a.alerts,
