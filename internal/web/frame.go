@@ -41,6 +41,7 @@ var planned = []entry{
 	{"Operations", "/operations", "list-checks", "g o"},
 	{"Events", "/events", "activity", "g e"},
 	{"Metrics", "/charts", "chart-line", "g m"},
+	{"Diagnostics", "/diagnostics", "heart-pulse", "g i"},
 	{"Audit", "/audit", "scroll-text", "g u"},
 	{"Settings", "/settings", "settings", "g s"},
 }

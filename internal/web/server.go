@@ -42,6 +42,8 @@ type Config struct {
 	Facets agent.Faceter
 	// Queues knows what waits in the queues.
 	Queues QueueReader
+	// Diagnostics looks whether everything is in order.
+	Diagnostics Diagnostics
 	// Preferences remembers what people like.
 	Preferences Preferences
 
@@ -140,6 +142,7 @@ var Routes = slices.Concat(
 	fleetRoutes,
 	agentRoutes,
 	settingsRoutes,
+	diagnosticsRoutes,
 	frameRoutes,
 )
 
