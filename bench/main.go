@@ -86,6 +86,7 @@ var groups = []group{
 	{"web", measureWeb},
 	{"scale", measureScale},
 	{"lab", measureLab},
+	{"metrics", measureMetrics},
 }
 
 func main() {
