@@ -21,7 +21,7 @@ func (a *app) web() *web.Server {
 		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Operations: a.operations, Bulks: a.bulk,
 		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
-		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth},
+		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth, Webhooks: a.webhooks, WebhookReader: a.store.Webhooks()},
 		Examples: exampleFleet, Parts: a.parts,
 		Door: web.Door{
 			SetSession: door.SetSession, SessionOf: door.SessionOf, SecureOf: door.SecureOf,
@@ -36,7 +36,7 @@ func pages(s *web.Server) []door.Page {
 	out := make([]door.Page, 0, len(web.Routes))
 	for _, r := range web.Routes {
 		out = append(out, door.Page{
-			Route:   door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Large: r.Large},
+			Route:   door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Outward: r.Outward, Large: r.Large},
 			Handler: s.Handler(r),
 		})
 	}
