@@ -312,3 +312,30 @@ func TestMetricsAreQueried(t *testing.T) {
 	})
 	at(t, f).run("metrics", "query", "sum(").want(t, 2, "unexpected end")
 }
+
+func TestWebhookCommands(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /api/platform/webhooks", 201, `{"id":"w1","name":"ops","secret":"whsec_new"}`)
+	f.on("GET /api/platform/webhooks", 200, `{"items":[{"id":"w1","name":"ops","url":"https://a.example/","state":"retrying","types":["agent:*"],"progress":{"cursor":4,"delivered":3,"reason":"it did not answer in time"}}]}`)
+	f.on("GET /api/platform/webhooks/ops/deliveries", 200, `{"items":[{"id":"d1","event_type":"agent:created","try":2,"at":"2026-01-01T00:00:00Z","ok":false,"reason":"the receiver answered with status 500","status":500}]}`)
+	f.on("POST /api/platform/webhooks/ops/test", 200, `{"id":"d2","ok":true,"status":204}`)
+	f.on("POST /api/platform/webhooks/bad/test", 200, `{"id":"d3","ok":false,"reason":"it can't be reached"}`)
+	f.handle("DELETE /api/platform/webhooks/ops", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	if r := at(t, f).run("webhooks", "create", "ops", "https://a.example/", "--type", "agent:*", "--agent", "one", "--confidential"); r.out != "whsec_new\n" || r.code != 0 {
+		t.Errorf("%+v", r)
+	}
+	if b := f.requests("POST", "/api/platform/webhooks")[0].body; b != `{"agents":["one"],"confidential":true,"name":"ops","types":["agent:*"],"url":"https://a.example/"}` {
+		t.Errorf("body: %s", b)
+	}
+	for _, c := range []struct{ args, says string }{
+		{"webhooks ls", "ops   retrying  agent:*  3"}, {"webhooks deliveries ops", "the receiver answered with status 500"},
+	} {
+		if r := at(t, f).run(strings.Fields(c.args)...); r.code != 0 || !strings.Contains(r.out, c.says) {
+			t.Errorf("%s: %+v", c.args, r)
+		}
+	}
+	at(t, f).run("webhooks", "test", "ops").want(t, 0, "took it with status 204")
+	at(t, f).run("webhooks", "test", "bad").want(t, 5, "it can't be reached")
+	at(t, f).run("webhooks", "rm", "ops").want(t, 0, "ops removed")
+	at(t, f).run("webhooks", "rm", "none").want(t, 3)
+}

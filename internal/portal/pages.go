@@ -24,6 +24,7 @@ func (a *app) web() *web.Server {
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
 		Diagnostics: a.diagnosis,
 		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth},
+		SignIns: a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth, Webhooks: a.webhooks, WebhookReader: a.store.Webhooks()},
 		Examples: exampleFleet, Parts: a.parts,
 		Door: web.Door{
 			SetSession: door.SetSession, SessionOf: door.SessionOf, SecureOf: door.SecureOf,
@@ -38,7 +39,7 @@ func pages(s *web.Server) []door.Page {
 	out := make([]door.Page, 0, len(web.Routes))
 	for _, r := range web.Routes {
 		out = append(out, door.Page{
-			Route:   door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Large: r.Large},
+			Route:   door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Stream: r.Stream, Secret: r.Secret, Outward: r.Outward, Large: r.Large},
 			Handler: s.Handler(r),
 		})
 	}

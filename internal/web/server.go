@@ -126,8 +126,10 @@ type Route struct {
 	Hidden bool // its path holds a secret and is kept out of logs
 	Stream bool // answers without end
 	Secret bool // its answer holds a secret, which is not kept for a second sending
-	Large  bool // takes bodies of up to 10 MiB instead of 1 MiB
-	handle func(s *Server, w http.ResponseWriter, r *http.Request) error
+	// Outward says that it talks to somebody else meanwhile, see door.Route.
+	Outward bool
+	Large   bool // takes bodies of up to 10 MiB instead of 1 MiB
+	handle  func(s *Server, w http.ResponseWriter, r *http.Request) error
 }
 
 // Handler gives what serves the route.
@@ -146,6 +148,8 @@ var Routes = slices.Concat(
 	settingsRoutes,
 	diagnosticsRoutes,
 	alertRoutes,
+	eventRoutes,
+	webhookRoutes,
 	frameRoutes,
 )
 

@@ -20,6 +20,9 @@ type Settings struct {
 	Own    OwnAccount
 	Tokens TokenService
 	Users  UserService
+	// Webhooks and WebhookReader tell other systems what happens.
+	Webhooks      Webhooks
+	WebhookReader WebhookReader
 }
 
 // OwnAccount is the account and the sessions of whoever asks.
@@ -93,7 +96,7 @@ func (s *Server) settings(w http.ResponseWriter, r *http.Request) error {
 func settingsTabs(current string, role auth.Role) []components.Tab {
 	tabs := []components.Tab{{Name: "Profile", Href: profilePath}, {Name: "Sessions", Href: sessionsPath}, {Name: "API tokens", Href: tokensPath}}
 	if role.Includes(auth.Admin) {
-		tabs = append(tabs, components.Tab{Name: "Users and roles", Href: usersPath})
+		tabs = append(tabs, components.Tab{Name: "Users and roles", Href: usersPath}, components.Tab{Name: "Webhooks", Href: webhooksPath})
 	}
 	for i := range tabs {
 		tabs[i].Current = tabs[i].Href == current
@@ -108,6 +111,8 @@ var doneTexts = map[string]string{
 	"passkey": "The passkey was removed", "passkey-added": "The passkey was added",
 	"session": "The session was ended", "token": "The token was revoked",
 	"user": "The user was changed", "user-created": "The user was added", "user-deleted": "The user was deleted",
+	"webhook": "The webhook was changed", "webhook-deleted": "The webhook was deleted", "webhook-resumed": "Deliveries go on",
+	"webhook-taken": "It was sent and taken", "webhook-not-taken": "It was sent and not taken; the first delivery below says why",
 }
 
 // setting is what every page of the settings shows.
@@ -127,6 +132,18 @@ func (v setting) field(path string) string {
 		}
 	}
 	return ""
+}
+
+// fieldOf is what is wrong with a field that holds a list, or with one of its values.
+func (v setting) fieldOf(path string) string {
+	if v.Problem != nil {
+		for _, f := range v.Problem.Fields {
+			if strings.HasPrefix(f.Path, path+"[") {
+				return strings.ToUpper(f.Message[:1]) + f.Message[1:]
+			}
+		}
+	}
+	return v.field(path)
 }
 
 // formStatuses are those of the problems that a form shows itself.

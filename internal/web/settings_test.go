@@ -18,12 +18,15 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
+	"github.com/waooaw/platform-portal/internal/egress"
 	"github.com/waooaw/platform-portal/internal/httpapi"
 	"github.com/waooaw/platform-portal/internal/httpapi/door"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
 	"github.com/waooaw/platform-portal/internal/web"
+	"github.com/waooaw/platform-portal/internal/webhook"
+	"github.com/waooaw/platform-portal/internal/webhook/post"
 )
 
 // house is the pages behind their door, with real accounts.
@@ -32,6 +35,7 @@ type house struct {
 	ctx   context.Context // of the portal itself
 	store *store.Store
 	auth  *auth.Service
+	hooks *webhook.Service
 	url   string
 }
 
@@ -45,8 +49,15 @@ func newHouse(t *testing.T) *house {
 		Attempts: st.Attempts(), Passwords: auth.Argon2{Memory: 64, Time: 1, Threads: 1}, Key: make([]byte, 32), Tx: st, Audit: rec, Events: st.Events(), Now: time.Now, NewID: newID}
 	server := httptest.NewUnstartedServer(nil)
 	h.url = "http://" + server.Listener.Addr().String()
+	loopback := egress.Policy{AllowLoopback: true}
+	h.hooks = &webhook.Service{Store: st.Webhooks(), Attempts: st.Webhooks(), Log: st.Events(), Tx: st, Audit: rec, Key: make([]byte, 32),
+		Sender: post.New(loopback, "test", time.Now), Source: h.url, Now: time.Now, NewID: newID, Random: func() float64 { return 0.5 },
+		CheckURL: func(field, text string) error {
+			_, err := loopback.CheckURL(field, text)
+			return err
+		}}
 	pages := web.New(web.Config{
-		Settings: web.Settings{Own: h.auth, Tokens: h.auth, Users: h.auth}, SignIns: web.SignIns{Accounts: h.auth, PublicURL: h.url},
+		Settings: web.Settings{Own: h.auth, Tokens: h.auth, Users: h.auth, Webhooks: h.hooks, WebhookReader: st.Webhooks()}, SignIns: web.SignIns{Accounts: h.auth, PublicURL: h.url},
 		Door: web.Door{SetSession: door.SetSession, SessionOf: door.SessionOf, SecureOf: door.SecureOf, WrongCredentials: door.WrongCredentials},
 		Log:  slog.New(slog.DiscardHandler),
 	})
@@ -54,7 +65,7 @@ func newHouse(t *testing.T) *house {
 		Log: slog.New(slog.DiscardHandler), Listen: "127.0.0.1:0"}
 	for _, r := range web.Routes {
 		cfg.Pages = append(cfg.Pages, door.Page{Handler: pages.Handler(r),
-			Route: door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Secret: r.Secret}})
+			Route: door.Route{Method: r.Method, Path: r.Path, Role: r.Role, Public: r.Public, ID: r.ID, Hidden: r.Hidden, Secret: r.Secret, Outward: r.Outward}})
 	}
 	cfg.ErrorPage = func(w http.ResponseWriter, r *http.Request, p *door.Problem) {
 		pages.ErrorPage(w, r, web.Problem{Status: p.Status, What: p.What, Why: p.Why, Remedy: p.Remedy, Fields: p.Errors})
