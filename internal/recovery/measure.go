@@ -127,6 +127,11 @@ func (s *Service) prove(ctx context.Context, a *agent.Agent, instances []fleet.I
 			return nil
 		}
 	}
+	return s.good(ctx, a, now)
+}
+
+// good remembers that the deployed revision of an agent runs well.
+func (s *Service) good(ctx context.Context, a *agent.Agent, now time.Time) error {
 	if !s.watch.proved(a.ID, a.DeployedRevision, now) {
 		return nil
 	}

@@ -113,6 +113,11 @@ func (s *Service) Read(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	for _, id := range healthy(list) {
+		if err := s.trust(ctx, id); err != nil {
+			return false, err
+		}
+	}
 	for _, t := range triggers(list) {
 		if err := s.look(ctx, t); err != nil {
 			return false, err
@@ -126,6 +131,35 @@ func (s *Service) Read(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	return len(list) == batch, s.Memory.SetCursor(ctx, upTo)
+}
+
+// healthy gives the agents that became healthy.
+func healthy(list []event.Event) []string {
+	var out []string
+	for _, e := range list {
+		var p event.HealthUpdate
+		if e.Type == event.AgentHealthUpdate && json.Unmarshal(e.Data, &p) == nil && p.Health == string(agent.HealthHealthy) && !slices.Contains(out, e.AgentID) {
+			out = append(out, e.AgentID)
+		}
+	}
+	return out
+}
+
+// trust remembers that a revision runs well as soon as its probes say so. One that
+// fails soon after is distrusted again. Without probes it takes a while to know.
+func (s *Service) trust(ctx context.Context, id string) error {
+	a, err := s.Agents.Get(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	asked := a.Spec.Probes.Liveness != nil || a.Spec.Probes.Readiness != nil || a.Spec.Template != ""
+	if !asked || a.State != agent.Running || a.Health != agent.HealthHealthy || a.DeployedRevision == 0 {
+		return nil
+	}
+	return s.good(ctx, a, s.now())
 }
 
 // trigger is why one agent is to be looked at.

@@ -135,7 +135,6 @@ func (o *offer) setting() {
 	if name == "" || len(o.list) == 0 || o.list[0].Fix != SetVariable {
 		o.ask(SetVariable, 0.6, strings.TrimSpace("Set the variable "+name), "Its value is not known here.", map[string]any{"name": name, "value": ""})
 	}
-	o.slowly(0.1)
 }
 
 func (o *offer) dependency() {
