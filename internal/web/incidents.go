@@ -35,7 +35,7 @@ type Errors interface {
 var errorRoutes = []Route{
 	{Method: "GET", Path: "/errors", Role: auth.Viewer, ID: "errors-page", Title: "Errors", handle: (*Server).errorsPage},
 	{Method: "GET", Path: "/errors/{id}", Role: auth.Viewer, ID: "error-page", Title: "Error", handle: (*Server).incidentPage},
-	{Method: "GET", Path: "/errors/{id}/fixes/{fix}", Role: auth.Operator, ID: "fix-form", Title: "Fix", handle: (*Server).fixForm},
+	{Method: "GET", Path: "/errors/{id}/fixes/{fix}", Role: auth.Operator, ID: "fix-form", handle: (*Server).fixForm},
 	{Method: "POST", Path: "/errors/{id}/fixes/{fix}", Role: auth.Operator, ID: "fix-error", handle: (*Server).fixError},
 	{Method: "POST", Path: "/errors/{id}/dismiss", Role: auth.Operator, ID: "dismiss-error-form", handle: (*Server).dismissIncident},
 	{Method: "POST", Path: "/errors/policies", Role: auth.Admin, ID: "recovery-policies-form", handle: (*Server).savePolicies},
