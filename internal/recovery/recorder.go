@@ -113,7 +113,7 @@ func (s *Service) Read(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, id := range healthy(list) {
+	for _, id := range started(list) {
 		if err := s.trust(ctx, id); err != nil {
 			return false, err
 		}
@@ -133,33 +133,44 @@ func (s *Service) Read(ctx context.Context) (more bool, err error) {
 	return len(list) == batch, s.Memory.SetCursor(ctx, upTo)
 }
 
-// healthy gives the agents that became healthy.
-func healthy(list []event.Event) []string {
+// started gives the operations that brought an agent up.
+func started(list []event.Event) []string {
 	var out []string
 	for _, e := range list {
-		var p event.HealthUpdate
-		if e.Type == event.AgentHealthUpdate && json.Unmarshal(e.Data, &p) == nil && p.Health == string(agent.HealthHealthy) && !slices.Contains(out, e.AgentID) {
-			out = append(out, e.AgentID)
+		var p event.Operation
+		if e.Type == event.OperationChanged && json.Unmarshal(e.Data, &p) == nil && p.State == string(operation.Succeeded) &&
+			(p.Kind == "agent.start" || p.Kind == "agent.restart") {
+			out = append(out, p.OperationID)
 		}
 	}
 	return out
 }
 
-// trust remembers that a revision runs well as soon as its probes say so. One that
-// fails soon after is distrusted again. Without probes it takes a while to know.
-func (s *Service) trust(ctx context.Context, id string) error {
-	a, err := s.Agents.Get(ctx, id)
+// trust remembers that a revision runs well as soon as its probes have said so, for
+// which a start waits. One that fails soon after is distrusted again. Without
+// probes it takes a while to know.
+func (s *Service) trust(ctx context.Context, operationID string) error {
+	op, err := s.Ops.Get(ctx, operationID)
 	if fault.Is(err, fault.NotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	asked := a.Spec.Probes.Liveness != nil || a.Spec.Probes.Readiness != nil || a.Spec.Template != ""
-	if !asked || a.State != agent.Running || a.Health != agent.HealthHealthy || a.DeployedRevision == 0 {
+	var in struct {
+		Revision int `json:"revision"`
+	}
+	if json.Unmarshal(op.Input, &in) != nil || in.Revision == 0 {
 		return nil
 	}
-	return s.good(ctx, a, s.now())
+	r, err := s.History.Revision(ctx, op.AgentID, in.Revision)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil || r.Spec.Probes.Liveness == nil && r.Spec.Probes.Readiness == nil && r.Spec.Template == "" {
+		return err
+	}
+	return s.good(ctx, op.AgentID, in.Revision, s.now())
 }
 
 // trigger is why one agent is to be looked at.
