@@ -35,7 +35,7 @@ var further = []place{
 }
 
 // tabs are the parts of an agent's page.
-var tabs = []string{"instances", "logs", "metrics", "health", "operations", "history", "events", "spec", "audit"}
+var tabs = []string{"instances", "logs", "metrics", "health", "errors", "operations", "history", "events", "spec", "audit"}
 
 // queries are what the address of a page needs beside its path.
 var queries = map[string]string{
@@ -60,6 +60,7 @@ func fillings(t *testing.T, h *house, agent string) map[string]string {
 			fill[noun] = list.Items[0].ID
 		}
 	}
+	fill["/errors/{id}"] = failure(t, h)
 	return fill
 }
 
@@ -70,6 +71,15 @@ func anAlert(t *testing.T, h *house) string {
 	file := map[string]string{"content": "groups:\n- name: sweep\n  interval: 5s\n  rules:\n  - alert: Sweep\n    expr: vector(1)\n"}
 	if err := h.Call(limit(t), http.MethodPut, "/alerts/rules/files/sweep.yml", file, nil); err != nil {
 		t.Fatal(err)
+// failure gives an error to look at: an agent whose program is not there could not
+// be deployed, and was removed again.
+func failure(t *testing.T, h *house) string {
+	t.Helper()
+	const id = "sweep-failure"
+	call := func(method, path string, body any, into any) {
+		if err := h.Call(limit(t), method, path, body, into); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var list struct {
 		Items []struct {
@@ -88,6 +98,16 @@ func anAlert(t *testing.T, h *house) string {
 	}
 	if err := h.Call(limit(t), http.MethodDelete, "/alerts/rules/files/sweep.yml", nil, nil); err != nil {
 		t.Fatal(err)
+	call(http.MethodPost, "/agents", map[string]any{"name": id, "command": "no-such-program-" + id}, nil)
+	call(http.MethodPost, "/agents/"+id+"/provision?wait=60s", map[string]any{}, nil)
+	call(http.MethodPost, "/agents/"+id+"/deploy?wait=60s", map[string]any{}, nil)
+	for ctx := limit(t); len(list.Items) == 0 && ctx.Err() == nil; {
+		call(http.MethodGet, "/errors?limit=1&agent="+id, nil, &list)
+	}
+	call(http.MethodPost, "/agents/"+id+"/revoke?wait=60s", map[string]any{}, nil)
+	call(http.MethodDelete, "/agents/"+id, nil, nil)
+	if len(list.Items) == 0 {
+		t.Fatal("no error was recorded")
 	}
 	return list.Items[0].ID
 }
@@ -109,6 +129,7 @@ func places(t *testing.T, h *house, agent string) []place {
 	for _, tab := range tabs {
 		out = append(out, place{name: "agent-" + tab, path: "/agents/" + agent + "?tab=" + tab})
 	}
+	out = append(out, place{name: "fix-form", path: "/errors/" + fill["/errors/{id}"] + "/fixes/restart"})
 	for _, r := range web.Routes {
 		if r.Method != http.MethodGet || r.Title == "" {
 			continue

@@ -3,12 +3,16 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/cli/client"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/recovery"
 )
 
 func (c *conn) operation(ctx context.Context, id string, op *operation.Operation) (json.RawMessage, error) {
@@ -134,5 +138,111 @@ func (c *conn) queryMetrics(ctx context.Context, expr string, agents []string, s
 		now := time.Now().UTC()
 		start, end := now.Add(-span).Format(time.RFC3339), now.Format(time.RFC3339)
 		return c.api.QueryMetricsRange(ctx, &client.QueryMetricsRangeParams{Query: expr, Agent: params(agents), Start: &start, End: &end, Step: param(step)})
+	})
+}
+
+func (c *conn) incidents(ctx context.Context, f errorFilter, limit int) ([]json.RawMessage, error) {
+	p := client.ListErrorsParams{Cause: params(f.causes), Agent: params(f.agents)}
+	if len(f.states) > 0 {
+		states := make([]client.ListErrorsParamsState, len(f.states))
+		for i, st := range f.states {
+			states[i] = client.ListErrorsParamsState(st)
+		}
+		p.State = &states
+	}
+	return c.collect(ctx, limit, func(ctx context.Context, limit *int64, cursor *string) (*http.Response, error) {
+		p.Limit, p.Cursor = limit, cursor
+		return c.api.ListErrors(ctx, &p)
+	})
+}
+
+func (c *conn) incident(ctx context.Context, id string, in *recovery.Incident) (json.RawMessage, error) {
+	return c.once(ctx, in, func(ctx context.Context) (*http.Response, error) { return c.api.GetError(ctx, id) })
+}
+
+// firstFix gives the first suggestion that needs nothing filled in.
+func (c *conn) firstFix(ctx context.Context, id string) (string, error) {
+	var in recovery.Incident
+	if _, err := c.incident(ctx, id, &in); err != nil {
+		return "", err
+	}
+	for _, sg := range in.Suggestions {
+		if sg.OneClick {
+			return string(sg.Fix), nil
+		}
+	}
+	return "", fault.New(fault.Conflict, "error.no_suggestion", "Nothing is suggested that needs nothing filled in").
+		Do("See portal errors get %s, then name a fix and its parameters.", id)
+}
+
+// fixBody makes the body of fixes; numbers are sent as such.
+func fixBody(set map[string]string) (io.Reader, error) {
+	parameters := map[string]any{}
+	for k, v := range set {
+		parameters[k] = v
+		if n, err := strconv.ParseFloat(v, 64); err == nil && k != "value" && k != "command" && k != "memory" {
+			parameters[k] = n
+		}
+	}
+	return jsonBody(map[string]any{"parameters": parameters})
+}
+
+func (c *conn) previewFix(ctx context.Context, id, fix string, set map[string]string) (json.RawMessage, string, error) {
+	body, err := fixBody(set)
+	if err != nil {
+		return nil, "", err
+	}
+	var p recovery.Preview
+	raw, err := c.once(ctx, &p, func(ctx context.Context) (*http.Response, error) {
+		return c.api.PreviewFixWithBody(ctx, id, client.PreviewFixParamsFix(fix), nil, jsonType, body)
+	})
+	text := clean(p.Title) + "\n"
+	for _, ch := range p.Changes {
+		text += clean(fmt.Sprintf("  %s: %v -> %v", ch.Path, ch.Old, ch.New)) + "\n"
+	}
+	for _, st := range p.Steps {
+		text += "  step: " + clean(st) + "\n"
+	}
+	for _, w := range p.Warnings {
+		text += "  warning: " + clean(w) + "\n"
+	}
+	return raw, text + "  undo: " + clean(p.Undo) + "\n", err
+}
+
+func (c *conn) applyFix(ctx context.Context, id, fix string, set map[string]string, op *operation.Operation) (json.RawMessage, error) {
+	body, err := fixBody(set)
+	if err != nil {
+		return nil, err
+	}
+	return c.steer(ctx, op, func(ctx context.Context) (*http.Response, error) {
+		return c.api.ApplyFixWithBody(ctx, id, client.ApplyFixParamsFix(fix), nil, jsonType, body)
+	})
+}
+
+func (c *conn) dismissError(ctx context.Context, id, reason string) (json.RawMessage, error) {
+	body, err := jsonBody(map[string]string{"reason": reason})
+	if err != nil {
+		return nil, err
+	}
+	return c.once(ctx, nil, func(ctx context.Context) (*http.Response, error) {
+		return c.api.DismissErrorWithBody(ctx, id, nil, jsonType, body)
+	})
+}
+
+func (c *conn) recoveryPolicies(ctx context.Context, p *recovery.Policies) (json.RawMessage, error) {
+	raw, err := c.once(ctx, p, func(ctx context.Context) (*http.Response, error) { return c.api.GetRecoveryPolicies(ctx) })
+	if p.Agents == nil {
+		p.Agents = map[string]recovery.Mode{}
+	}
+	return raw, err
+}
+
+func (c *conn) setRecoveryPolicies(ctx context.Context, p *recovery.Policies) (json.RawMessage, error) {
+	body, err := jsonBody(p)
+	if err != nil {
+		return nil, err
+	}
+	return c.once(ctx, p, func(ctx context.Context) (*http.Response, error) {
+		return c.api.SetRecoveryPoliciesWithBody(ctx, nil, jsonType, body)
 	})
 }

@@ -127,10 +127,15 @@ func (s *Service) prove(ctx context.Context, a *agent.Agent, instances []fleet.I
 			return nil
 		}
 	}
-	if !s.watch.proved(a.ID, a.DeployedRevision, now) {
+	return s.good(ctx, a.ID, a.DeployedRevision, now)
+}
+
+// good remembers that a revision of an agent runs well.
+func (s *Service) good(ctx context.Context, agentID string, revision int, now time.Time) error {
+	if !s.watch.proved(agentID, revision, now) {
 		return nil
 	}
-	err := s.Memory.SetGood(ctx, a.ID, a.DeployedRevision, true, now)
+	err := s.Memory.SetGood(ctx, agentID, revision, true, now)
 	if fault.Is(err, fault.NotFound) {
 		return nil // it was deleted meanwhile
 	}

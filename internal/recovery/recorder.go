@@ -113,6 +113,11 @@ func (s *Service) Read(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	for _, id := range started(list) {
+		if err := s.trust(ctx, id); err != nil {
+			return false, err
+		}
+	}
 	for _, t := range triggers(list) {
 		if err := s.look(ctx, t); err != nil {
 			return false, err
@@ -126,6 +131,46 @@ func (s *Service) Read(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	return len(list) == batch, s.Memory.SetCursor(ctx, upTo)
+}
+
+// started gives the operations that brought an agent up.
+func started(list []event.Event) []string {
+	var out []string
+	for _, e := range list {
+		var p event.Operation
+		if e.Type == event.OperationChanged && json.Unmarshal(e.Data, &p) == nil && p.State == string(operation.Succeeded) &&
+			(p.Kind == "agent.start" || p.Kind == "agent.restart") {
+			out = append(out, p.OperationID)
+		}
+	}
+	return out
+}
+
+// trust remembers that a revision runs well as soon as its probes have said so, for
+// which a start waits. One that fails soon after is distrusted again. Without
+// probes it takes a while to know.
+func (s *Service) trust(ctx context.Context, operationID string) error {
+	op, err := s.Ops.Get(ctx, operationID)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var in struct {
+		Revision int `json:"revision"`
+	}
+	if json.Unmarshal(op.Input, &in) != nil || in.Revision == 0 {
+		return nil
+	}
+	r, err := s.History.Revision(ctx, op.AgentID, in.Revision)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil || r.Spec.Probes.Liveness == nil && r.Spec.Probes.Readiness == nil && r.Spec.Template == "" {
+		return err
+	}
+	return s.good(ctx, op.AgentID, in.Revision, s.now())
 }
 
 // trigger is why one agent is to be looked at.

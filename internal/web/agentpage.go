@@ -44,7 +44,7 @@ type agentTab struct{ Name, Title string }
 
 // agentTabs are all of them, in the order in which they are shown.
 var agentTabs = []agentTab{
-	{"overview", "Overview"}, {"instances", "Instances"}, {"logs", "Logs"}, {"metrics", "Metrics"}, {"health", "Health"},
+	{"overview", "Overview"}, {"instances", "Instances"}, {"logs", "Logs"}, {"metrics", "Metrics"}, {"health", "Health"}, {"errors", "Errors"},
 	{"operations", "Operations"}, {"history", "History"}, {"events", "Events"}, {"spec", "Spec"}, {"audit", "Audit"},
 }
 
@@ -78,7 +78,7 @@ const (
 
 var liveOn = map[string]string{
 	"overview": anyTab + " instance:changed", "instances": anyTab + " instance:changed", "logs": anyTab, "metrics": anyTab,
-	"health": anyTab + " agent:health_update", "operations": anyTab + " step_completed", "history": anyTab, "events": everything,
+	"health": anyTab + " agent:health_update", "errors": anyTab + " error:recorded error:changed", "operations": anyTab + " step_completed", "history": anyTab, "events": everything,
 	"spec": anyTab, "audit": everything,
 }
 
@@ -215,6 +215,8 @@ func (s *Server) agentTab(r *http.Request, d *agentDetail) (templ.Component, err
 		return s.metricsTab(r, d)
 	case "health":
 		return s.healthTab(r, d)
+	case "errors":
+		return s.errorsTab(r, d)
 	case "operations":
 		return s.agentOperationsTab(r, d)
 	case "history":

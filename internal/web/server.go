@@ -31,6 +31,7 @@ type Config struct {
 	Events     EventReader
 	Figures    metrics.Reader
 	Series     metrics.Querier
+	Errors     Errors
 	// SeriesNote says what is to be known of where time series are kept; "" for
 	// nothing.
 	SeriesNote func(ctx context.Context) string
@@ -145,6 +146,7 @@ var Routes = slices.Concat(
 	metricsRoutes,
 	fleetRoutes,
 	agentRoutes,
+	errorRoutes,
 	settingsRoutes,
 	diagnosticsRoutes,
 	alertRoutes,

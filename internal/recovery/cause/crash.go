@@ -10,24 +10,31 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
-// loopAfter is how many restarts make a loop of crashes.
-const loopAfter = 3
+const (
+	// loopAfter is how many restarts make a loop of crashes, however long the
+	// program lived in between.
+	loopAfter = 3
+	// shortLife is how long a program lives at most that crashes in a loop.
+	shortLife = 15 * time.Second
+)
 
 // crash: a program ends again and again, and nothing says why.
 func crash(f *Facts) *Finding {
-	if !f.failed() || f.Problem != nil && f.Ended == nil {
+	if f.Problem != nil && f.Ended == nil && f.State != agent.Running {
 		return nil
 	}
-	restarts, loop := 0, f.code() == "crash_loop" || f.code() == "agent.instance_failed"
-	for _, in := range f.Instances {
+	restarts, loop, brief := 0, f.code() == "crash_loop" || f.code() == "agent.instance_failed", false
+	for _, in := range append(f.Instances, deref(f.Ended)...) {
 		restarts = max(restarts, in.Restarts)
 		loop = loop || in.State == fleet.InstanceFailed
+		lived := f.Now.Sub(in.StartedAt)
+		if in.State != fleet.InstanceRunning {
+			lived = in.EndedAt.Sub(in.StartedAt)
+		}
+		brief = brief || in.Restarts > 0 && lived < shortLife
 	}
-	if f.Ended != nil {
-		restarts = max(restarts, f.Ended.Restarts)
-	}
-	running := f.State == agent.Running && f.up()
-	if !loop && (restarts < loopAfter || running) {
+	steady := f.State == agent.Running && f.up() && !brief
+	if !loop && (restarts < loopAfter && !brief || steady) || restarts == 0 && !f.failed() {
 		return nil
 	}
 	how := "ends"
@@ -38,7 +45,7 @@ func crash(f *Facts) *Finding {
 		how = "is ended by " + s
 	}
 	return &Finding{
-		Code: CrashLoop, Certainty: 0.6, Key: Normal(f.telling()), Evidence: f.evidence(),
+		Code: CrashLoop, Certainty: 0.58, Key: Normal(f.telling()), Evidence: f.evidence(),
 		Title:   "It crashes again and again",
 		Summary: fmt.Sprintf("The program %s soon after each start. The last that was printed: %s", how, cmp.Or(short(f.telling()), "nothing")),
 	}
@@ -52,6 +59,20 @@ func (f *Facts) up() bool {
 		}
 	}
 	return len(f.Instances) > 0
+}
+
+// listless tells whether it lives, was never restarted, and is not ready for a
+// reason that nobody gives.
+func (f *Facts) listless() bool {
+	if f.Health != agent.HealthUnhealthy && f.Health != agent.HealthDegraded || !f.up() {
+		return false
+	}
+	for _, in := range f.Instances {
+		if in.Restarts > 0 || in.Live != nil && !*in.Live {
+			return false
+		}
+	}
+	return true
 }
 
 // flips is how often a probe changes its mind before it counts as flaky.
@@ -75,11 +96,11 @@ func flaky(f *Facts) *Finding {
 	for _, in := range f.Instances {
 		restarts = max(restarts, in.Restarts)
 	}
-	if changes < 2*flips-1 && (restarts == 0 || restarts >= loopAfter && !f.up()) {
+	if changes < 2*flips-1 && (restarts == 0 || !f.up()) && !f.listless() {
 		return nil
 	}
 	out := &Finding{
-		Code: Flaky, Certainty: 0.5, Key: "", Evidence: f.evidence(),
+		Code: Flaky, Certainty: 0.4, Key: "flaky", Evidence: f.evidence(),
 		Title: "It fails now and then", Summary: "It fails and recovers by itself, without one cause that would be seen.",
 	}
 	if changes >= 2*flips-1 {

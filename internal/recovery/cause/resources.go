@@ -117,7 +117,7 @@ func disk(f *Facts) *Finding {
 func files(f *Facts) *Finding {
 	m := last(f.texts(), noFiles)
 	var at Sample
-	for _, s := range f.Samples {
+	for _, s := range f.newest() {
 		if s.FileLimit > 0 && float64(s.OpenFiles) >= 0.8*float64(s.FileLimit) {
 			at = s
 		}
@@ -138,6 +138,15 @@ func files(f *Facts) *Finding {
 		out.Evidence = append(out.Evidence, Evidence{Kind: "metric", Text: fmt.Sprintf("%d of %d file descriptors are open", at.OpenFiles, at.FileLimit), At: at.At})
 	}
 	out.Evidence = append(out.Evidence, f.exitEvidence()...)
+	return out
+}
+
+// newest gives the last sample of each instance.
+func (f *Facts) newest() map[string]Sample {
+	out := map[string]Sample{}
+	for _, s := range f.Samples {
+		out[s.InstanceID] = s
+	}
 	return out
 }
 

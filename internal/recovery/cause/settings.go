@@ -10,7 +10,7 @@ import (
 var (
 	// A name as programs write variables.
 	variableName = regexp.MustCompile(`\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z][A-Z0-9]{2,})\b`)
-	absence      = regexp.MustCompile(`(?i)\b(not set|unset|isn't set|missing|required|requires|undefined|not defined|must be (set|defined|provided|specified|given)|must set|is empty|has no value|no value for|not found|unbound|not provided|not specified|not configured|absent|needs? (to be )?set|not present|parameter null|lookup failed|does not exist|could not resolve placeholder|blank|mandatory|expected)\b|KeyError|NoSuchElement|process\.env\.|is null|= ?null|nil value|undefined`)
+	absence      = regexp.MustCompile(`(?i)\b(not set|unset|isn't set|missing|required|requires|undefined|not defined|must be (set|defined|provided|specified|given)|must set|is empty|has no value|no value for|not found|unbound|not provided|not specified|not configured|absent|needs? (to be )?set|not present|parameter null|lookup failed|does not exist|could not resolve placeholder|blank|mandatory|expected|set (the )?\S+ (environment )?variable)\b|KeyError|NoSuchElement|process\.env\.|is null|= ?null|nil value|undefined`)
 	aboutEnv     = regexp.MustCompile(`(?i)\benv(ironment)?\b|\bvar(iable)?s?\b|getenv|KeyError|process\.env|os\.environ|placeholder|\bsetting\b|\bsecret\b|unbound|parameter (null|not set)|\bconfig`)
 	undefinedRef = regexp.MustCompile(`\$\(([A-Za-z_][A-Za-z0-9_]*)\) is not a variable`)
 	secretField  = regexp.MustCompile(`secrets\.([A-Za-z_][A-Za-z0-9_]*)`)
@@ -147,7 +147,9 @@ func (f *Facts) setting(line string) string {
 		}
 	}
 	for _, name := range sorted(f.Spec.Env) {
-		if v := f.Spec.Env[name]; len(v) >= 3 && !allDigits(v) && word(line, v) || len(v) >= 4 && word(line, v) {
+		v := f.Spec.Env[name]
+		changed := f.Good == nil || f.Good.Spec.Env[name] != v
+		if changed && len(v) >= 5 && word(line, v) {
 			return name
 		}
 	}

@@ -135,7 +135,6 @@ func (o *offer) setting() {
 	if name == "" || len(o.list) == 0 || o.list[0].Fix != SetVariable {
 		o.ask(SetVariable, 0.6, strings.TrimSpace("Set the variable "+name), "Its value is not known here.", map[string]any{"name": name, "value": ""})
 	}
-	o.slowly(0.1)
 }
 
 func (o *offer) dependency() {
@@ -260,9 +259,9 @@ func (o *offer) others() {
 		o.restart(0.5, "It compares its clock anew.")
 		o.wait(0.45, "Clocks are corrected by themselves.")
 	case Flaky:
-		o.wait(0.7, "So far it has recovered by itself.")
-		o.slowly(0.5)
-		o.restart(0.4, "It begins anew.")
+		o.restart(0.62, "It begins anew.")
+		o.wait(0.6, "So far it has recovered by itself.")
+		o.slowly(0.4)
 	case CrashLoop:
 		o.back(0.85)
 		o.slowly(0.5)

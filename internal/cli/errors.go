@@ -1,0 +1,331 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/recovery"
+)
+
+// The exit codes, so that scripts can tell what to do next.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitAccess      = 4
+	exitConflict    = 5
+	exitUnavailable = 6
+	exitInterrupted = 130
+)
+
+const exitCodesHelp = `Exit codes: 0 done; 1 failed; 2 wrong usage or invalid input (and: apply --dry-run found changes);
+3 not found; 4 no or insufficient access; 5 conflict or changed by somebody else meanwhile;
+6 the server does not answer, is overloaded, or a time limit passed; 130 interrupted.`
+
+// usageError is a command that was written wrongly.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// codeError ends the command with a code and without a message: everything
+// was said already.
+type codeError int
+
+func (e codeError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// finish reports the error and gives the exit code.
+func (a *app) finish(ctx context.Context, err error) int {
+	var code codeError
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err())):
+		return exitInterrupted
+	case errors.As(err, &usage):
+		fmt.Fprintln(a.io.Err, "Error:", clean(usage.Error()))
+		fmt.Fprintln(a.io.Err, "See: portal --help")
+		return exitUsage
+	}
+	a.printError(err)
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.TooLarge:
+		return exitUsage
+	case fault.Unauthenticated, fault.Forbidden:
+		return exitAccess
+	case fault.NotFound:
+		return exitNotFound
+	case fault.Conflict, fault.Stale:
+		return exitConflict
+	case fault.Unavailable, fault.RateLimited:
+		return exitUnavailable
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return exitUnavailable
+	}
+	return exitFailed
+}
+
+// printError shows what happened, why, where, and what to do.
+func (a *app) printError(err error) {
+	f := fault.As(err)
+	if f == nil {
+		fmt.Fprintln(a.io.Err, "Error:", clean(err.Error()))
+		return
+	}
+	fmt.Fprint(a.io.Err, faultText("Error: ", f))
+}
+
+func faultText(head string, f *fault.Error) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s%s\n", head, clean(f.What))
+	if f.Why != "" {
+		fmt.Fprintf(&b, "  Why: %s\n", clean(f.Why))
+	}
+	for _, field := range f.Fields {
+		fmt.Fprintf(&b, "  %s: %s\n", clean(field.Path), clean(field.Message))
+	}
+	if f.Remedy != "" {
+		fmt.Fprintf(&b, "  Do: %s\n", clean(f.Remedy))
+	}
+	return b.String()
+}
+
+// missing is the answer of a local command that this build lacks.
+func missing(what string) error {
+	return fault.New(fault.Invalid, "cli.not_built_in", "This program was built without %q", what).
+		Do("Use the portal program of a release.")
+}
+
+func errorsCommand(a *app) *cobra.Command {
+	return a.remote(group("errors", "What goes wrong with agents, why, and what to do about it",
+		errorsListCommand(a), errorsGetCommand(a), errorsFixCommand(a), errorsDismissCommand(a)))
+}
+
+// errorFilter are the flags that select errors.
+type errorFilter struct{ states, causes, agents []string }
+
+func errorsListCommand(a *app) *cobra.Command {
+	var f errorFilter
+	var limit int
+	c := &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List errors, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			raw, err := c.incidents(cmd.Context(), f, limit)
+			if err != nil {
+				return err
+			}
+			v := view{raw: raw, empty: "No errors.", head: []string{"ID", "AGENT", "STATE", "CAUSE", "SEEN", "LAST", "ERROR"}}
+			for _, r := range raw {
+				var in recovery.Incident
+				if err := json.Unmarshal(r, &in); err != nil {
+					return err
+				}
+				v.names = append(v.names, in.ID)
+				v.rows = append(v.rows, []string{in.ID, in.AgentName, string(in.State), string(in.Cause), fmt.Sprint(in.Count), a.since(in.LastSeen), clean(in.Title)})
+			}
+			return a.show(v)
+		},
+	}
+	c.Flags().StringSliceVar(&f.states, "state", nil, "only these states: open, recovering, recovered, dismissed")
+	c.Flags().StringSliceVar(&f.causes, "cause", nil, "only these causes, e.g. port_in_use")
+	c.Flags().StringSliceVar(&f.agents, "agent", nil, "only of these agents")
+	c.Flags().IntVar(&limit, "limit", 50, "at most this many; 0 means all")
+	return c
+}
+
+func errorsGetCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "get ID", Short: "Show an error with its evidence and suggestions", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var in recovery.Incident
+			raw, err := c.incident(cmd.Context(), args[0], &in)
+			if err != nil {
+				return err
+			}
+			return a.show(view{raw: raw, names: []string{in.ID}, text: describeIncident(&in)})
+		},
+	}
+}
+
+func describeIncident(in *recovery.Incident) string {
+	var b strings.Builder
+	line := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-10s %s\n", key+":", clean(value))
+		}
+	}
+	line("ID", in.ID)
+	line("Agent", in.AgentName)
+	line("Error", in.Title)
+	line("Means", in.Summary)
+	line("State", string(in.State))
+	line("Cause", fmt.Sprintf("%s (%s)", in.Cause, in.Class))
+	line("Seen", fmt.Sprintf("%d times, first %s, last %s", in.Count, stamp(in.FirstSeen), stamp(in.LastSeen)))
+	line("Note", in.Note)
+	for _, e := range in.Evidence {
+		line("Evidence", e.Kind+": "+e.Text)
+	}
+	for _, t := range in.Tried {
+		line("Tried", fmt.Sprintf("%s by operation %s", t.Fix, t.OperationID))
+	}
+	for _, sg := range in.Suggestions {
+		line("Suggests", fmt.Sprintf("%-20s %3.0f %%  %s", sg.Fix, 100*sg.ExpectedSuccess, sg.Title))
+	}
+	return b.String()
+}
+
+func errorsFixCommand(a *app) *cobra.Command {
+	var set map[string]string
+	var preview bool
+	c := &cobra.Command{
+		Use: "fix ID [FIX]", Short: "Carry out a fix: the first suggestion, or the one that is named", Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			fix := ""
+			if len(args) == 2 {
+				fix = args[1]
+			} else if fix, err = c.firstFix(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			if preview {
+				raw, text, err := c.previewFix(cmd.Context(), args[0], fix, set)
+				if err != nil {
+					return err
+				}
+				return a.show(view{raw: raw, names: []string{fix}, text: text})
+			}
+			var op operation.Operation
+			if _, err := c.applyFix(cmd.Context(), args[0], fix, set, &op); err != nil {
+				return err
+			}
+			raw, err := a.waitOperation(cmd.Context(), c, op.ID)
+			if raw == nil {
+				return err
+			}
+			return a.showResult(raw, op.ID, func() { a.say("%s: helped", fix) }, err)
+		},
+	}
+	c.Flags().StringToStringVar(&set, "set", nil, "parameters in place of those that are suggested, e.g. to=8081")
+	c.Flags().BoolVar(&preview, "preview", false, "only say what it would do")
+	return c
+}
+
+func errorsDismissCommand(a *app) *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use: "dismiss ID", Short: "End an error without a fix", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			raw, err := c.dismissError(cmd.Context(), args[0], reason)
+			if err != nil {
+				return err
+			}
+			return a.showResult(raw, args[0], func() { a.say("%s: dismissed", args[0]) }, nil)
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; kept in the audit log")
+	_ = c.MarkFlagRequired("reason")
+	return c
+}
+
+func recoveryCommand(a *app) *cobra.Command {
+	return a.remote(group("recovery", "How much is mended by itself",
+		group("policy", "The policies of recovery", policyGetCommand(a), policySetCommand(a))))
+}
+
+func policyGetCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "get", Short: "Show the policies", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var p recovery.Policies
+			raw, err := c.recoveryPolicies(cmd.Context(), &p)
+			if err != nil {
+				return err
+			}
+			return a.show(view{raw: raw, names: []string{string(p.Default)}, text: describePolicies(p)})
+		},
+	}
+}
+
+func describePolicies(p recovery.Policies) string {
+	text := fmt.Sprintf("In general: %s\nLimits:     %d fixes of one agent in an hour, %d seconds apart\n", p.Default, p.Limits.MaxPerHour, p.Limits.CoolDownSeconds)
+	for _, id := range slices.Sorted(maps.Keys(p.Agents)) {
+		text += fmt.Sprintf("%-11s %s\n", id+":", p.Agents[id])
+	}
+	return text
+}
+
+func policySetCommand(a *app) *cobra.Command {
+	var agentID string
+	var hourly, apart int
+	c := &cobra.Command{
+		Use: "set off|suggest|automatic", Short: "Set the policy in general, or of one agent", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var p recovery.Policies
+			if _, err := c.recoveryPolicies(cmd.Context(), &p); err != nil {
+				return err
+			}
+			if agentID != "" {
+				p.Agents[agentID] = recovery.Mode(args[0])
+			} else {
+				p.Default = recovery.Mode(args[0])
+			}
+			if cmd.Flags().Changed("max-per-hour") {
+				p.Limits.MaxPerHour = hourly
+			}
+			if cmd.Flags().Changed("cool-down") {
+				p.Limits.CoolDownSeconds = apart
+			}
+			raw, err := c.setRecoveryPolicies(cmd.Context(), &p)
+			if err != nil {
+				return err
+			}
+			return a.show(view{raw: raw, names: []string{string(p.Default)}, text: describePolicies(p)})
+		},
+	}
+	c.Flags().StringVar(&agentID, "agent", "", "id of the agent whose policy it is")
+	c.Flags().IntVar(&hourly, "max-per-hour", 0, "fixes of one agent in an hour, 1 to 60")
+	c.Flags().IntVar(&apart, "cool-down", 0, "seconds between two fixes of one agent")
+	return c
+}
