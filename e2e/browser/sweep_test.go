@@ -46,7 +46,7 @@ var queries = map[string]string{
 // missing here fails the test.
 func fillings(t *testing.T, h *house, agent string) map[string]string {
 	t.Helper()
-	fill := map[string]string{"/agents/{id}": agent, "/alerts/{id}": anAlert(t, h)}
+	fill := map[string]string{"/agents/{id}": agent, "/alerts/{id}": anAlert(t, h), "/errors/{id}": failure(t, h)}
 	for noun, path := range map[string]string{"/operations/{id}": "/operations?limit=1", "/bulk/{id}": "/bulk?limit=1", "/alerts/rules/{id}": "/alerts/rules?limit=1"} {
 		var list struct {
 			Items []struct {
@@ -60,17 +60,9 @@ func fillings(t *testing.T, h *house, agent string) map[string]string {
 			fill[noun] = list.Items[0].ID
 		}
 	}
-	fill["/errors/{id}"] = failure(t, h)
 	return fill
 }
 
-// anAlert lets a rule fire and takes it away again, and gives the alert that is
-// left, which is resolved.
-func anAlert(t *testing.T, h *house) string {
-	t.Helper()
-	file := map[string]string{"content": "groups:\n- name: sweep\n  interval: 5s\n  rules:\n  - alert: Sweep\n    expr: vector(1)\n"}
-	if err := h.Call(limit(t), http.MethodPut, "/alerts/rules/files/sweep.yml", file, nil); err != nil {
-		t.Fatal(err)
 // failure gives an error to look at: an agent whose program is not there could not
 // be deployed, and was removed again.
 func failure(t *testing.T, h *house) string {
@@ -80,6 +72,33 @@ func failure(t *testing.T, h *house) string {
 		if err := h.Call(limit(t), method, path, body, into); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var list struct {
+		Items []struct {
+			ID string `json:"id"`
+		} `json:"items"`
+	}
+	call(http.MethodPost, "/agents", map[string]any{"name": id, "command": "no-such-program-" + id}, nil)
+	call(http.MethodPost, "/agents/"+id+"/provision?wait=60s", map[string]any{}, nil)
+	call(http.MethodPost, "/agents/"+id+"/deploy?wait=60s", map[string]any{}, nil)
+	for ctx := limit(t); len(list.Items) == 0 && ctx.Err() == nil; {
+		call(http.MethodGet, "/errors?limit=1&agent="+id, nil, &list)
+	}
+	call(http.MethodPost, "/agents/"+id+"/revoke?wait=60s", map[string]any{}, nil)
+	call(http.MethodDelete, "/agents/"+id, nil, nil)
+	if len(list.Items) == 0 {
+		t.Fatal("no error was recorded")
+	}
+	return list.Items[0].ID
+}
+
+// anAlert lets a rule fire and takes it away again, and gives the alert that is
+// left, which is resolved.
+func anAlert(t *testing.T, h *house) string {
+	t.Helper()
+	file := map[string]string{"content": "groups:\n- name: sweep\n  interval: 5s\n  rules:\n  - alert: Sweep\n    expr: vector(1)\n"}
+	if err := h.Call(limit(t), http.MethodPut, "/alerts/rules/files/sweep.yml", file, nil); err != nil {
+		t.Fatal(err)
 	}
 	var list struct {
 		Items []struct {
@@ -98,16 +117,6 @@ func failure(t *testing.T, h *house) string {
 	}
 	if err := h.Call(limit(t), http.MethodDelete, "/alerts/rules/files/sweep.yml", nil, nil); err != nil {
 		t.Fatal(err)
-	call(http.MethodPost, "/agents", map[string]any{"name": id, "command": "no-such-program-" + id}, nil)
-	call(http.MethodPost, "/agents/"+id+"/provision?wait=60s", map[string]any{}, nil)
-	call(http.MethodPost, "/agents/"+id+"/deploy?wait=60s", map[string]any{}, nil)
-	for ctx := limit(t); len(list.Items) == 0 && ctx.Err() == nil; {
-		call(http.MethodGet, "/errors?limit=1&agent="+id, nil, &list)
-	}
-	call(http.MethodPost, "/agents/"+id+"/revoke?wait=60s", map[string]any{}, nil)
-	call(http.MethodDelete, "/agents/"+id, nil, nil)
-	if len(list.Items) == 0 {
-		t.Fatal("no error was recorded")
 	}
 	return list.Items[0].ID
 }
