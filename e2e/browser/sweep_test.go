@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waooaw/platform-portal/e2e/browser"
 	"github.com/waooaw/platform-portal/internal/web"
@@ -45,8 +46,8 @@ var queries = map[string]string{
 // missing here fails the test.
 func fillings(t *testing.T, h *house, agent string) map[string]string {
 	t.Helper()
-	fill := map[string]string{"/agents/{id}": agent}
-	for noun, path := range map[string]string{"/operations/{id}": "/operations?limit=1", "/bulk/{id}": "/bulk?limit=1"} {
+	fill := map[string]string{"/agents/{id}": agent, "/alerts/{id}": anAlert(t, h)}
+	for noun, path := range map[string]string{"/operations/{id}": "/operations?limit=1", "/bulk/{id}": "/bulk?limit=1", "/alerts/rules/{id}": "/alerts/rules?limit=1"} {
 		var list struct {
 			Items []struct {
 				ID string `json:"id"`
@@ -60,6 +61,35 @@ func fillings(t *testing.T, h *house, agent string) map[string]string {
 		}
 	}
 	return fill
+}
+
+// anAlert lets a rule fire and takes it away again, and gives the alert that is
+// left, which is resolved.
+func anAlert(t *testing.T, h *house) string {
+	t.Helper()
+	file := map[string]string{"content": "groups:\n- name: sweep\n  interval: 5s\n  rules:\n  - alert: Sweep\n    expr: vector(1)\n"}
+	if err := h.Call(limit(t), http.MethodPut, "/alerts/rules/files/sweep.yml", file, nil); err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Items []struct {
+			ID string `json:"id"`
+		} `json:"items"`
+	}
+	for ctx := limit(t); len(list.Items) == 0; {
+		if err := h.Call(ctx, http.MethodGet, "/alerts?name=Sweep", nil, &list); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("the rule does not fire")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if err := h.Call(limit(t), http.MethodDelete, "/alerts/rules/files/sweep.yml", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items[0].ID
 }
 
 var braces = regexp.MustCompile(`\{[^}]*\}`)

@@ -21,8 +21,10 @@ const (
 // Look is a rule as it might be, and how far back it is tried.
 type Look struct {
 	Expr string
-	For  time.Duration
-	Back time.Duration // an hour if 0
+	// Threshold takes the place of the number that the expression compares with.
+	Threshold *float64
+	For       time.Duration
+	Back      time.Duration // an hour if 0
 }
 
 // Span is a time during which an alert would have fired.
@@ -60,6 +62,12 @@ func (s *Service) Preview(ctx context.Context, l Look) (*Preview, error) {
 	}
 	if err := s.Language.Check(l.Expr); err != nil {
 		return nil, err
+	}
+	if l.Threshold != nil {
+		var err error
+		if l.Expr, err = s.Language.WithThreshold(l.Expr, *l.Threshold); err != nil {
+			return nil, err
+		}
 	}
 	l.Back = cmp.Or(l.Back, time.Hour)
 	if l.Back < time.Minute || l.Back > maxLookBack || l.For < 0 {

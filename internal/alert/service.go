@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -55,7 +56,8 @@ type Service struct {
 	recipients []recipient
 	rules      table
 
-	status sync.Map // of rules by id: RuleStatus
+	status  sync.Map     // of rules by id: RuleStatus
+	written atomic.Int64 // nanoseconds that the last note took to store
 
 	follower, keeper, teller, poster lifecycle.Loop
 	groups                           runners
@@ -211,10 +213,16 @@ func (s *Service) keep(ctx context.Context) {
 		s.logged(ctx, "apply silences", s.Elapse(ctx))
 		if now := s.Now(); now.Sub(noted) >= 10*time.Second {
 			noted = now
+			begun := time.Now()
 			s.logged(ctx, "note the evaluation", s.Rules.SetMark(ctx, markSeen, now.UnixMicro()))
+			s.written.Store(int64(time.Since(begun)))
 		}
 	}
 }
+
+// StoreLatency is how long the last write took by which it is noted that rules
+// are evaluated; 0 before the first.
+func (s *Service) StoreLatency() time.Duration { return time.Duration(s.written.Load()) }
 
 func (s *Service) logged(ctx context.Context, what string, err error) {
 	if err != nil && ctx.Err() == nil {

@@ -2,8 +2,12 @@ package portal
 
 import (
 	"context"
+	"math"
 	"net/url"
 	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"github.com/waooaw/platform-portal/internal/alert"
 	"github.com/waooaw/platform-portal/internal/fleet"
@@ -24,6 +28,31 @@ func (a *app) watch() {
 		Language: rulefile.Language{Querier: a.series, URL: address}, Folder: rulefile.Folder{Paths: paths},
 		Querier: a.series, Appender: a.series, Sender: notify.New(a.cfg.Egress, secrets, now),
 		Now: now, NewID: newID, Log: a.log, PublicURL: a.cfg.PublicURL,
+	}
+	a.gauges()
+}
+
+// gauges measure what the shipped rules about the portal itself look at: the room
+// on its disk, and how long a write of the store takes.
+func (a *app) gauges() {
+	disk := func(of func(unix.Statfs_t) uint64) func() float64 {
+		return func() float64 {
+			var st unix.Statfs_t
+			if err := unix.Statfs(a.cfg.Data, &st); err != nil {
+				return math.NaN()
+			}
+			return float64(of(st)) * float64(st.Bsize)
+		}
+	}
+	for _, g := range []struct {
+		name, help string
+		value      func() float64
+	}{
+		{"portal_disk_free_bytes", "Room for the portal on the disk of its data directory.", disk(func(st unix.Statfs_t) uint64 { return st.Bavail })},
+		{"portal_disk_size_bytes", "Size of the disk of the data directory.", disk(func(st unix.Statfs_t) uint64 { return st.Blocks })},
+		{"portal_store_write_seconds", "Time that the last small write of the store took, made every 10 seconds.", func() float64 { return a.alerts.StoreLatency().Seconds() }},
+	} {
+		a.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.value))
 	}
 }
 

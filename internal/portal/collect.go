@@ -93,6 +93,9 @@ func (c *collect) states(ctx context.Context) ([]metrics.Sample, error) {
 			out = append(out,
 				metrics.Sample{Labels: metrics.Labels("agent_state", "portal", a.ID, a.Spec.Name, "", "state", string(a.State)), Value: 1},
 				metrics.Sample{Labels: metrics.Labels("agent_health", "portal", a.ID, a.Spec.Name, "", "health", string(a.Health)), Value: 1})
+			if a.Spec.ResourceBudget > 0 {
+				out = append(out, metrics.Sample{Labels: metrics.Labels("agent_budget_usd", "portal", a.ID, a.Spec.Name, ""), Value: a.Spec.ResourceBudget})
+			}
 		}
 		if cursor = page.Next; cursor == "" {
 			break

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/alert"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -60,7 +61,7 @@ func (s *Server) attention(ctx context.Context, ids ...string) (concerns, error)
 	var out concerns
 	s.parts(ctx, &out)
 	seen := map[string]bool{}
-	for _, find := range []func(context.Context, []string, *concerns, map[string]bool) error{s.errored, s.unwell, s.reports, s.failures} {
+	for _, find := range []func(context.Context, []string, *concerns, map[string]bool) error{s.errored, s.firing, s.unwell, s.reports, s.failures} {
 		if err := find(ctx, ids, &out, seen); err != nil {
 			return concerns{}, err
 		}
@@ -100,6 +101,33 @@ func (s *Server) errored(ctx context.Context, ids []string, out *concerns, seen 
 		out.add(c, a, seen)
 	}
 	out.rest(page.Total-len(page.Agents), "errored agent", "errored agents", "/agents?state=ERRORED")
+	return nil
+}
+
+// firing lists alerts on metrics that nobody looks after. What those on events
+// tell is listed by what it is about.
+func (s *Server) firing(ctx context.Context, ids []string, out *concerns, _ map[string]bool) error {
+	if s.cfg.Alerts == nil {
+		return nil
+	}
+	list, _, err := s.cfg.Alerts.Find(ctx, alert.Query{Statuses: []alert.Status{alert.Firing}, AgentIDs: ids, Limit: 100})
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, a := range list {
+		if a.Source != alert.FromMetric {
+			continue
+		}
+		if n++; n <= maxConcerns {
+			c := severityCell(a.Severity)
+			c.Text = "Alert"
+			out.List = append(out.List, concern{
+				Badge: c, Title: view.Plain(a.Name, 80), Href: "/alerts/" + a.ID, Text: view.Plain(a.Summary(), 300), Remedy: view.Plain(a.Annotations["runbook"], 300), At: view.When(a.ActiveAt),
+			})
+		}
+	}
+	out.rest(n-maxConcerns, "alert", "alerts", "/alerts?state=firing")
 	return nil
 }
 

@@ -40,6 +40,7 @@ var planned = []entry{
 	{"Agents", "/agents", "bot", "g a"},
 	{"Operations", "/operations", "list-checks", "g o"},
 	{"Events", "/events", "activity", "g e"},
+	{"Alerts", "/alerts", "triangle-alert", "g t"},
 	{"Metrics", "/charts", "chart-line", "g m"},
 	{"Diagnostics", "/diagnostics", "heart-pulse", "g i"},
 	{"Audit", "/audit", "scroll-text", "g u"},

@@ -19,6 +19,7 @@ import (
 	"github.com/waooaw/platform-portal/agents"
 	"github.com/waooaw/platform-portal/examples"
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/alert"
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
@@ -49,6 +50,7 @@ type home struct {
 	windows *metrics.Windows
 	parts   []web.Part
 	site    *web.Server
+	alerts  *alert.Service
 }
 
 func newHome(t *testing.T, change ...func(*web.Config)) *home {
@@ -70,7 +72,9 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 			return h.fleet.Act(ctx, id, a, fleet.ActOptions{Reason: o.Reason, ParentID: o.ParentID, OperationID: o.OperationID})
 		})}
 	h.bulks.Register()
+	h.alerts = newAlerts(h, rec, newID, log)
 	cfg := web.Config{
+		Alerts: h.alerts,
 		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Operations: h.ops, Bulks: h.bulks,
 		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
 	}

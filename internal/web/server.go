@@ -38,6 +38,8 @@ type Config struct {
 	// a page that is made now goes on.
 	Place func() int64
 	Audit audit.Store
+	// Alerts are what is wrong, and who is told.
+	Alerts Alerts
 	// Facets counts what filters of agents select.
 	Facets agent.Faceter
 	// Queues knows what waits in the queues.
@@ -143,6 +145,7 @@ var Routes = slices.Concat(
 	agentRoutes,
 	settingsRoutes,
 	diagnosticsRoutes,
+	alertRoutes,
 	frameRoutes,
 )
 
