@@ -29,7 +29,7 @@ function showTab(): void {
 }
 
 showTab();
-window.addEventListener("resize", showTab);
+window.addEventListener("resize", () => requestAnimationFrame(showTab));
 
 // go shows the address in place. The answer is a whole page, of which the part
 // that changes is taken.
