@@ -19,7 +19,7 @@ import (
 func (a *app) web() *web.Server {
 	return web.New(web.Config{
 		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Operations: a.operations, Bulks: a.bulk,
-		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
+		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Logs: a.logs, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Alerts: a.alerts,
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
 		Diagnostics: a.diagnosis,

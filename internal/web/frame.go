@@ -39,6 +39,7 @@ var planned = []entry{
 	{"Dashboard", "/", "layout-dashboard", "g d"},
 	{"Agents", "/agents", "bot", "g a"},
 	{"Operations", "/operations", "list-checks", "g o"},
+	{"Logs", "/logs", "logs", "g l"},
 	{"Events", "/events", "activity", "g e"},
 	{"Alerts", "/alerts", "triangle-alert", "g t"},
 	{"Metrics", "/charts", "chart-line", "g m"},

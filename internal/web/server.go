@@ -34,6 +34,7 @@ type Config struct {
 	// SeriesNote says what is to be known of where time series are kept; "" for
 	// nothing.
 	SeriesNote func(ctx context.Context) string
+	Logs       LogReader
 	// Place is the number of the newest event that live updates gave out, from where
 	// a page that is made now goes on.
 	Place func() int64
@@ -143,6 +144,7 @@ var Routes = slices.Concat(
 	metricsRoutes,
 	fleetRoutes,
 	agentRoutes,
+	logsRoutes,
 	settingsRoutes,
 	diagnosticsRoutes,
 	alertRoutes,
