@@ -49,6 +49,7 @@ need() {
 	fi
 	go mod download
 	scripts/dex.sh >/dev/null
+	scripts/victorialogs.sh >/dev/null
 }
 
 format() {

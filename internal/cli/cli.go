@@ -134,6 +134,7 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(c)
 	}
 	for _, c := range []*cobra.Command{operationsCommand(a), errorsCommand(a), recoveryCommand(a), eventsCommand(a), metricsCommand(a), auditCommand(a), webhooksCommand(a), diagnosticsCommand(a)} {
+	for _, c := range []*cobra.Command{operationsCommand(a), searchLogsCommand(a), eventsCommand(a), metricsCommand(a), auditCommand(a), diagnosticsCommand(a)} {
 		c.GroupID = "watch"
 		root.AddCommand(c)
 	}

@@ -325,7 +325,7 @@ func (c *Collector) visit(ctx context.Context, v *visit) time.Duration {
 	case used < len(lines):
 		return heldPause
 	}
-	v.fresh = false
+	v.fresh, v.added = false, nil
 	if used > 0 {
 		v.pause = c.Every
 		return v.pause

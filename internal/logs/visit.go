@@ -61,30 +61,41 @@ func (c *Collector) unknown(ctx context.Context, v *visit, entries []Entry) ([]E
 	if err != nil {
 		return nil, err
 	}
-	type key struct {
-		instance string
-		at       int64
-	}
-	has := map[key]bool{}
+	has := map[moment]int{}
 	for instance, list := range times {
 		for _, t := range list {
-			has[key{instance, t.UnixNano()}] = true
+			has[moment{instance, t.UnixNano()}]++
 		}
 	}
+	for m, n := range v.added { // just now, and not in an earlier life
+		has[m] -= n
+	}
+	v.added = map[moment]int{}
 	out := entries[:0]
 	for _, e := range entries {
-		if !has[key{e.Instance, e.At.UnixNano()}] {
-			out = append(out, e)
+		m := moment{e.Instance, e.At.UnixNano()}
+		if has[m] > 0 {
+			has[m]--
+			continue
 		}
+		v.added[m]++
+		out = append(out, e)
 	}
 	return out, nil
+}
+
+// moment is when an instance wrote something. Mostly it did so once.
+type moment struct {
+	instance string
+	at       int64
 }
 
 // visit is an agent with the place up to which its output was read.
 type visit struct {
 	agent  string
 	cursor string
-	fresh  bool // its output was not read to the end yet
+	fresh  bool           // its output was not read to the end yet
+	added  map[moment]int // by the last read, while it is fresh
 	due    time.Time
 	pause  time.Duration
 	place  int // in the agenda; -1 while it is being read

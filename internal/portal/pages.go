@@ -22,6 +22,7 @@ func (a *app) web() *web.Server {
 		Alerts: a.alerts,
 		Probes: a.store.Health(), Errors: a.recovery, Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
+		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Logs: a.logs, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Alerts: a.alerts,
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
 		Diagnostics: a.diagnosis,

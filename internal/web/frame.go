@@ -40,6 +40,7 @@ var planned = []entry{
 	{"Agents", "/agents", "bot", "g a"},
 	{"Operations", "/operations", "list-checks", "g o"},
 	{"Errors", "/errors", "triangle-alert", "g r"},
+	{"Logs", "/logs", "logs", "g l"},
 	{"Events", "/events", "activity", "g e"},
 	{"Alerts", "/alerts", "triangle-alert", "g t"},
 	{"Metrics", "/charts", "chart-line", "g m"},

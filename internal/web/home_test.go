@@ -26,6 +26,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/logs"
+	"github.com/waooaw/platform-portal/internal/logs/logstest"
 	"github.com/waooaw/platform-portal/internal/manifest"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/operation"
@@ -48,6 +50,7 @@ type home struct {
 	bulks   *bulk.Service
 	runtime *fleettest.Fake
 	windows *metrics.Windows
+	entries logstest.Memory
 	parts   []web.Part
 	site    *web.Server
 	alerts  *alert.Service
@@ -76,7 +79,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	cfg := web.Config{
 		Alerts: h.alerts,
 		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Operations: h.ops, Bulks: h.bulks,
-		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
+		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Logs: logs.NewService(&h.entries, nil, time.Now), Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
 	}
 	for _, fn := range change {
 		fn(&cfg)

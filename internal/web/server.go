@@ -35,6 +35,7 @@ type Config struct {
 	// SeriesNote says what is to be known of where time series are kept; "" for
 	// nothing.
 	SeriesNote func(ctx context.Context) string
+	Logs       LogReader
 	// Place is the number of the newest event that live updates gave out, from where
 	// a page that is made now goes on.
 	Place func() int64
@@ -147,6 +148,7 @@ var Routes = slices.Concat(
 	fleetRoutes,
 	agentRoutes,
 	errorRoutes,
+	logsRoutes,
 	settingsRoutes,
 	diagnosticsRoutes,
 	alertRoutes,

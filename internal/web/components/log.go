@@ -21,6 +21,8 @@ type logSpan struct {
 	Text  string
 	// Mark says that Text stands for a character that can't be seen.
 	Mark bool
+	// Found says that Text was searched for.
+	Found bool
 }
 
 // logLine is a line made harmless: what is shown, what is shown when it is opened,
@@ -207,4 +209,45 @@ func escape(text string) (length int, params string, color bool) {
 		return len(text), "", false
 	}
 	return 2, "", false
+}
+
+// found marks the texts that were searched for, in any case.
+func found(spans []logSpan, words []string) []logSpan {
+	if len(words) == 0 {
+		return spans
+	}
+	var out []logSpan
+	for _, s := range spans {
+		if s.Mark {
+			out = append(out, s)
+			continue
+		}
+		for text := s.Text; text != ""; {
+			at, length := firstOf(text, words)
+			if at > 0 {
+				out = append(out, logSpan{Class: s.Class, Text: text[:at]})
+			}
+			if length > 0 {
+				out = append(out, logSpan{Class: s.Class, Text: text[at : at+length], Found: true})
+			}
+			text = text[at+length:]
+		}
+	}
+	return out
+}
+
+// firstOf gives where the first of the words stands in the text and how long it
+// is; the text's end and 0 if none does.
+func firstOf(text string, words []string) (at, length int) {
+	lower := strings.ToLower(text)
+	at = len(text)
+	if len(lower) != len(text) { // letters whose small form is longer: places would be wrong
+		return at, 0
+	}
+	for _, w := range words {
+		if i := strings.Index(lower, strings.ToLower(w)); w != "" && i >= 0 && (i < at || i == at && len(w) > length) {
+			at, length = i, min(len(w), len(text)-i)
+		}
+	}
+	return at, length
 }

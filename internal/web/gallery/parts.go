@@ -36,7 +36,7 @@ func reading(now time.Time) []Part {
 			Use:     []string{"Equal lines far from a difference are folded."},
 			Access:  []string{"Plus and minus say what colour says.", "Long lines scroll in their frame, by keyboard too."},
 			Example: codes()},
-		{ID: "log", Name: "Log lines", For: "What programs print, made harmless.", Parts: []string{"Log", "LogRow", "LogText"},
+		{ID: "log", Name: "Log lines", For: "What programs print, made harmless.", Parts: []string{"Log", "LogRow", "LogText", "LogFound"},
 			Use:     []string{"Nothing in a line becomes markup; colours of terminals become ours; what can't be seen is made visible.", "A long line is cut and can be opened."},
 			Access:  []string{"A log region that is not read out by itself, so that it does not interrupt.", "Levels are words too where they are known."},
 			Example: logs(now)},

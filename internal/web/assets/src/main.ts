@@ -16,6 +16,7 @@ import "./live";
 import "./every";
 import "./passkey";
 import "./logs";
+import "./tail";
 import "./charts";
 import "./editor";
 import "./copy";
