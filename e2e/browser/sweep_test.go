@@ -47,7 +47,6 @@ var queries = map[string]string{
 func fillings(t *testing.T, h *house, agent string) map[string]string {
 	t.Helper()
 	fill := map[string]string{"/agents/{id}": agent, "/alerts/{id}": anAlert(t, h), "/errors/{id}": failure(t, h)}
-	fill := map[string]string{"/agents/{id}": agent, "/alerts/{id}": anAlert(t, h)}
 	for noun, path := range map[string]string{"/operations/{id}": "/operations?limit=1", "/bulk/{id}": "/bulk?limit=1", "/alerts/rules/{id}": "/alerts/rules?limit=1"} {
 		var list struct {
 			Items []struct {

@@ -94,7 +94,7 @@ func (s *Service) attempt(ctx context.Context, d Delivery) error {
 	err = s.Sender.Send(send, *r, d.Message, d.ID)
 	cancel()
 	if ctx.Err() != nil {
-		return nil // the portal stops; the next one sends it
+		return nil //nolint:nilerr // the portal stops; the next one sends it
 	}
 	now := s.Now()
 	d.Attempts++

@@ -237,7 +237,6 @@ func (s *Service) refreshFolder(ctx context.Context) error {
 		return err
 	}
 	s.rules.mu.RLock()
-	same := true
 	var known []FileState
 	for _, f := range s.rules.files {
 		if f.Source == Directory {
@@ -245,7 +244,7 @@ func (s *Service) refreshFolder(ctx context.Context) error {
 		}
 	}
 	s.rules.mu.RUnlock()
-	same = len(known) == len(list)
+	same := len(known) == len(list)
 	for i := 0; same && i < len(list); i++ {
 		same = known[i].Name == list[i].Name && known[i].content == string(list[i].Content) && (list[i].Err == nil || known[i].Error != "")
 	}

@@ -37,8 +37,8 @@ func (r *runners) restart() {
 	if r.svc == nil {
 		return
 	}
-	r.halt(context.Background())
-	_ = r.run() // fresh loops always start
+	_ = r.halt(context.Background()) // without a deadline it ends when all have ended
+	_ = r.run()                      // fresh loops always start
 }
 
 func (r *runners) stop(ctx context.Context) error {

@@ -118,7 +118,8 @@ func (w *world) guess(ctx context.Context, email string, at most) (tried int, wa
 	for tried < int(at) {
 		_, err := w.service.SignInPassword(ctx, email, "wrong wrong wrong")
 		if f := fault.As(err); f != nil && f.Kind == fault.RateLimited {
-			return tried, time.Duration(f.Extra["retry_after"].(int)) * time.Second
+			seconds := f.Extra["retry_after"].(int)
+			return tried, time.Second * time.Duration(seconds)
 		}
 		w.refused(err, "auth.wrong_password")
 		tried++

@@ -101,7 +101,7 @@ func (s *Service) storeSession(ctx context.Context, u *User, d *Session) error {
 	who.ID, who.Role = p.ID, string(p.Role)
 	return s.note(audit.WithActor(ctx, who), event.SignIn, "auth.sign_in", "session/"+d.ID, nil,
 		map[string]any{"role": d.Role, "by": d.Method, "kind": d.Kind, "user": p.Name},
-		Change{ID: d.ID, Name: p.Name, Role: d.Role, Change: "signed_in", Reason: "by " + string(d.Method), Timestamp: now})
+		Change{ID: d.ID, Name: p.Name, Role: d.Role, Change: "signed_in", Reason: "by " + d.Method, Timestamp: now})
 }
 
 // principalOf gives who the session stands for.

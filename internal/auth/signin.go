@@ -49,7 +49,7 @@ func (s *Service) SignInExternal(ctx context.Context, id Identity) (string, erro
 			refusal = noRole(u.Email)
 		}
 		if before == nil && refusal != nil {
-			return nil // of strangers nothing is kept
+			return nil //nolint:nilerr // of strangers nothing is kept
 		}
 		// What the provider says now is kept also of somebody who may not come in
 		// (any more): it takes the role from the sessions that are open.
@@ -196,7 +196,7 @@ func (s *Service) SignInPasskey(ctx context.Context, userID, credentialID string
 			return err
 		}
 		if refusal = s.mayEnter(*u); refusal != nil {
-			return nil
+			return nil //nolint:nilerr // the refusal is the answer, and there is nothing to store
 		}
 		if err := s.Passkeys.UsePasskey(ctx, k.ID, signCount, backedUp, s.now()); err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 // fault is Invalid and names field.
 func (p Policy) CheckURL(field, text string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
-	wrong := ""
+	var wrong string
 	switch {
 	case text == "":
 		wrong = "must be given, for example https://hooks.example.com/portal"

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -103,13 +104,14 @@ func TestPrometheusClientsAreToldWhatIsWrong(t *testing.T) {
 	w, client, now := stored(t)
 	for expr, want := range map[string]v1.ErrorType{"sum(up": v1.ErrBadData, "": v1.ErrBadData, "up / on() up": v1.ErrBadData} {
 		_, _, _, err := client.Query(t.Context(), expr, now)
-		e, ok := err.(*v1.Error)
-		if !ok || e.Type != want || e.Msg == "" {
+		var e *v1.Error
+		if !errors.As(err, &e) || e.Type != want || e.Msg == "" {
 			t.Errorf("%q: %#v", expr, err)
 		}
 	}
 	_, _, _, err := client.QueryRange(t.Context(), "up", v1.Range{Start: now.Add(-24 * time.Hour), End: now, Step: time.Second})
-	if e, ok := err.(*v1.Error); !ok || e.Type != v1.ErrExec || !strings.Contains(e.Msg, "11000 are allowed") {
+	var e *v1.Error
+	if !errors.As(err, &e) || e.Type != v1.ErrExec || !strings.Contains(e.Msg, "11000 are allowed") {
 		t.Errorf("too many points: %v", err)
 	}
 	for _, path := range []string{"/query_range?query=up", "/query?query=up&time=soon", "/series", "/series?match[]=up&limit=x", "/query_range?query=up&start=1&end=2&step=never"} {

@@ -20,10 +20,7 @@ func (a *app) web() *web.Server {
 	return web.New(web.Config{
 		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Operations: a.operations, Bulks: a.bulk,
 		Alerts: a.alerts,
-		Probes: a.store.Health(), Errors: a.recovery, Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
-		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
-		Probes: a.store.Health(), Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Logs: a.logs, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
-		Alerts: a.alerts,
+		Probes: a.store.Health(), Errors: a.recovery, Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Logs: a.logs, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},
 		Diagnostics: a.diagnosis,
 		SignIns:     a.signIns(), Settings: web.Settings{Own: a.auth, Tokens: a.auth, Users: a.auth, Webhooks: a.webhooks, WebhookReader: a.store.Webhooks()},

@@ -10,6 +10,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/recovery/cause"
 )
@@ -165,10 +166,29 @@ func (s *Service) peers(ctx context.Context, f *cause.Facts) error {
 	return nil
 }
 
+// slowest gives how long the slowest of an agent's latest probes took; 0 if none
+// was answered.
+func (s *Service) slowest(ctx context.Context, id string) (time.Duration, error) {
+	list, _, err := s.Probes.Results(ctx, id, "", 8)
+	var slowest time.Duration
+	seen := map[health.Kind]bool{}
+	for _, r := range list {
+		if !seen[r.Kind] {
+			slowest = max(slowest, r.Latency)
+		}
+		seen[r.Kind] = true
+	}
+	return slowest, err
+}
+
 func (s *Service) peer(ctx context.Context, d *agent.Agent) (*cause.Peer, error) {
-	p := &cause.Peer{ID: d.ID, Name: d.Spec.Name, Exists: true, State: d.State, Health: d.Health, Latency: s.watch.latency(d.ID)}
+	p := &cause.Peer{ID: d.ID, Name: d.Spec.Name, Exists: true, State: d.State, Health: d.Health}
 	for _, fixed := range d.Spec.Ports {
 		p.Ports = append(p.Ports, fixed.Port)
+	}
+	var err error
+	if p.Latency, err = s.slowest(ctx, d.ID); err != nil {
+		return nil, err
 	}
 	all, err := s.Fleet.Instances(ctx, d.ID)
 	if err != nil {

@@ -3,7 +3,6 @@ package recovery
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -109,7 +108,6 @@ type Service struct {
 	Steady time.Duration
 
 	watch watch
-	mu    sync.Mutex
 }
 
 func (s *Service) log() *slog.Logger {

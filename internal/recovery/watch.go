@@ -32,7 +32,6 @@ type watched struct {
 	samples  []cause.Sample
 	backlog  []cause.Queue
 	dead     []queue.DeadLetter
-	latency  time.Duration
 	good     int // revision
 	goodAt   time.Time
 	lastLook time.Time
@@ -86,19 +85,6 @@ func (w *watch) died(d queue.DeadLetter) {
 	}
 	a.dead = append(a.dead, d)
 	a.dead = a.dead[max(0, len(a.dead)-deadKept):]
-}
-
-func (w *watch) latency(id string) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.of(id).latency
-}
-
-// answered notes how long the agent's slowest probe took.
-func (w *watch) answered(id string, d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.of(id).latency = d
 }
 
 // calm notes whether nothing is wrong any more with what an incident is about,

@@ -268,7 +268,7 @@ func (st attempts) DropAttempts(ctx context.Context, keys ...string) error {
 		return nil
 	}
 	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
-		_, err := db.NewDelete().Model((*failureRow)(nil)).Where("attempt IN (?)", bun.In(keys)).Exec(ctx)
+		_, err := db.NewDelete().Model((*failureRow)(nil)).Where("attempt IN (?)", bun.List(keys)).Exec(ctx)
 		return err
 	})
 }

@@ -208,7 +208,7 @@ func eventText(e event.Event) string {
 	if json.Unmarshal(e.Data, &d) != nil {
 		return ""
 	}
-	text := ""
+	var text string
 	switch e.Type {
 	case event.AgentStateChanged:
 		text = view.Words(d.OldState) + " → " + view.Words(d.NewState)

@@ -62,7 +62,6 @@ func (s *Server) attention(ctx context.Context, ids ...string) (concerns, error)
 	s.parts(ctx, &out)
 	seen := map[string]bool{}
 	for _, find := range []func(context.Context, []string, *concerns, map[string]bool) error{s.unfixed, s.errored, s.firing, s.unwell, s.reports, s.failures} {
-	for _, find := range []func(context.Context, []string, *concerns, map[string]bool) error{s.errored, s.firing, s.unwell, s.reports, s.failures} {
 		if err := find(ctx, ids, &out, seen); err != nil {
 			return concerns{}, err
 		}

@@ -325,4 +325,3 @@ func (s *Server) unfixed(ctx context.Context, ids []string, out *concerns, seen 
 	}
 	return nil
 }
-

@@ -29,24 +29,6 @@ func agentPath(id string) string { return "/agents/" + url.PathEscape(id) }
 // operationPath is where an operation's page is.
 func operationPath(id string) string { return "/operations/" + url.PathEscape(id) }
 
-// with gives the address of the request with some values of its query changed;
-// "" takes one out. A cursor is dropped: it belongs to the list as it was.
-func with(r *http.Request, pairs ...string) string {
-	q := r.URL.Query()
-	q.Del("cursor")
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			q.Del(pairs[i])
-		} else {
-			q.Set(pairs[i], pairs[i+1])
-		}
-	}
-	if len(q) == 0 {
-		return r.URL.Path
-	}
-	return r.URL.Path + "?" + q.Encode()
-}
-
 // landed answers a form that acted: by a redirect to where the result is seen.
 func landed(w http.ResponseWriter, r *http.Request, to string) error {
 	if scripted(r) {

@@ -187,7 +187,7 @@ func (s *Server) putView(w http.ResponseWriter, r *http.Request, v savedView, li
 }
 
 func checkViewName(v savedView, list []savedView) error {
-	message := ""
+	var message string
 	switch {
 	case v.Name == "" || utf8.RuneCountInString(v.Name) > maxName:
 		message = "must be 1 to 60 characters long"

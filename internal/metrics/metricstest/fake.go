@@ -75,9 +75,7 @@ func (f *Fake) Instant(_ context.Context, expr string, at time.Time) (metrics.Re
 		return metrics.Result{Type: metrics.Scalar, Series: []metrics.Points{{Points: []metrics.Point{{At: at, Value: *e.number}}}}}, nil
 	}
 	out := metrics.Result{Type: metrics.Vector}
-	for _, s := range f.eval(e, at) {
-		out.Series = append(out.Series, s)
-	}
+	out.Series = append(out.Series, f.eval(e, at)...)
 	return out, nil
 }
 

@@ -18,7 +18,8 @@ var (
 // memory: it uses more memory than it may.
 func memory(f *Facts) *Finding {
 	limit := f.Spec.Resources.Memory
-	certainty, evidence := 0.0, []Evidence(nil)
+	var certainty float64
+	var evidence []Evidence
 	switch m := last(f.texts(), noMemory); {
 	case f.Ended != nil && f.Ended.OOMKilled:
 		certainty, evidence = 1, f.evidence()

@@ -169,10 +169,9 @@ func (f *Facts) calls() []address {
 
 func (o *offer) memory() {
 	parameters := map[string]any{}
-	title := "Allow it more memory"
 	if m := o.f.Spec.Resources.Memory; m > 0 {
 		parameters["memory"] = (2 * m).String()
-		title = fmt.Sprintf("Allow it %s of memory", 2*m)
+		title := fmt.Sprintf("Allow it %s of memory", 2*m)
 		o.add(RaiseMemory, 0.8, title, fmt.Sprintf("It has %s now, which is not enough.", m), parameters)
 	}
 	if g := o.f.Good; g != nil && (g.Spec.Resources.Memory > o.f.Spec.Resources.Memory || g.Spec.Resources.Memory == 0 || g.Spec.Command != o.f.Spec.Command || !slices.Equal(g.Spec.Args, o.f.Spec.Args)) {

@@ -112,13 +112,13 @@ func (st alerts) Alerts(ctx context.Context, q alert.Query) ([]alert.Alert, stri
 		sel = sel.Where("(place > ? OR place = ? AND (changed_at, id) < (?, ?))", place, place, after.Num, after.ID)
 	}
 	if len(q.Statuses) > 0 {
-		sel = sel.Where("status IN (?)", bun.In(q.Statuses))
+		sel = sel.Where("status IN (?)", bun.List(q.Statuses))
 	}
 	if len(q.Severities) > 0 {
-		sel = sel.Where("severity IN (?)", bun.In(q.Severities))
+		sel = sel.Where("severity IN (?)", bun.List(q.Severities))
 	}
 	if len(q.AgentIDs) > 0 {
-		sel = sel.Where("agent_id IN (?)", bun.In(q.AgentIDs))
+		sel = sel.Where("agent_id IN (?)", bun.List(q.AgentIDs))
 	}
 	if q.Name != "" {
 		sel = sel.Where("name = ?", q.Name)
@@ -171,7 +171,7 @@ func (st alerts) CountAlerts(ctx context.Context, agentIDs ...string) ([]alert.T
 	q := st.db.Handle(ctx).NewSelect().Model((*alertRow)(nil)).ColumnExpr("status, severity, count(*) AS count").
 		GroupExpr("status, severity").OrderExpr("status, severity")
 	if len(agentIDs) > 0 {
-		q = q.Where("agent_id IN (?)", bun.In(agentIDs))
+		q = q.Where("agent_id IN (?)", bun.List(agentIDs))
 	}
 	if err := q.Scan(ctx, &rows); err != nil {
 		return nil, st.db.Explain(ctx, err)

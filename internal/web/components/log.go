@@ -172,7 +172,7 @@ func markOf(r rune, size int) string {
 	case r == '\t':
 		return ""
 	case r < 0x20:
-		return string(rune(0x2400 + r))
+		return string(0x2400 + r)
 	case r == 0x7f:
 		return "\u2421"
 	case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == '\u2028', r == '\u2029':
