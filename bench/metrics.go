@@ -64,7 +64,7 @@ func measureMetrics(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer db.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // the folder is thrown away
+	defer db.Stop(context.WithoutCancel(ctx))
 	opened, err := timed(func() error { _, err := db.Instant(ctx, "1", time.Now()); return err })
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (b *bench) meter(ctx context.Context, db *tsdb.DB, log *slog.Logger) error 
 		return err
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page()) })}
-	go server.Serve(l) //nolint:errcheck // it ends with Close
+	go server.Serve(l)
 	defer server.Close()
 	s := &metrics.Scraper{
 		Targets: everyone{l.Addr().(*net.TCPAddr).Port, time.Now()}, Source: scrape.Client{}, Windows: &metrics.Windows{Now: time.Now}, Into: db, Log: log,
@@ -104,7 +104,7 @@ func (b *bench) meter(ctx context.Context, db *tsdb.DB, log *slog.Logger) error 
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
-	defer s.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is left to be done
+	defer s.Stop(context.WithoutCancel(ctx))
 	for range 2 {
 		before, start := spent(), time.Now()
 		select {

@@ -73,6 +73,8 @@ var old = map[int64]string{
 	 INSERT INTO alert_dispatches VALUES ('w', 'g', 1700000000000001, '{}')`,
 	9:  `INSERT INTO webhooks VALUES ('w', 'ops', '{"name":"Ops","url":"https://a.example/"}', '{"cursor":1}', 1)`,
 	10: `INSERT INTO diagnoses VALUES ('01900000-0000-7000-8000-000000000001', 'agent/one', 'one', 'demand', 'system', 'ok', 'One', '[]', 1700000000000001, 1700000000000002)`,
+	11: `INSERT INTO incidents VALUES ('i', 'one', 'open', 'permanent', 'crash_loop', 'f', 1, 1700000000000001, 1700000000000002, NULL, 1, 3, '{"id":"i"}');
+	 INSERT INTO recovery_state VALUES ('cursor', '3')`,
 }
 
 // TestMigrate opens databases of every earlier version, with data in them.

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t testing.TB) *store.Store) {
 		{"alerts", alerts},
 		{"webhooks", webhooks},
 		{"diagnoses", diagnoses},
+		{"incidents", incidents},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.promises {
