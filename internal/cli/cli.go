@@ -133,7 +133,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "fleet"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{operationsCommand(a), searchLogsCommand(a), errorsCommand(a), recoveryCommand(a), eventsCommand(a), metricsCommand(a), auditCommand(a), webhooksCommand(a), diagnosticsCommand(a)} {
+	for _, c := range []*cobra.Command{operationsCommand(a), searchLogsCommand(a), errorsCommand(a), recoveryCommand(a), eventsCommand(a), metricsCommand(a), alertsCommand(a), auditCommand(a), webhooksCommand(a), diagnosticsCommand(a)} {
 		c.GroupID = "watch"
 		root.AddCommand(c)
 	}
