@@ -40,8 +40,8 @@ func TestSearchAndFiltersAreAddresses(t *testing.T) {
 	}
 	p.fill("#fleet-q", "")
 	p.wait("all agents again", fmt.Sprintf(`%s === %d && !location.search.includes('q=')`, rows, all))
-	p.click(`#fleet a.chip[href*="state=STOPPED"]`)
-	p.wait("no agent that is stopped", rows+` === 0 && /state=STOPPED/i.test(location.search)`)
+	p.click(`#fleet a.chip[href*="state=RUNNING"]`)
+	p.wait("the agents that run", rows+` > 0 && /state=RUNNING/i.test(location.search)`)
 	p.click(`#fleet a[data-clear].button`)
 	p.wait("all agents without a filter", fmt.Sprintf(`%s === %d`, rows, all))
 	p.click(`#layout-table`)

@@ -235,9 +235,8 @@ func (v *logsView) span() string {
 
 // bar is a part of a bar of the histogram, in the units of its picture.
 type bar struct {
-	Class         string
-	X, Y, W, H    string
-	height, below float64
+	Class      string
+	X, Y, W, H string
 }
 
 const (

@@ -153,7 +153,7 @@ func (s *Server) showWebhook(w http.ResponseWriter, r *http.Request, problem *fa
 	if v.Subscription = sub; problem == nil {
 		v.Form = sub.Definition()
 	}
-	next := ""
+	var next string
 	if v.Attempts, next, err = s.cfg.Settings.WebhookReader.Attempts(ctx, sub.ID, r.URL.Query().Get("cursor"), perPage); err != nil {
 		return err
 	}
