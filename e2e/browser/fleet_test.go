@@ -40,9 +40,9 @@ func TestSearchAndFiltersAreAddresses(t *testing.T) {
 	}
 	p.fill("#fleet-q", "")
 	p.wait("all agents again", fmt.Sprintf(`%s === %d && !location.search.includes('q=')`, rows, all))
-	p.click(`#fleet a.chip[href*="state=RUNNING"]`)
+	p.click(`#fleet a.chip[href*="state=running"]`)
 	p.wait("the agents that run", rows+` > 0 && /state=RUNNING/i.test(location.search)`)
-	p.click(`#fleet a[data-clear].button`)
+	p.click(`#fleet a[data-clear]`)
 	p.wait("all agents without a filter", fmt.Sprintf(`%s === %d`, rows, all))
 	p.click(`#layout-table`)
 	p.wait("the table", `document.querySelector('#fleet-table tbody tr') && location.search.includes('view=table')`)

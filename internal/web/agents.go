@@ -22,7 +22,6 @@ var fleetRoutes = []Route{
 	{Method: "POST", Path: "/saved-views", Role: auth.Viewer, ID: "save-view", handle: (*Server).saveView},
 	{Method: "GET", Path: "/saved-views/{view}", Role: auth.Viewer, ID: "view-form", handle: (*Server).editView},
 	{Method: "POST", Path: "/saved-views/{view}", Role: auth.Viewer, ID: "change-view", handle: (*Server).changeView},
-	{Method: "POST", Path: "/saved-views/{view}/delete", Role: auth.Viewer, ID: "delete-view", handle: (*Server).deleteView},
 	{Method: "GET", Path: "/agents/{id}/actions", Role: auth.Operator, ID: "actions-page", handle: (*Server).actionsPage},
 	{Method: "GET", Path: "/agents/{id}/actions/{action}", Role: auth.Operator, ID: "action-form", handle: (*Server).actionForm},
 	{Method: "POST", Path: "/agents/{id}/actions/{action}", Role: auth.Operator, ID: "act", handle: (*Server).act},

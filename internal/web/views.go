@@ -151,12 +151,15 @@ func (s *Server) saveView(w http.ResponseWriter, r *http.Request) error {
 	return s.putView(w, r, savedView{ID: strings.ToLower(rand.Text())}, list)
 }
 
-// changeView renames a view, gives it another filter, or makes it the one to
-// begin with.
+// changeView renames a view, gives it another filter, makes it the one to begin
+// with, or deletes it.
 func (s *Server) changeView(w http.ResponseWriter, r *http.Request) error {
 	v, list, err := s.viewOf(r.Context(), r.PathValue("view"))
 	if err != nil {
 		return err
+	}
+	if r.PostFormValue("delete") != "" {
+		return s.deleteView(w, r, v.ID)
 	}
 	return s.putView(w, r, *v, list)
 }
@@ -202,13 +205,8 @@ func checkViewName(v savedView, list []savedView) error {
 }
 
 // deleteView forgets a view.
-func (s *Server) deleteView(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	v, _, err := s.viewOf(ctx, r.PathValue("view"))
-	if err != nil {
-		return err
-	}
-	if err := s.cfg.Preferences.Delete(ctx, owner(ctx), viewsKey+v.ID); err != nil {
+func (s *Server) deleteView(w http.ResponseWriter, r *http.Request, id string) error {
+	if err := s.cfg.Preferences.Delete(r.Context(), owner(r.Context()), viewsKey+id); err != nil {
 		return err
 	}
 	return landed(w, r, "/agents?saved=all")
