@@ -133,10 +133,18 @@ func TestLabelExplosionsAreRefusedByName(t *testing.T) {
 
 func TestWhatIsMeasuredIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, state := &metricstest.Fake{}, "RUNNING"
-		var fail error
+		store := &metricstest.Fake{}
+		var mu sync.Mutex
+		state, fail := "RUNNING", error(nil)
+		set := func(s string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			state, fail = s, err
+		}
 		r := &metrics.Recorder{Into: store, Now: time.Now, Log: slog.New(slog.DiscardHandler), Collectors: []metrics.Collector{
 			{Name: "agents", Collect: func(context.Context) ([]metrics.Sample, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				return []metrics.Sample{{Labels: metrics.Labels("agent_state", "portal", "a", "A", "", "state", state), Value: 1}}, fail
 			}},
 			{Name: "slow", Collect: func(ctx context.Context) ([]metrics.Sample, error) { <-ctx.Done(); return nil, ctx.Err() }},
@@ -148,12 +156,12 @@ func TestWhatIsMeasuredIsRecorded(t *testing.T) {
 		if n := count(t, store, `agent_state{state="RUNNING",agent_name="A"}`); n != 1 {
 			t.Error(store.All())
 		}
-		state = "STOPPED"
+		set("STOPPED", nil)
 		time.Sleep(16 * time.Second)
 		if count(t, store, `agent_state{state="RUNNING"}`) != 0 || count(t, store, `agent_state{state="STOPPED"}`) != 1 {
 			t.Error("an agent is in two states")
 		}
-		fail = errors.New("the store is away")
+		set("STOPPED", errors.New("the store is away"))
 		time.Sleep(time.Minute)
 		if err := r.Stop(context.Background()); err != nil {
 			t.Error(err)
