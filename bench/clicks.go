@@ -55,7 +55,7 @@ func (s *site) clickAround() (first time.Duration, all spread, err error) {
 		return 0, nil, err
 	}
 	defer t.Close()
-	if err := errors.Join(t.EachPage(answered), t.Open(s.URL+"/agents?limit=500")); err != nil {
+	if err := errors.Join(t.EachPage(answered), t.Open(s.URL+"/agents?size=500")); err != nil {
 		return 0, nil, err
 	}
 	for i, selector := range controls {

@@ -61,7 +61,7 @@ func (s *site) deliver(ctx context.Context, slower float64, window time.Duration
 	if err := t.EachPage(observer); err != nil {
 		return d, err
 	}
-	if err := t.Open(s.URL + "/agents?limit=500"); err != nil {
+	if err := t.Open(s.URL + "/agents?size=500"); err != nil {
 		return d, err
 	}
 	if err := t.Wait("the page to be live", usable); err != nil {

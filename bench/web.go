@@ -172,7 +172,7 @@ func (s *site) firstVisit(slower, mbit float64) (l load, r []browser.Request, er
 	if err := errors.Join(t.Slow(slower, mbit), t.EachPage(fmt.Sprintf(stopwatch, usable))); err != nil {
 		return l, nil, err
 	}
-	if err := t.Open(s.URL + "/agents?limit=500"); err != nil {
+	if err := t.Open(s.URL + "/agents?size=500"); err != nil {
 		return l, nil, err
 	}
 	if err := t.Wait("the page to be usable", "window.usableAt > 0 && performance.getEntriesByName('first-contentful-paint').length"); err != nil {
@@ -194,7 +194,7 @@ func (s *site) measureServer(ctx context.Context, b *bench) error {
 	}
 	jar.SetCookies(at, []*http.Cookie{s.session})
 	client := &http.Client{Jar: jar, Transport: &http.Transport{DisableCompression: true}}
-	for _, path := range []string{"/agents?limit=500", "/"} {
+	for _, path := range []string{"/agents?size=500", "/"} {
 		var times spread
 		size := 0
 		for range 500 {
