@@ -10,12 +10,12 @@ import (
 )
 
 // observer runs in the page from its beginning and notes when which revision of
-// which agent was shown.
+// which agent was shown: change writes it into the name.
 const observer = `(() => {
 	window.shown = [];
 	new MutationObserver(list => { const at = performance.timeOrigin + performance.now();
-		for (const m of list) { const cell = (m.target.nodeType === 1 ? m.target : m.target.parentElement)?.closest('[data-cell="revision"]');
-			if (cell) window.shown.push([cell.closest('[data-row]').dataset.row.slice(6), cell.textContent.trim(), at]) } })
+		for (const m of list) { const cell = (m.target.nodeType === 1 ? m.target : m.target.parentElement)?.closest('[data-cell="name"]');
+			if (cell) window.shown.push([cell.closest('[data-row]').dataset.row.slice(6), cell.textContent.replace(/\D+/g, ''), at]) } })
 		.observe(document, {subtree: true, childList: true, characterData: true}) })()`
 
 // changed is a change of an agent and when it was made.
