@@ -39,20 +39,20 @@ func (s *Sender) email(ctx context.Context, to alert.Mail, m alert.Message, id s
 			return err
 		}
 	}
-	conn, err := s.Policy.DialContext(ctx, "tcp", net.JoinHostPort(strings.Trim(to.Host, "[]"), strconv.Itoa(to.Port)))
+	line, err := s.Policy.DialContext(ctx, "tcp", net.JoinHostPort(strings.Trim(to.Host, "[]"), strconv.Itoa(to.Port)))
 	if err != nil {
 		return unreachable(err)
 	}
-	defer conn.Close()
+	defer line.Close()
 	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
+		if err := line.SetDeadline(deadline); err != nil {
 			return unreachable(err)
 		}
 	}
 	// A portal that stops does not wait for the server.
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	conn = &bounded{Conn: conn, left: maxTalk}
+	var conn net.Conn = &bounded{Conn: line, left: maxTalk}
 	if to.TLS == "tls" {
 		conn = tls.Client(conn, s.tls(to.Host))
 	}

@@ -39,6 +39,17 @@ function escape(): void {
   if (selected.length === 0) current()?.removeAttribute("data-current");
 }
 
+// leave empties the search, as browsers do, and gives the keys back to the page
+// at once: what is typed next is a shortcut.
+function leave(field: HTMLInputElement, e: KeyboardEvent): void {
+  e.preventDefault();
+  if (field.value) {
+    field.value = "";
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  field.blur();
+}
+
 const single: Record<string, () => void> = {
   "/": () => {
     const box = document.querySelector<HTMLElement>("main [data-search]");
@@ -55,8 +66,7 @@ const single: Record<string, () => void> = {
 };
 
 document.addEventListener("keydown", (e) => {
-  // Escape empties the search, as browsers do, and gives the keys back to the page.
-  if (e.key === "Escape" && e.target instanceof HTMLElement && e.target.matches("main [data-search]")) setTimeout(() => (e.target as HTMLElement).blur());
+  if (e.key === "Escape" && e.target instanceof HTMLInputElement && e.target.matches("main [data-search]")) leave(e.target, e);
   if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || e.defaultPrevented || typing(e)) return;
   if (document.querySelector("dialog:modal")) return;
   if (e.key === "Escape") {
