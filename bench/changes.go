@@ -37,7 +37,7 @@ func change(ctx context.Context, p *drive.Portal, perSecond int, note func(agent
 		for i := range docs {
 			docs[i] = sleeper((n + i) % crowd)
 			docs[i]["description"] = fmt.Sprint("change ", n)
-			docs[i]["display_name"] = fmt.Sprint("Sleeper ", revisions[docs[i]["name"].(string)]+1)
+			docs[i]["display_name"] = fmt.Sprint("Revision ", revisions[docs[i]["name"].(string)]+1)
 		}
 		var out struct {
 			Items []struct {

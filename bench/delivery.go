@@ -15,7 +15,7 @@ const observer = `(() => {
 	window.shown = [];
 	new MutationObserver(list => { const at = performance.timeOrigin + performance.now();
 		for (const m of list) { const cell = (m.target.nodeType === 1 ? m.target : m.target.parentElement)?.closest('[data-cell="name"]');
-			if (cell) window.shown.push([cell.closest('[data-row]').dataset.row.slice(6), cell.textContent.replace(/\D+/g, ''), at]) } })
+			const n = cell && /^Revision (\d+)$/.exec(cell.textContent)?.[1]; if (n) window.shown.push([cell.closest('[data-row]').dataset.row.slice(6), n, at]) } })
 		.observe(document, {subtree: true, childList: true, characterData: true}) })()`
 
 // changed is a change of an agent and when it was made.
@@ -33,14 +33,19 @@ type delivery struct {
 	made  int
 }
 
-// measureDelivery measures from the commit of a change to the changed cell.
+// settleTime is for how long changes are made before they are measured: the page
+// has just been opened, and says which rows are in sight.
+const settleTime = time.Second
+
+// measureDelivery measures from the commit of a change to the changed cell, of the
+// rows in sight.
 func (s *site) measureDelivery(ctx context.Context, b *bench) error {
 	for _, slower := range []float64{1, 4} {
 		d, err := s.deliver(ctx, slower, 10*time.Second)
 		if err != nil {
 			return err
 		}
-		name, target := "commit to changed DOM, 500 agents on the page", "p99 < 60 ms"
+		name, target := "commit to changed DOM of rows in sight, 500 agents on the page", "p99 < 60 ms"
 		if slower > 1 {
 			name, target = name+", CPU ÷ 4", "p99 < 200 ms"
 		}
@@ -68,6 +73,11 @@ func (s *site) deliver(ctx context.Context, slower float64, window time.Duration
 		return d, err
 	}
 	if err := t.Slow(slower, 0); err != nil {
+		return d, err
+	}
+	warm, stop := context.WithTimeout(ctx, settleTime)
+	defer stop()
+	if _, err := change(warm, s.Portal, 1000, func(string, int, time.Time) {}); err != nil {
 		return d, err
 	}
 	made := map[changed]time.Time{}

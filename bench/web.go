@@ -203,7 +203,7 @@ func (s *site) measureServer(ctx context.Context, b *bench) error {
 				if err != nil {
 					return err
 				}
-				req.Header.Set("Accept-Encoding", "br, gzip")
+				req.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
 				req.Header.Set("Accept", "text/html")
 				resp, err := client.Do(req)
 				if err != nil {

@@ -69,6 +69,28 @@ func TestChangesAreSeenWithoutReload(t *testing.T) {
 	p.clean()
 }
 
+// What works on an agent shows on its card while it does, although most cards have
+// no place for it.
+func TestWorkShowsOnTheCard(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	h.stubborn(t, 1)
+	h.running(t)
+	p := h.visit(t, "/agents?view=cards")
+	p.wait("no work", `document.querySelector('[data-row="agent:stubborn-0"] [data-fill]')`)
+	p.mark()
+	eval[bool](p, `(new MutationObserver((_, o) => {
+		const work = document.querySelector('[data-row="agent:stubborn-0"] .agent-work');
+		if (work.querySelector('a')?.checkVisibility() && work.querySelector('progress').hasAttribute('value')) { window.worked = true; o.disconnect() }
+	}).observe(document.querySelector('#fleet'), {subtree: true, childList: true, attributes: true}), true)`)
+	h.act(t, "stubborn-0", "stop")
+	p.wait("what is done to it", `window.worked`)
+	p.wait("its end", state("stubborn-0", "STOPPED"))
+	p.wait("no work again", `!document.querySelector('[data-row="agent:stubborn-0"] .agent-work').checkVisibility()`)
+	p.marked()
+	p.clean()
+}
+
 // The portal dies while a page is open. The page says so, finds the next one,
 // and misses nothing.
 func TestPageOutlivesThePortal(t *testing.T) {

@@ -148,7 +148,7 @@ var libraries = []Library{
 	{"github.com/google/uuid", []string{"internal/portal", "internal/store", "internal/engine", "agentkit", "agents"}},
 	{"github.com/jackc/pgx/v5", []string{"internal/store", "internal/engine"}},
 	{"github.com/knadh/koanf", []string{"internal/portal"}},
-	{"github.com/klauspost/compress", []string{"internal/promserver"}},
+	{"github.com/klauspost/compress", []string{"internal/promserver", "internal/web"}},
 	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},
 	{"github.com/nats-io/nats.go", []string{"internal/bus", "agentkit"}},
 	{"github.com/nats-io/jwt/v2", []string{"internal/bus"}},

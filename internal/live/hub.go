@@ -7,7 +7,7 @@
 //
 // Rooms whose name begins with "view:" give states instead of events: the cells
 // of a row as they are now, and from then on those that change. They are looked
-// up once for all who look at them, at most every 50 ms, the newest wins, and
+// up once for all who look at them, at most every 25 ms, the newest wins, and
 // they are no part of the history. "view:pulse:ROOM" is such a row too: the
 // number of the newest event of each type in ROOM, for who only needs to know
 // that something happened.
@@ -40,7 +40,7 @@ type Config struct {
 
 	Heartbeat    time.Duration // default 15s
 	Recheck      time.Duration // how often access is asked for again; default 5s
-	Coalesce     time.Duration // the least time between two looks at what changed; default 50ms
+	Coalesce     time.Duration // the least time between two looks at what changed; default 25ms
 	Admit        int           // connections taken in a second, so that a crowd that comes back does not stampede; default 1000
 	WriteTimeout time.Duration // a client that takes nothing for so long is cut; default 10s
 	Recent       int           // events kept in memory for clients that come back; default 2048
@@ -84,7 +84,7 @@ type Hub struct {
 func New(cfg Config) *Hub {
 	cfg.Heartbeat = or(cfg.Heartbeat, 15*time.Second)
 	cfg.Recheck = or(cfg.Recheck, 5*time.Second)
-	cfg.Coalesce = or(cfg.Coalesce, 50*time.Millisecond)
+	cfg.Coalesce = or(cfg.Coalesce, 25*time.Millisecond)
 	cfg.Admit = or(cfg.Admit, 1000)
 	cfg.WriteTimeout = or(cfg.WriteTimeout, 10*time.Second)
 	cfg.Recent = or(cfg.Recent, 2048)

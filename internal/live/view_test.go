@@ -293,11 +293,11 @@ func TestChangesAreGathered(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if n := s.times() - asked; n > 22 {
+		if n := s.times() - asked; n > 43 {
 			t.Errorf("1,000 changes in a second were looked up %d times", n)
 		}
 		messages := all()
-		if len(messages) > 22 || len(messages) < 18 {
+		if len(messages) > 43 || len(messages) < 36 {
 			t.Errorf("they came in %d messages", len(messages))
 		}
 		last := map[string]string{}

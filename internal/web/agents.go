@@ -66,6 +66,10 @@ func (s *Server) agentsPage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readFleet(ctx, p); err != nil {
 		return err
 	}
+	if wantsPart(r) && r.URL.Query().Get("have") == p.version() {
+		w.WriteHeader(http.StatusNoContent) // it is on the page already
+		return nil
+	}
 	if wantsPart(r) {
 		return s.fragment(w, r, fleetRegion(p))
 	}

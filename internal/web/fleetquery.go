@@ -1,6 +1,9 @@
 package web
 
 import (
+	"encoding/json"
+	"errors"
+	"hash/fnv"
 	"maps"
 	"net/url"
 	"slices"
@@ -301,4 +304,34 @@ func (q fleetQuery) hidden() [][2]string {
 		}
 	}
 	return out
+}
+
+// refresh is where the page asks for the list again, saying which one it has.
+func (p *fleetPage) refresh() string {
+	at, have := p.address(), "have="+p.version()
+	if strings.Contains(at, "?") {
+		return at + "&" + have
+	}
+	return at + "?" + have
+}
+
+// version changes with everything in the list that rows do not keep live: which
+// agents there are, in which order, what the filters offer, and what else is
+// written about each agent. Hundreds of cards are not sent again because one of
+// them changed in a way that its row shows anyway.
+func (p *fleetPage) version() string {
+	facets := p.facets
+	if p.live() {
+		facets.States, facets.Healths = map[agent.State]int{agent.Errored: min(1, facets.States[agent.Errored])}, nil
+	}
+	h := fnv.New64a()
+	out := json.NewEncoder(h)
+	err := out.Encode([]any{p.address(), p.layout, p.may, p.found.Total, facets, p.views})
+	for _, a := range p.found.Agents {
+		err = errors.Join(err, out.Encode([]string{a.ID, tagsOf(a)}))
+	}
+	if err != nil {
+		return "" // another one than any page has
+	}
+	return strconv.FormatUint(h.Sum64(), 36)
 }

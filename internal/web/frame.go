@@ -253,3 +253,7 @@ func placeOf(ctx context.Context) string {
 	}
 	return ""
 }
+
+// nameID is the id of the element with the agent's name, after which others are
+// called.
+func nameID(a *agent.Agent) string { return "name-" + a.ID }

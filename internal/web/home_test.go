@@ -33,6 +33,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/operation/operationtest"
 	"github.com/waooaw/platform-portal/internal/queue"
+	"github.com/waooaw/platform-portal/internal/preference"
 	"github.com/waooaw/platform-portal/internal/queue/queuetest"
 	"github.com/waooaw/platform-portal/internal/store"
 	"github.com/waooaw/platform-portal/internal/store/storetest"
@@ -77,7 +78,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	h.bulks.Register()
 	h.alerts = newAlerts(h, rec, newID, log)
 	cfg := web.Config{
-		Alerts: h.alerts,
+		Alerts: h.alerts, Facets: st.Facets(), Preferences: &preference.Service{Store: st.Preferences(), Tx: st, Now: time.Now},
 		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Operations: h.ops, Bulks: h.bulks,
 		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Logs: logs.NewService(&h.entries, nil, time.Now), Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
 	}

@@ -37,7 +37,7 @@ func palette(shell Shell) templ.Component {
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<dialog id=\"palette\" class=\"palette\" aria-label=\"Search or act\" closedby=\"any\"><div class=\"palette-field\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div id=\"palette\" class=\"palette\" popover role=\"dialog\" aria-label=\"Search or act\"><div class=\"palette-field\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -85,7 +85,7 @@ func palette(shell Shell) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "</div><p class=\"panel-none muted\" data-palette-none hidden>Nothing matches</p></div><footer class=\"palette-foot\" aria-hidden=\"true\"><span><kbd>↑</kbd><kbd>↓</kbd> move</span> <span><kbd>↵</kbd> open</span> <span><kbd>→</kbd> what can be done with an agent</span></footer><output class=\"hidden-text\" data-palette-said></output></dialog>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "</div><p class=\"panel-none muted\" data-palette-none hidden>Nothing matches</p></div><footer class=\"palette-foot\" aria-hidden=\"true\"><span><kbd>↑</kbd><kbd>↓</kbd> move</span> <span><kbd>↵</kbd> open</span> <span><kbd>→</kbd> what can be done with an agent</span></footer><output class=\"hidden-text\" data-palette-said></output></div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

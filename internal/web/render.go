@@ -14,6 +14,7 @@ import (
 
 	"github.com/a-h/templ"
 	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -99,6 +100,16 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, make 
 	return nil
 }
 
+// packer encodes from many goroutines at once. Browsers are only bound to read
+// windows of up to 8 MB (RFC 9659).
+var packer = func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		panic(err) // wrong options, which tests would have seen
+	}
+	return e
+}()
+
 // small is what is not worth packing, in bytes.
 const small = 1400
 
@@ -109,11 +120,17 @@ func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	h := w.Header()
 	switch {
 	case len(body) < small:
+	case assets.Accepts(r, "zstd"):
+		// A tenth of the time that brotli needs for the same size.
+		h.Set("Content-Encoding", "zstd")
+		w.WriteHeader(status)
+		_, _ = w.Write(packer.EncodeAll(body, nil)) // a client that went away needs no answer
+		return
 	case assets.Accepts(r, "br"):
 		h.Set("Content-Encoding", "br")
 		w.WriteHeader(status)
-		out := brotli.NewWriterLevel(w, 4)
-		_, _ = out.Write(body) // a client that went away needs no answer
+		out := brotli.NewWriterLevel(w, 1)
+		_, _ = out.Write(body)
 		_ = out.Close()
 		return
 	case assets.Accepts(r, "gzip"):

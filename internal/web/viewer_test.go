@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/bulk"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
@@ -141,5 +144,43 @@ func TestRowsOfLiveUpdates(t *testing.T) {
 	ops.err = errors.New("no answer")
 	if _, err := s.Rows(t.Context(), keys); err == nil {
 		t.Error("what can't be read is shown as if it did not exist")
+	}
+}
+
+// A list that is as the page has it is not sent again: what rows show of an agent
+// comes by its row.
+func TestListIsSentAgainOnlyIfItChanged(t *testing.T) {
+	h := newHome(t)
+	a := h.has("one", agent.Running, agent.HealthHealthy)
+	refresh := regexp.MustCompile(`hx-get="(/agents\?have=[^"]+)"`)
+	at := func(page string) string {
+		t.Helper()
+		m := refresh.FindStringSubmatch(page)
+		if m == nil {
+			t.Fatal("the page does not say where it is loaded again")
+		}
+		return m[1]
+	}
+	part := []string{"HX-Request", "true", "HX-Request-Type", "partial"}
+	first := at(h.page(auth.Operator, "/agents"))
+	if w := h.send(auth.Operator, "GET", first, part...); w.Code != http.StatusNoContent || w.Body.Len() != 0 {
+		t.Errorf("as it is: %d with %d bytes", w.Code, w.Body.Len())
+	}
+	if w := h.send(auth.Viewer, "GET", first, part...); w.Code != http.StatusOK {
+		t.Errorf("for somebody who may do less: %d", w.Code)
+	}
+	ctx := auth.With(t.Context(), auth.System)
+	a.State, a.Spec.DisplayName = agent.Stopped, "Another name"
+	if err := h.store.Agents().Save(ctx, a); err != nil {
+		t.Fatal(err)
+	}
+	if w := h.send(auth.Operator, "GET", first, part...); w.Code != http.StatusNoContent {
+		t.Errorf("after what its row shows: %d", w.Code)
+	}
+	h.has("two", agent.Running, agent.HealthHealthy)
+	w := h.send(auth.Operator, "GET", first, part...)
+	h.contains(w.Body.String(), "The two", "Another name")
+	if second := at(w.Body.String()); second == first {
+		t.Error("another list has the same name")
 	}
 }

@@ -155,7 +155,7 @@ func Metric(m MetricProps) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, cellAttributes(m.Name, view.Cell{Status: m.Value.Status, Hint: m.Value.Hint}))
+		templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, CellAttributes(m.Name, view.Cell{Status: m.Value.Status, Hint: m.Value.Hint}))
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -218,7 +218,7 @@ func Metric(m MetricProps) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, cellAttributes(m.TrendName, m.Trend))
+			templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, CellAttributes(m.TrendName, m.Trend))
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -91,7 +91,7 @@ func TimeCell(name string, cell view.Cell) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, cellAttributes(name, cell))
+		templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, CellAttributes(name, cell))
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -433,7 +433,7 @@ func ProgressBar(name string, cell view.Cell, label string) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, cellAttributes(name, view.Cell{Hint: cell.Hint}))
+		templ_7745c5c3_Err = templ.RenderAttributes(ctx, templ_7745c5c3_Buffer, CellAttributes(name, view.Cell{Hint: cell.Hint}))
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

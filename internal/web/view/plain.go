@@ -17,6 +17,9 @@ const (
 // characters and without those that change the direction of what stands around,
 // at most limit characters long.
 func Plain(s string, limit int) string {
+	if len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s // nearly all are so
+	}
 	if len(s) > limit*utf8.UTFMax { // do not look at megabytes that will not be shown
 		s = s[:limit*utf8.UTFMax]
 	}

@@ -223,14 +223,14 @@ function actions(button: HTMLAnchorElement): void {
   const menu = document.getElementById("action-menu");
   if (!menu) return;
   const id = button.dataset.actions ?? "";
-  const allowed = new Set((button.querySelector('[data-cell="actions"]')?.getAttribute("data-status") ?? "").split(" ").filter(Boolean));
+  const allowed = new Set((button.dataset.status ?? "").split(" ").filter(Boolean));
   for (const item of menu.querySelectorAll<HTMLAnchorElement>("[data-action]")) {
     item.hidden = !allowed.has(item.dataset.action ?? "");
     item.href = button.getAttribute("href") + "/" + item.dataset.action;
   }
   menu.querySelector("[role=separator]")?.toggleAttribute("hidden", allowed.size < 2);
   menu.querySelector("[data-none]")?.toggleAttribute("hidden", allowed.size > 0);
-  menu.setAttribute("aria-label", button.title || id);
+  menu.setAttribute("aria-label", `Actions for ${document.getElementById(`name-${id}`)?.textContent ?? id}`);
   for (const old of document.querySelectorAll("a[popovertarget=action-menu]")) old.removeAttribute("popovertarget");
   button.setAttribute("popovertarget", "action-menu"); // how menus find their button
   if (menu.matches(":popover-open")) menu.hidePopover();

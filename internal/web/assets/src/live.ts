@@ -27,7 +27,11 @@ const rows = new Rows(settle);
 const connection = new Connection({
   message,
   state: (s: State) => status.set(s),
-  poll: () => regions.refreshAll(0),
+  poll: () => {
+    // Rows are not heard, so that even a list with the same agents is to be sent.
+    for (const el of document.querySelectorAll('[hx-get*="have="]')) el.setAttribute("hx-get", el.getAttribute("hx-get")!.replace(/[?&]have=[^&]*$/, ""));
+    regions.refreshAll(0);
+  },
   refused: () => {
     document.dispatchEvent(new CustomEvent("portal:access"));
     regions.refreshAll(0);

@@ -5,7 +5,9 @@ import { open as openDialog } from "./dialog";
 import { go } from "./nav";
 import { look } from "./theme";
 
-const dialog = document.querySelector<HTMLDialogElement>("#palette");
+// A popover and not a modal dialog, which would have the browser look at every
+// element of the page to make it inert, before the first key is taken.
+const dialog = document.querySelector<HTMLElement>("#palette");
 const input = dialog?.querySelector<HTMLInputElement>("input[role=combobox]");
 const WAIT_MS = 120; // between the last key and the question to the server
 const KEPT = 6;
@@ -41,6 +43,7 @@ if (dialog && input) {
   let agent: { id: string; name: string } | null = null;
   let timer = 0;
 
+  const isOpen = () => dialog.matches(":popover-open");
   const options = () => [...list.querySelectorAll<HTMLElement>('[role="option"]')].filter((o) => !o.hidden && !o.closest("[hidden]"));
   const current = () => list.querySelector<HTMLElement>('[aria-selected="true"]');
 
@@ -124,7 +127,7 @@ if (dialog && input) {
   const run = (o: HTMLElement) => {
     const { href, name } = o.dataset;
     const what = o.dataset.do;
-    dialog.close();
+    dialog.hidePopover();
     if (what === "theme") look("theme", o.dataset.value ?? "");
     else if (what === "context") document.getElementById("context-panel")?.showPopover();
     else if (href && o.dataset.inDialog !== undefined) openDialog(href, null);
@@ -135,13 +138,19 @@ if (dialog && input) {
   };
 
   const show = () => {
-    if (dialog.open) return;
+    if (isOpen()) return;
     showRecent();
     narrow(null);
     choose(undefined);
-    dialog.showModal();
+    dialog.showPopover();
+    input.focus();
     settle();
   };
+
+  // Whoever leaves it with the keyboard is done with it.
+  dialog.addEventListener("focusout", (e) => {
+    if (e.relatedTarget instanceof Element && !dialog.contains(e.relatedTarget)) dialog.hidePopover();
+  });
 
   input.addEventListener("input", () => changed(WAIT_MS));
   input.addEventListener("keydown", (e) => {
@@ -184,7 +193,7 @@ if (dialog && input) {
   document.addEventListener("keydown", (e) => {
     if (e.key.toLowerCase() !== "k" || !(e.ctrlKey || e.metaKey) || e.altKey || e.shiftKey) return;
     e.preventDefault();
-    if (dialog.open) dialog.close();
+    if (isOpen()) dialog.hidePopover();
     else show();
   });
   if (/Mac|iPhone|iPad/.test(navigator.platform)) {

@@ -113,7 +113,22 @@ export class Rows {
   }
 
   private show(row: Element, name: string, cell: Cell): void {
+    if (cell.t && !this.cells(row).has(name)) this.fill(row, name);
     for (const el of this.cells(row).get(name) ?? []) write(el, cell);
+  }
+
+  // fill puts in place what most rows do not need: the content of the template
+  // that an element with data-fill names, if the cell is in it.
+  private fill(row: Element, name: string): void {
+    for (const el of row.querySelectorAll("[data-fill]")) {
+      const part = document.getElementById(el.getAttribute("data-fill") ?? "");
+      if (!(part instanceof HTMLTemplateElement) || !part.content.querySelector(`[data-cell="${CSS.escape(name)}"]`)) continue;
+      el.removeAttribute("data-fill");
+      el.append(part.content.cloneNode(true));
+      this.inside(row);
+      // What was said of its other cells had no place until now.
+      for (const [other, said] of this.known.get(this.keyOf.get(row) ?? "") ?? []) if (other !== name) this.show(row, other, said);
+    }
   }
 
   private cells(row: Element): Cells {
