@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/a-h/templ"
+
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/web/components"
@@ -163,10 +165,30 @@ type chip struct {
 	Cell   string // of the row of the fleet that keeps the count live; "" for none
 }
 
+// shownChips are chips as the page shows them.
+func shownChips(list []chip) []components.Chip {
+	out := make([]components.Chip, len(list))
+	for i, c := range list {
+		n := view.Cell{Text: view.Count(c.Count), Status: c.Status} // as in the row of the fleet
+		if c.Count == 0 {
+			n.Status = "none"
+		}
+		out[i] = components.Chip{ID: c.ID, Label: c.Label, Status: c.Status, Count: n, CountName: c.Cell, Href: c.Href, On: c.On, Attrs: templ.Attributes{"data-part": true}}
+	}
+	return out
+}
+
 // live tells whether the counts of states and healths are those of the whole
 // fleet, which live updates bring. Then chips of what there is none of are
 // there as well, but not shown.
 func (p *fleetPage) live() bool { return !p.filtered() }
+
+func (p *fleetPage) cell(name string) string {
+	if p.live() {
+		return name
+	}
+	return ""
+}
 
 // stateChips are the states that there are, and those that are chosen.
 func (p *fleetPage) stateChips() []chip {
@@ -175,7 +197,7 @@ func (p *fleetPage) stateChips() []chip {
 		on, name := slices.Contains(p.States, st), strings.ToLower(string(st))
 		if n := p.facets.States[st]; n > 0 || on || p.live() {
 			out = append(out, chip{"chip-state-" + name, view.Words(name), name, n, on,
-				p.but(func(q *fleetQuery) { q.States = toggle(q.States, st) }).address(), "state-" + name})
+				p.but(func(q *fleetQuery) { q.States = toggle(q.States, st) }).address(), p.cell("state-" + name)})
 		}
 	}
 	return out
@@ -187,7 +209,7 @@ func (p *fleetPage) healthChips() []chip {
 		on := slices.Contains(p.Healths, h)
 		if n := p.facets.Healths[h]; n > 0 || on || p.live() {
 			out = append(out, chip{"chip-health-" + string(h), view.Words(string(h)), string(h), n, on,
-				p.but(func(q *fleetQuery) { q.Healths = toggle(q.Healths, h) }).address(), "health-" + string(h)})
+				p.but(func(q *fleetQuery) { q.Healths = toggle(q.Healths, h) }).address(), p.cell("health-" + string(h))})
 		}
 	}
 	return out

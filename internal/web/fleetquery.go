@@ -10,8 +10,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/a-h/templ"
+
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/web/components"
 	"github.com/waooaw/platform-portal/internal/web/view"
 )
 
@@ -334,4 +337,20 @@ func (p *fleetPage) version() string {
 		return "" // another one than any page has
 	}
 	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// pagination leads to the pages beside this one.
+func (p *fleetPage) pagination() components.PaginationProps {
+	out := components.PaginationProps{Noun: "agents", Total: p.found.Total, Attrs: templ.Attributes{"data-part": true, "data-top": true}}
+	if n := len(p.found.Agents); n > 0 {
+		out.From = (p.Page-1)*p.Size + 1
+		out.To = out.From + n - 1
+	}
+	if p.Page > 1 {
+		out.Prev = p.at(p.Page - 1)
+	}
+	if p.Page < p.pages() {
+		out.Next = p.at(p.Page + 1)
+	}
+	return out
 }

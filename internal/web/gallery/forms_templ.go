@@ -411,7 +411,7 @@ func chips() templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		templ_7745c5c3_Err = components.Chips("State", []components.Chip{
-			{Label: "Running", Count: "12", Status: "running", Href: "#chips", On: true}, {Label: "Stopped", Count: "2", Status: "stopped", Href: "#chips"}, {Label: "Without a count", Href: "#chips"}}).Render(ctx, templ_7745c5c3_Buffer)
+			{Label: "Running", Count: cell("12", "running", ""), Status: "running", Href: "#chips", On: true}, {Label: "Stopped", Count: cell("2", "stopped", ""), Status: "stopped", Href: "#chips"}, {Label: "Without a count", Href: "#chips"}}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -66,7 +66,7 @@ func acting() []Part {
 			Use:     []string{"The label stays; a placeholder is an example only.", "An error says how the value has to be."},
 			Access:  []string{"Label, hint and error are tied to the field, so that they are read out with it.", "An error has an icon and words, not colour alone."},
 			Example: fields()},
-		{ID: "chips", Name: "Filter chips", For: "Values of a filter that are turned on and off.", Parts: []string{"Chips", "StatusDot"},
+		{ID: "chips", Name: "Filter chips", For: "Values of a filter that are turned on and off.", Parts: []string{"Chips"},
 			Use: []string{"They are links: every filter has an address that can be sent to others."}, Access: []string{"The one that is on is marked as current and says so."}, Example: chips()},
 		{ID: "tabs", Name: "Tabs", For: "Parts of a page, each at its own address.", Parts: []string{"Tabs"},
 			Use: []string{"They are links, not a tab list: the back button works."}, Access: []string{"A named navigation; the current one is marked."}, Example: tabs()},
