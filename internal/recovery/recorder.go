@@ -271,8 +271,12 @@ func (s *Service) look(ctx context.Context, t trigger) error {
 	if found == nil {
 		return nil
 	}
-	if err := s.distrust(ctx, f, t); err != nil {
-		return err
+	// A probe that fails while an operation ends the instances says nothing of how
+	// they ran.
+	if a.ActiveOperation == "" || t.Source != FromProbe {
+		if err := s.distrust(ctx, f, t); err != nil {
+			return err
+		}
 	}
 	_, err = s.record(ctx, f, a.Spec.Name, found, t.sighting)
 	return err
