@@ -369,16 +369,12 @@ func LinkCell(name string, cell view.Cell) templ.Component {
 }
 
 // CellAttributes are what live updates change.
-func CellAttributes(name string, cell view.Cell) templ.Attributes {
-	out := templ.Attributes{}
-	if name != "" {
-		out["data-cell"] = name
-	}
-	if cell.Status != "" {
-		out["data-status"] = cell.Status
-	}
-	if cell.Hint != "" {
-		out["title"] = cell.Hint
+func CellAttributes(name string, cell view.Cell) templ.OrderedAttributes {
+	out := make(templ.OrderedAttributes, 0, 3)
+	for _, a := range [...]templ.KeyValue[string, any]{{Key: "data-cell", Value: name}, {Key: "data-status", Value: cell.Status}, {Key: "title", Value: cell.Hint}} {
+		if a.Value != "" {
+			out = append(out, a)
+		}
 	}
 	return out
 }
