@@ -31,6 +31,7 @@ type bench struct {
 	bin, root, dir string
 	agents, all    int
 	labSeeds       int
+	lines          int
 	rows           []figure
 	portals        []*drive.Portal
 	group          string
@@ -87,30 +88,36 @@ var groups = []group{
 	{"scale", measureScale},
 	{"lab", measureLab},
 	{"metrics", measureMetrics},
+	{"logs", measureLogs},
+	{"alerts", measureAlerts},
+	{"context", measureContext},
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == writeLines {
+		fmt.Fprintln(os.Stderr, write(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
 	bin := flag.String("bin", "bin/portal", "the built portal")
 	only := flag.String("only", "", "groups to measure, separated by commas; all where empty")
 	agents := flag.Int("running", 1000, "running agents in the group scale")
 	all := flag.Int("all", 10000, "agents in all in the group scale")
 	seeds := flag.Int("lab-seeds", 3, "runs of each fault in the group lab")
+	lines := flag.Int("lines", 10_000_000, "lines in the log store in the group logs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, *only, *agents, *all, *seeds); err != nil {
+	if err := run(ctx, &bench{bin: *bin, agents: *agents, all: *all, labSeeds: *seeds, lines: *lines}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, only string, agents, all, seeds int) error {
-	bin, err := filepath.Abs(bin)
-	if err != nil {
+func run(ctx context.Context, b *bench, only string) (err error) {
+	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
 	}
-	root, err := os.Getwd()
-	if err != nil {
+	if b.root, err = os.Getwd(); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "portal-bench")
@@ -118,7 +125,7 @@ func run(ctx context.Context, bin, only string, agents, all, seeds int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{bin: bin, root: root, dir: dir, agents: agents, all: all, labSeeds: seeds}
+	b.dir = dir
 	failed := false
 	for _, g := range groups {
 		if only != "" && !slices.Contains(strings.Split(only, ","), g.name) {
@@ -126,7 +133,7 @@ func run(ctx context.Context, bin, only string, agents, all, seeds int) error {
 		}
 		fmt.Fprintln(os.Stderr, "measuring", g.name)
 		b.group = g.name
-		limit, cancel := context.WithTimeout(ctx, time.Duration(max(15, 6*seeds))*time.Minute)
+		limit, cancel := context.WithTimeout(ctx, time.Duration(max(15, 6*b.labSeeds))*time.Minute)
 		if err := g.run(limit, b); err != nil {
 			fmt.Fprintf(os.Stderr, "  %s: %v\n", g.name, err)
 			b.row(g.name, "", "not measured: %s", strings.SplitN(err.Error(), "\n", 2)[0])

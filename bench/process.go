@@ -28,16 +28,22 @@ func cpuTime(pid int) (time.Duration, error) {
 }
 
 // memory gives the resident memory of a process in MB.
-func memory(pid int) (float64, error) {
+func memory(pid int) (float64, error) { return status(pid, "VmRSS:") }
+
+// ownMemory is memory without the files that the process has mapped, which the
+// kernel takes back when it needs the room.
+func ownMemory(pid int) (float64, error) { return status(pid, "RssAnon:") }
+
+func status(pid int, field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if v, ok := strings.CutPrefix(line, field); ok {
 			kb, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
 			return kb / 1000, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS of process %d", pid)
+	return 0, fmt.Errorf("no %s of process %d", field, pid)
 }

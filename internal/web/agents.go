@@ -75,7 +75,7 @@ func (s *Server) agentsPage(w http.ResponseWriter, r *http.Request) error {
 	if wantsPart(r) {
 		return s.fragment(w, r, fleetRegion(p))
 	}
-	return s.show(w, r, Shell{Title: "Agents", Active: "/agents"}, fleetBody(p))
+	return s.show(w, r, Shell{Title: "Agents", Active: "/agents", Whole: true}, fleetBody(p))
 }
 
 // useDefault begins with the view that the person chose for that.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -59,7 +60,11 @@ func (s *Server) auditList(r *http.Request) (*auditList, error) {
 	default:
 		return nil, invalidQuery("outcome", "must be done, refused or failed")
 	}
-	ids, err := s.agentIDs(r.Context(), values(in, "agent"))
+	named := s.narrowedTo(r)
+	if len(named) > 0 {
+		list.Query.Set("agent", strings.Join(named, ","))
+	}
+	ids, err := s.agentIDs(r.Context(), named)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,18 @@ const contextCookie = "portal_context"
 // for all.
 func (s *Server) contextAgent(r *http.Request) string { return s.choiceOf(r).ID }
 
+// narrowedTo gives the agents that a list is about: those that the address names,
+// or else the one of the context.
+func (s *Server) narrowedTo(r *http.Request) []string {
+	if named := values(r.URL.Query(), "agent"); len(named) > 0 {
+		return named
+	}
+	if id := s.contextAgent(r); id != "" {
+		return []string{id}
+	}
+	return nil
+}
+
 func (s *Server) choiceOf(r *http.Request) choice {
 	if s.cfg.Agents == nil {
 		return choice{}
@@ -139,8 +151,11 @@ func nameOf(a *agent.Agent) string {
 }
 
 // contextPage is where an agent is chosen as the context; with a script only its
-// results are asked for.
+// results are asked for, or the selector as it is now.
 func (s *Server) contextPage(w http.ResponseWriter, r *http.Request) error {
+	if wantsPart(r) && r.FormValue("selector") != "" {
+		return s.fragment(w, r, contextSelector(Shell{user: auth.From(r.Context()), choice: s.choiceOf(r)}))
+	}
 	list, err := s.findAgents(r.Context(), r.FormValue("q"))
 	if err != nil {
 		return err

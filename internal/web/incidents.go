@@ -60,10 +60,7 @@ var incidentStates = []recovery.State{recovery.Open, recovery.Recovering, recove
 // errorsPage shows what goes wrong now, what went wrong, and what came back.
 func (s *Server) errorsPage(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	list := &errorList{Agents: values(q, "agent"), Causes: values(q, "cause"), MaySet: auth.From(r.Context()).Role.Includes(auth.Admin)}
-	if id := s.contextAgent(r); len(list.Agents) == 0 && id != "" {
-		list.Agents = []string{id}
-	}
+	list := &errorList{Agents: s.narrowedTo(r), Causes: values(q, "cause"), MaySet: auth.From(r.Context()).Role.Includes(auth.Admin)}
 	for _, v := range values(q, "state") {
 		if !slices.Contains(incidentStates, recovery.State(v)) {
 			return invalidQuery("state", "there is no state "+strconv.Quote(v))

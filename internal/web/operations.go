@@ -129,7 +129,7 @@ type operationList struct {
 // operationsPage lists operations: those that go on first, then what has ended.
 func (s *Server) operationsPage(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	list := operationList{Kinds: values(q, "kind"), Agents: values(q, "agent")}
+	list := operationList{Kinds: values(q, "kind"), Agents: s.narrowedTo(r)}
 	var states []operation.State
 	for _, v := range values(q, "state") {
 		state := operation.State(strings.ToUpper(v))
@@ -138,7 +138,7 @@ func (s *Server) operationsPage(w http.ResponseWriter, r *http.Request) error {
 		}
 		states, list.States = append(states, state), append(list.States, string(state))
 	}
-	list.Filtered = len(states)+len(list.Kinds)+len(list.Agents) > 0
+	list.Filtered = len(states)+len(list.Kinds)+len(values(q, "agent")) > 0
 	query := operation.Query{Kinds: list.Kinds, Limit: perPage}
 	var err error
 	if query.AgentIDs, err = s.agentIDs(r.Context(), list.Agents); err != nil {

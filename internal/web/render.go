@@ -35,6 +35,8 @@ type Shell struct {
 	Bare   bool    // without navigation, for pages before the sign-in
 	// Actions stand beside the heading: buttons.
 	Actions templ.Component
+	// Whole tells that the page shows all agents whatever the context is.
+	Whole bool
 
 	brand  Brand
 	user   auth.Principal

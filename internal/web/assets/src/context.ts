@@ -17,8 +17,14 @@ function store(id: string): void {
   document.cookie = `portal_context=${encodeURIComponent(id)}; Path=/; Max-Age=${id ? 31536000 : 0}; SameSite=Lax${secure}`;
 }
 
-// again shows this page with the context as it is now.
+// again shows this page with the context as it is now. Of one that shows all
+// agents anyhow, only the selector changes.
 function again(withoutAgent: boolean): void {
+  if (document.querySelector("[data-whole]") && !byAddress()) {
+    const shown = htmx.ajax("GET", "/context?selector=1", { source: "#page", target: ".context", swap: "outerHTML" } as never) as unknown as Promise<void>;
+    void Promise.resolve(shown).then(() => document.querySelector<HTMLElement>(".context-open")?.focus({ preventScroll: true }));
+    return;
+  }
   const url = new URL(location.href);
   if (withoutAgent) url.searchParams.delete("agent");
   void go(url.href, "replace");
