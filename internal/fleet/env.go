@@ -103,7 +103,7 @@ func (o *outfit) launch(index, port int) (Launch, error) {
 	l := Launch{
 		InstanceID: InstanceID(o.a.ID, o.revision, index), AgentID: o.a.ID, Revision: o.revision, Index: index,
 		Port: port, Command: x.Command, Args: x.Args, Image: o.spec.Image, Env: x.Env,
-		Resources: o.spec.Resources, Volumes: o.spec.Volumes, Restart: o.spec.Restart,
+		Resources: o.spec.Resources, Volumes: o.spec.Volumes, Ports: o.spec.Ports, Restart: o.spec.Restart,
 		Grace: grace(o.spec),
 	}
 	if o.command != nil {

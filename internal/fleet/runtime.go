@@ -60,6 +60,7 @@ type Launch struct {
 	Env        map[string]string // the whole environment: contract, spec and resolved secrets
 	Resources  agent.Resources
 	Volumes    []agent.Volume
+	Ports      []agent.Port // fixed ones, for runtimes that publish them
 	Restart    agent.RestartPolicy
 	Grace      time.Duration // between SIGTERM and SIGKILL
 }

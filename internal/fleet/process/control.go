@@ -9,8 +9,8 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/fleet/process/segment"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
 // Suspend implements fleet.Suspender.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/fleet/process/segment"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
 // Observe implements fleet.Runtime. It reads state files and asks nobody.

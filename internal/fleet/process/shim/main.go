@@ -17,7 +17,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/cgroup"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
-	"github.com/waooaw/platform-portal/internal/fleet/process/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
 // reportFD is where the shim tells the portal how the launch went.

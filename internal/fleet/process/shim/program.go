@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/waooaw/platform-portal/internal/fault"
-	"github.com/waooaw/platform-portal/internal/fleet/process/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
 // DefaultPath is where commands are looked for if the environment has no PATH.

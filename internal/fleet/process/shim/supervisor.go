@@ -13,7 +13,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
-	"github.com/waooaw/platform-portal/internal/fleet/process/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
 // supervisor brings one instance through its life. All its fields belong to

@@ -102,10 +102,30 @@ func (w *Writer) Note(format string, args ...any) {
 	w.flush()
 }
 
+// Line writes one line that was written at the time; partial marks one that goes
+// on in the next.
+func (w *Writer) Line(at time.Time, stream string, partial bool, text []byte) {
+	mark := byte('F')
+	if partial {
+		mark = 'P'
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.put(at, stream, mark, text)
+}
+
+// Flush writes what Line has put off.
+func (w *Writer) Flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flush()
+}
+
 // Close ends the writer.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.flush()
 	return w.f.Close()
 }
 
@@ -175,7 +195,11 @@ func (w *Writer) lines(stream string, mark byte, b []byte) {
 
 // add puts one line into the buffer.
 func (w *Writer) add(stream string, mark byte, text []byte) {
-	now := time.Now()
+	w.put(time.Now(), stream, mark, text)
+}
+
+// put is add with a time, which must not go back.
+func (w *Writer) put(now time.Time, stream string, mark byte, text []byte) {
 	if !now.After(w.last) { // also when the clock was set back
 		now = w.last.Add(1)
 	}

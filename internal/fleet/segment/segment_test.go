@@ -14,7 +14,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/fleet/process/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
 func open(t testing.TB, dir string, size int64, count int) *segment.Writer {

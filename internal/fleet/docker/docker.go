@@ -1,0 +1,251 @@
+// Package docker runs instances as containers of a Docker engine. A container
+// outlives the portal; the next portal finds it by its labels. Only objects with
+// this portal's labels are ever touched.
+//
+// Whether an instance that ended is started again is decided here and not by
+// the engine, which knows neither windows nor limits for every policy: what the
+// restart policy of a specification says is the same on every runtime.
+package docker
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+)
+
+// DataDir is where an instance finds the directory that outlives it.
+const DataDir = "/var/lib/agent"
+
+// PortalHost is the name by which instances reach the machine of the portal.
+const PortalHost = "host.docker.internal"
+
+// Credentials gives what a registry asks for; an empty user means nothing.
+type Credentials func(ctx context.Context, registry string) (user, password string, err error)
+
+// Policy is what the administrator lets images do.
+type Policy struct {
+	Root       bool // run as root where the image says so
+	Writable   bool // write to the image's file system
+	PinnedOnly bool // only images that are named by their digest
+}
+
+// Config says which engine, and how instances run there. Zero values of what
+// follows Dir are the defaults.
+type Config struct {
+	Host  string // unix:///var/run/docker.sock or tcp://HOST:PORT
+	Owner string // tells this portal's objects from others'
+	Dir   string // holds output and restart counts, a directory per agent
+
+	TLS         string // directory of ca.pem, cert.pem and key.pem
+	Publish     netip.Addr
+	Self        string // program of the portal, which built-in agents are part of
+	Credentials Credentials
+	Policy      Policy
+	Timeout     time.Duration // for one answer of the engine; default 30s
+	Log         *slog.Logger
+
+	SegmentSize int64 // bytes of a log segment; default 8 MiB
+	Segments    int   // segments kept for an instance; default 4
+}
+
+// Runtime runs instances as containers. Make it by New.
+type Runtime struct {
+	cfg     Config
+	api     *client.Client
+	changes *changes
+	locks   locks
+	builtIn builtIn
+	checked sync.Map // what prepare found in order
+
+	ctx   context.Context
+	end   context.CancelFunc
+	tasks sync.WaitGroup
+
+	mu    sync.Mutex
+	units map[string]*unit // by instance
+}
+
+var (
+	_ fleet.Runtime   = (*Runtime)(nil)
+	_ fleet.Suspender = (*Runtime)(nil)
+	_ fleet.Restarter = (*Runtime)(nil)
+	_ fleet.Execer    = (*Runtime)(nil)
+	_ fleet.Notifier  = (*Runtime)(nil)
+	_ fleet.LogReader = (*Runtime)(nil)
+	_ fleet.Meter     = (*Runtime)(nil)
+	_ fleet.DataDirer = (*Runtime)(nil)
+)
+
+// New makes the runtime. The engine need not answer yet; what already runs there
+// is found as soon as it does.
+func New(cfg Config) (*Runtime, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if !cfg.Publish.IsValid() {
+		cfg.Publish = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.SegmentSize <= 0 {
+		cfg.SegmentSize = 8 << 20
+	}
+	if cfg.Segments <= 0 {
+		cfg.Segments = 4
+	}
+	if err := checkIDs(cfg.Owner); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	options := []client.Opt{client.WithHost(cfg.Host), client.WithUserAgent("platform-portal")}
+	if cfg.TLS != "" {
+		options = append(options, client.WithTLSClientConfig(
+			filepath.Join(cfg.TLS, "ca.pem"), filepath.Join(cfg.TLS, "cert.pem"), filepath.Join(cfg.TLS, "key.pem")))
+	}
+	api, err := client.New(options...)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "docker.host", "The Docker engine %s can't be used", cfg.Host).
+			Because("%v", err).Do("Correct docker.host, for example unix:///var/run/docker.sock.").Wrap(err)
+	}
+	r := &Runtime{cfg: cfg, api: api, changes: newChanges(), units: map[string]*unit{}}
+	r.ctx, r.end = context.WithCancel(context.Background())
+	r.tasks.Go(func() { r.changes.send(r.ctx) })
+	r.tasks.Go(r.listen)
+	return r, nil
+}
+
+// Close lets go of the instances, which go on.
+func (r *Runtime) Close() error {
+	r.end()
+	r.mu.Lock()
+	for _, u := range r.units {
+		u.rest()
+	}
+	r.mu.Unlock()
+	r.tasks.Wait()
+	return r.api.Close()
+}
+
+// Name implements fleet.Runtime.
+func (r *Runtime) Name() string { return "docker" }
+
+// Changes implements fleet.Notifier.
+func (r *Runtime) Changes() <-chan string { return r.changes.out }
+
+// DataDir implements fleet.DataDirer.
+func (r *Runtime) DataDir(string) string { return DataDir }
+
+func (r *Runtime) agentDir(agentID string) string { return filepath.Join(r.cfg.Dir, agentID) }
+
+func (r *Runtime) logsDir(agentID string) string { return filepath.Join(r.agentDir(agentID), "logs") }
+
+// bounded gives a context for one question to the engine.
+func (r *Runtime) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, r.cfg.Timeout)
+}
+
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,190}$`)
+
+// checkIDs refuses whatever could not be a part of a path or of a label.
+func checkIDs(ids ...string) error {
+	for _, id := range ids {
+		if !idPattern.MatchString(id) {
+			return fault.New(fault.Invalid, "id.invalid", "%.200q is not an id", id).
+				Because("ids have letters, digits, dots, dashes and underscores, and begin with a letter or a digit")
+		}
+	}
+	return nil
+}
+
+// The labels by which this portal's objects are known.
+const (
+	labelOwner    = "io.platform-portal.owner"
+	labelRole     = "io.platform-portal.role" // instance or helper
+	labelAgent    = "io.platform-portal.agent"
+	labelInstance = "io.platform-portal.instance"
+	labelRevision = "io.platform-portal.revision"
+	labelIndex    = "io.platform-portal.index"
+	labelPort     = "io.platform-portal.port"
+	labelRestart  = "io.platform-portal.restart" // the policy, as JSON
+	labelMemory   = "io.platform-portal.memory"  // the limit, for people
+)
+
+const (
+	roleInstance = "instance"
+	roleHelper   = "helper"
+)
+
+// mine selects this portal's objects, of one agent if it is named.
+func (r *Runtime) mine(agentID string) client.Filters {
+	f := make(client.Filters).Add("label", labelOwner+"="+r.cfg.Owner)
+	if agentID != "" {
+		f.Add("label", labelAgent+"="+agentID)
+	}
+	return f
+}
+
+// name gives the name of an object of this portal.
+func (r *Runtime) name(parts ...string) string {
+	return "portal-" + r.cfg.Owner + "-" + strings.Join(parts, ".")
+}
+
+// locks gives each instance a lock that can be waited for with a context.
+type locks struct {
+	mu   sync.Mutex
+	held map[string]*lock
+}
+
+type lock struct {
+	token chan struct{}
+	users int
+}
+
+// acquire gives the function that releases the lock.
+func (l *locks) acquire(ctx context.Context, name string) (release func(), err error) {
+	l.mu.Lock()
+	if l.held == nil {
+		l.held = map[string]*lock{}
+	}
+	k := l.held[name]
+	if k == nil {
+		k = &lock{token: make(chan struct{}, 1)}
+		l.held[name] = k
+	}
+	k.users++
+	l.mu.Unlock()
+	leave := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if k.users--; k.users == 0 {
+			delete(l.held, name)
+		}
+	}
+	select {
+	case k.token <- struct{}{}:
+		return func() { <-k.token; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// busy tells whether somebody holds or awaits the lock.
+func (l *locks) busy(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[name] != nil
+}

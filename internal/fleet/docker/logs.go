@@ -1,0 +1,182 @@
+package docker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
+)
+
+// keptLogs is how many ended instances of an agent keep their logs.
+const keptLogs = 20
+
+// copied is how far the output of a container was taken.
+type copied struct {
+	w    atomic.Pointer[segment.Writer]
+	last time.Time // of the newest line, as the engine gave it
+	same int       // lines that have this time
+}
+
+func (c *copied) close() {
+	if w := c.w.Load(); w != nil {
+		_ = w.Close()
+	}
+}
+
+// note writes a line of the portal's own.
+func (c *copied) note(text string) {
+	if w := c.w.Load(); w != nil {
+		w.Note("%s", text)
+	}
+}
+
+// copyLogs takes the output of the container until it ends. It goes on where it
+// stopped; what the portal before this one took is known by its own files.
+func (u *unit) copyLogs(ctx context.Context) error {
+	c := &u.copied
+	dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
+	if c.w.Load() == nil {
+		w, err := segment.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
+		if err != nil {
+			return err
+		}
+		c.w.Store(w)
+		u.resume(dir)
+	}
+	q := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
+	if !c.last.IsZero() {
+		q.Since = c.last.Format(time.RFC3339Nano)
+	}
+	body, err := u.r.api.ContainerLogs(ctx, u.container, q)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return u.take(bufio.NewReaderSize(body, 64<<10))
+}
+
+// resume finds out what an earlier portal took of this container.
+func (u *unit) resume(dir string) {
+	q := fleet.LogQuery{AgentID: u.agentID, Instance: u.instanceID, Tail: 100}
+	var at time.Time
+	_ = segment.Read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
+		if l.Stream != segment.Portal {
+			at = l.At
+		}
+		return nil
+	})
+	ctx, cancel := u.r.bounded(u.ctx)
+	defer cancel()
+	got, err := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
+	if err == nil && at.After(instant(got.Container.Created)) {
+		u.copied.last, u.copied.same = at, 1
+	}
+}
+
+// errFrame is output that is not in the engine's form.
+var errFrame = errors.New("the engine sent output in a form that is not known")
+
+// take reads frames: one byte for the stream, three of zeros, four for the
+// length, and then a line with its time before it. A line that was too long for
+// the engine comes in parts, only the last of which ends with a line feed.
+func (u *unit) take(in *bufio.Reader) error {
+	c, w := &u.copied, u.copied.w.Load()
+	defer w.Flush()
+	var head [8]byte
+	from, skip := c.last, c.same
+	for {
+		if in.Buffered() == 0 {
+			w.Flush()
+		}
+		if _, err := io.ReadFull(in, head[:]); err != nil {
+			return ended(err)
+		}
+		size := binary.BigEndian.Uint32(head[4:])
+		if head[0] > 2 || size > 8<<20 {
+			return errFrame
+		}
+		frame := make([]byte, size)
+		if _, err := io.ReadFull(in, frame); err != nil {
+			return ended(err)
+		}
+		when, text, ok := bytes.Cut(frame, []byte{' '})
+		at := instant(string(when))
+		if !ok || at.IsZero() {
+			return errFrame
+		}
+		if at.Before(from) {
+			continue
+		}
+		if at.Equal(from) && skip > 0 {
+			skip--
+			continue
+		}
+		if at.Equal(c.last) {
+			c.same++
+		} else if at.After(c.last) {
+			c.last, c.same = at, 1
+		}
+		line, whole := bytes.CutSuffix(text, []byte{'\n'})
+		stream := segment.Stdout
+		if head[0] == 2 {
+			stream = segment.Stderr
+		}
+		w.Line(at, stream, !whole && len(line) >= 16<<10, bytes.TrimSuffix(line, []byte{'\r'}))
+	}
+}
+
+// ended is nil if the output ended as it should.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// ReadLogs implements fleet.LogReader.
+func (r *Runtime) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
+	if err := checkIDs(q.AgentID); err != nil {
+		return err
+	}
+	if q.Instance != "" {
+		if err := checkIDs(q.Instance); err != nil {
+			return err
+		}
+	}
+	return segment.Read(ctx, r.logsDir(q.AgentID), q, fn)
+}
+
+// pruneLogs removes the oldest logs of instances that are no more.
+func (r *Runtime) pruneLogs(agentID, except string) {
+	entries, err := os.ReadDir(r.logsDir(agentID))
+	if err != nil {
+		return
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == except || r.unit(e.Name()) != nil })
+	age := func(e fs.DirEntry) time.Time {
+		if info, err := e.Info(); err == nil {
+			return info.ModTime()
+		}
+		return time.Time{}
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return age(a).Compare(age(b)) })
+	for _, e := range entries[:max(0, len(entries)-keptLogs)] {
+		_ = os.RemoveAll(filepath.Join(r.logsDir(agentID), e.Name()))
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

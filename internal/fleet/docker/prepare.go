@@ -1,0 +1,263 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"io"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+)
+
+// ready is what a container is made from.
+type ready struct {
+	launch fleet.Launch // with the image and the command that are meant
+	image  image
+	user   string
+	mounts []mount.Mount
+}
+
+// Prepare implements fleet.Runtime.
+func (r *Runtime) Prepare(ctx context.Context, l fleet.Launch) error {
+	_, err := r.prepare(ctx, l)
+	return err
+}
+
+// prepare finds the image, its user and the program in it, and makes the
+// volumes.
+func (r *Runtime) prepare(ctx context.Context, l fleet.Launch) (*ready, error) {
+	if err := checkIDs(l.AgentID); err != nil {
+		return nil, err
+	}
+	im, err := r.image(ctx, &l)
+	if err != nil {
+		return nil, err
+	}
+	p := &ready{launch: l, image: im}
+	if l.Command == "" && len(im.command) == 0 && len(l.Args) == 0 {
+		return nil, fault.New(fault.Invalid, "command.missing", "The image %s says nothing about what to run", l.Image).
+			Do("Give the agent a command.")
+	}
+	if p.mounts, err = r.volumes(l, im); err != nil {
+		return nil, err
+	}
+	if known, ok := r.checked.Load(p.key()); ok {
+		p.user = known.(string)
+		if fresh, err := r.makeVolumes(ctx, p); err != nil || !fresh {
+			return p, err
+		}
+	}
+	if err := r.tryOut(ctx, p); err != nil {
+		return nil, err
+	}
+	r.checked.Store(p.key(), p.user)
+	return p, nil
+}
+
+// key names what tryOut has looked at.
+func (p *ready) key() string {
+	parts := []string{p.image.id, p.launch.Command}
+	for _, m := range p.mounts {
+		parts = append(parts, m.Source)
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// volumes gives the mounts of an instance: the agent's data directory, and the
+// volumes of its specification.
+func (r *Runtime) volumes(l fleet.Launch, im image) ([]mount.Mount, error) {
+	list := []mount.Mount{{Type: mount.TypeVolume, Source: r.name(l.AgentID, "data"), Target: DataDir}}
+	for i, v := range l.Volumes {
+		where := v.Path
+		if where == "" {
+			where = v.Name
+		}
+		where = path.Clean(where)
+		why := ""
+		if checkIDs(v.Name) != nil {
+			why = "a volume's name has letters, digits, dots, dashes and underscores only"
+		} else if !filepath.IsLocal(where) || where == "." || strings.ContainsRune(where, 0) {
+			why = "its path leaves the working directory"
+		}
+		if why != "" {
+			return nil, fault.New(fault.Invalid, "volume.path", "volume %.100q cannot be used", v.Name).Because("%s", why).
+				Do("Give it a relative path that is free, without \"..\".").At(fault.Field{Path: "volumes[" + itoa(i) + "].path", Message: why})
+		}
+		list = append(list, mount.Mount{
+			Type: mount.TypeVolume, Source: r.volumeName(l.AgentID, v), Target: path.Join(im.workDir, where), ReadOnly: v.ReadOnly,
+		})
+	}
+	return list, nil
+}
+
+func (r *Runtime) volumeName(agentID string, v agent.Volume) string {
+	return r.name(agentID, "volume", v.Name)
+}
+
+// makeVolumes tells whether one was not there yet.
+func (r *Runtime) makeVolumes(ctx context.Context, p *ready) (fresh bool, err error) {
+	for _, m := range p.mounts {
+		bounded, cancel := r.bounded(ctx)
+		got, err := r.api.VolumeInspect(bounded, m.Source, client.VolumeInspectOptions{})
+		if errdefs.IsNotFound(err) {
+			fresh = true
+			_, err = r.api.VolumeCreate(bounded, client.VolumeCreateOptions{
+				Name: m.Source, Labels: map[string]string{labelOwner: r.cfg.Owner, labelAgent: p.launch.AgentID},
+			})
+		} else if err == nil && got.Volume.Labels[labelOwner] != r.cfg.Owner {
+			err = fault.New(fault.Conflict, "volume.taken", "The volume %s belongs to somebody else", m.Source).
+				Because("it does not have this portal's labels").Do("Remove or rename it on the engine.")
+		}
+		cancel()
+		if err != nil {
+			return false, r.answered(ctx, "make the volume "+m.Source, err)
+		}
+	}
+	return fresh, nil
+}
+
+// tryOut makes a container that never runs, to look into the image and to give
+// the volumes to the image's user.
+func (r *Runtime) tryOut(ctx context.Context, p *ready) error {
+	if _, err := r.makeVolumes(ctx, p); err != nil {
+		return err
+	}
+	mounts := make([]mount.Mount, len(p.mounts))
+	for i, m := range p.mounts {
+		mounts[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: "/.portal/" + itoa(i)}
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	made, err := r.api.ContainerCreate(bounded, client.ContainerCreateOptions{
+		Name: r.name("helper", strings.ToLower(rand.Text())),
+		Config: &container.Config{
+			Image: p.image.id, Entrypoint: []string{"/never-run"}, NetworkDisabled: true,
+			Labels: map[string]string{labelOwner: r.cfg.Owner, labelRole: roleHelper, labelAgent: p.launch.AgentID},
+		},
+		HostConfig: &container.HostConfig{Mounts: mounts, NetworkMode: "none"},
+	})
+	if err != nil {
+		return r.answered(ctx, "look into the image "+p.launch.Image, err)
+	}
+	defer func() {
+		late, cancel := r.bounded(context.WithoutCancel(ctx))
+		defer cancel()
+		if _, err := r.api.ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true}); err != nil {
+			r.cfg.Log.Warn("a container that was to look into an image could not be removed", "container", made.ID, "error", err)
+		}
+	}()
+	if err := r.findCommand(ctx, made.ID, p); err != nil {
+		return err
+	}
+	if p.user, err = r.user(p.image, func() ([]byte, error) { return r.readFile(ctx, made.ID, "/etc/passwd") }); err != nil {
+		return err
+	}
+	return r.answered(ctx, "give volumes to the image's user", r.giveVolumes(ctx, made.ID, p))
+}
+
+// findCommand looks for the program in the image.
+func (r *Runtime) findCommand(ctx context.Context, id string, p *ready) error {
+	if p.launch.Command == "" {
+		return nil
+	}
+	places := []string{path.Join(p.image.workDir, p.launch.Command)}
+	if path.IsAbs(p.launch.Command) {
+		places = []string{p.launch.Command}
+	} else if !strings.Contains(p.launch.Command, "/") {
+		places = nil
+		for dir := range strings.SplitSeq(p.image.path, ":") {
+			places = append(places, path.Join(dir, p.launch.Command))
+		}
+	}
+	for _, place := range places {
+		bounded, cancel := r.bounded(ctx)
+		got, err := r.api.ContainerStatPath(bounded, id, client.ContainerStatPathOptions{Path: place})
+		cancel()
+		switch {
+		case errdefs.IsNotFound(err):
+			continue
+		case err != nil:
+			return r.answered(ctx, "look for "+place, err)
+		case got.Stat.Mode.IsDir():
+			return commandMissing(p.launch, place+" is a directory")
+		case got.Stat.Mode.IsRegular() && got.Stat.Mode.Perm()&0o111 == 0:
+			return commandMissing(p.launch, place+" is not executable")
+		}
+		return nil
+	}
+	return commandMissing(p.launch, "it is not in the image, looked for as "+strings.Join(places, ", "))
+}
+
+// readFile reads a small file of the image.
+func (r *Runtime) readFile(ctx context.Context, id, file string) ([]byte, error) {
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	got, err := r.api.CopyFromContainer(bounded, id, client.CopyFromContainerOptions{SourcePath: file})
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, r.answered(ctx, "read "+file, err)
+	}
+	defer got.Content.Close()
+	t := tar.NewReader(got.Content)
+	if _, err := t.Next(); err != nil {
+		return nil, r.answered(ctx, "read "+file, err)
+	}
+	return io.ReadAll(io.LimitReader(t, 1<<20))
+}
+
+// giveVolumes makes the image's user the owner of the volumes.
+func (r *Runtime) giveVolumes(ctx context.Context, id string, p *ready) error {
+	owner, group, _ := strings.Cut(p.user, ":")
+	uid, err := strconv.Atoi(owner)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(group)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	t := tar.NewWriter(&b)
+	for i := range p.mounts {
+		if err := t.WriteHeader(&tar.Header{Name: itoa(i) + "/", Typeflag: tar.TypeDir, Mode: 0o700, Uid: uid, Gid: gid, ModTime: time.Now()}); err != nil {
+			return err
+		}
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	_, err = r.api.CopyToContainer(bounded, id, client.CopyToContainerOptions{DestinationPath: "/.portal", Content: &b})
+	return err
+}
+
+// sweepHelpers removes what a portal that was killed left of looking into images.
+func (r *Runtime) sweepHelpers(ctx context.Context) {
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	got, err := r.api.ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine("").Add("label", labelRole+"="+roleHelper)})
+	if err != nil {
+		return
+	}
+	for _, c := range got.Items {
+		if time.Since(time.Unix(c.Created, 0)) > 2*r.cfg.Timeout {
+			_, _ = r.api.ContainerRemove(bounded, c.ID, client.ContainerRemoveOptions{Force: true})
+		}
+	}
+}

@@ -1,0 +1,364 @@
+package docker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fleet"
+)
+
+// record is what a portal has to know of an instance of the portal before it;
+// everything else is asked of the engine.
+type record struct {
+	Container string              `json:"container"`
+	Restarts  int                 `json:"restarts"`         // since it was launched
+	Recent    []time.Time         `json:"recent,omitempty"` // restarts within the window
+	Failures  int                 `json:"failures"`         // ends in a row, for the back-off
+	State     fleet.InstanceState `json:"state,omitempty"`  // what was decided; "" while it just runs
+	Reason    string              `json:"reason,omitempty"`
+	Run       string              `json:"run,omitempty"` // the start of the run that the decision is about
+	Due       time.Time           `json:"due,omitzero"`  // when the back-off is over
+}
+
+// unit looks after one container: it takes its output and decides what
+// happens when it ends.
+type unit struct {
+	r                   *Runtime
+	agentID, instanceID string
+	container           string
+	restart             agent.RestartPolicy
+	memory              string // the limit, for people
+	ctx                 context.Context
+	cancel              context.CancelFunc
+	done                chan struct{} // closed when watch has ended
+	started             chan struct{} // told that the container runs again
+	copied              copied        // of watch alone
+
+	mu    sync.Mutex
+	rec   record
+	hold  bool          // somebody starts it again by himself
+	quiet chan struct{} // closed once an end is taken in, with all output
+	timer *time.Timer
+}
+
+// adopt gives the unit that looks after the container, making it if need be.
+func (r *Runtime) adopt(id string, labels map[string]string) *unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	instanceID := labels[labelInstance]
+	if u := r.units[instanceID]; u != nil {
+		if u.container == id {
+			return u
+		}
+		u.cancel()
+	}
+	u := &unit{
+		r: r, agentID: labels[labelAgent], instanceID: instanceID, container: id, memory: labels[labelMemory],
+		done: make(chan struct{}), started: make(chan struct{}, 1), quiet: make(chan struct{}),
+	}
+	_ = json.Unmarshal([]byte(labels[labelRestart]), &u.restart)
+	u.ctx, u.cancel = context.WithCancel(r.ctx)
+	if b, err := os.ReadFile(u.file()); err == nil {
+		_ = json.Unmarshal(b, &u.rec)
+	}
+	if u.rec.Container != id {
+		u.rec = record{Container: id}
+	}
+	r.units[instanceID] = u
+	if r.ctx.Err() == nil {
+		r.tasks.Go(u.watch)
+	} else {
+		close(u.done)
+	}
+	return u
+}
+
+// unit gives who looks after the instance; nil if nobody does.
+func (r *Runtime) unit(instanceID string) *unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.units[instanceID]
+}
+
+// forget ends looking after a container that is gone.
+func (r *Runtime) forget(u *unit) {
+	u.rest()
+	u.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.units[u.instanceID] == u {
+		delete(r.units, u.instanceID)
+		_ = os.Remove(u.file())
+	}
+}
+
+// rest stops the timer.
+func (u *unit) rest() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.timer != nil {
+		u.timer.Stop()
+		u.timer = nil
+	}
+}
+
+func (u *unit) file() string {
+	return filepath.Join(u.r.agentDir(u.agentID), "instances", u.instanceID+".json")
+}
+
+// save keeps the record for the next portal. u.mu is held.
+func (u *unit) save() {
+	b, err := json.Marshal(u.rec)
+	path := u.file()
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(path+".new", b, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		u.r.cfg.Log.Warn("restarts of an instance can't be kept", "instance", u.instanceID, "error", err)
+	}
+}
+
+// watch takes the output of each run, and then decides what follows its end.
+func (u *unit) watch() {
+	defer close(u.done)
+	defer u.copied.close()
+	for wait := time.Duration(0); ; {
+		if !pause(u.ctx, wait) {
+			return
+		}
+		wait = min(max(2*wait, 20*time.Millisecond), 2*time.Second)
+		err := u.copyLogs(u.ctx)
+		ctx, cancel := u.r.bounded(u.ctx)
+		got, ierr := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
+		cancel()
+		switch {
+		case u.ctx.Err() != nil:
+			return
+		case errdefs.IsNotFound(ierr):
+			u.r.changes.add(u.agentID)
+			go u.r.forget(u)
+			return
+		case ierr != nil:
+			continue
+		case got.Container.State.Running: // its output broke off, or it was started again
+			if err == nil {
+				wait = 20 * time.Millisecond
+			}
+			continue
+		case got.Container.State.Status == container.StateExited:
+			u.ended(got.Container.State)
+		}
+		select {
+		case <-u.started:
+			wait = 0
+		case <-u.ctx.Done():
+			return
+		}
+	}
+}
+
+// pause waits; false if ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ended decides what follows the end of a run, once for each.
+func (u *unit) ended(st *container.State) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer u.settle()
+	switch {
+	case u.hold || u.rec.State == fleet.InstanceStopping:
+		return
+	case u.rec.State != "" && u.rec.Run == st.StartedAt: // by the portal before this one
+		if u.rec.State == fleet.InstanceBackoff {
+			u.schedule()
+		}
+		return
+	}
+	u.rec.Run = st.StartedAt
+	why := u.describe(st)
+	if lived := instant(st.FinishedAt).Sub(instant(st.StartedAt)); lived >= u.window() {
+		u.rec.Failures = 0
+	}
+	u.follow(why, st.ExitCode != 0)
+}
+
+// follow is what follows an end that has the reason. u.mu is held.
+func (u *unit) follow(why string, failed bool) {
+	policy := cmp.Or(u.restart.Policy, "always")
+	switch {
+	case policy == "never" || policy == "on-failure" && !failed:
+		state := fleet.InstanceExited
+		if failed {
+			state = fleet.InstanceFailed
+		}
+		u.decide(state, why)
+	case !u.count():
+		u.decide(fleet.InstanceFailed, u.crashLoop(why))
+	default:
+		b := u.restart.Backoff
+		wait := b.Initial.Or(100 * time.Millisecond)
+		for range min(u.rec.Failures, 20) {
+			wait *= 2
+		}
+		wait = max(0, min(wait, b.Max.Or(30*time.Second)))
+		u.rec.Failures++
+		u.rec.Due = time.Now().Add(wait)
+		u.decide(fleet.InstanceBackoff, why+"; starts again in "+wait.String())
+		u.schedule()
+	}
+}
+
+// decide notes a state, for people too. u.mu is held.
+func (u *unit) decide(state fleet.InstanceState, why string) {
+	u.rec.State, u.rec.Reason = state, why
+	u.save()
+	u.copied.note(why)
+	u.r.changes.add(u.agentID)
+}
+
+// settle tells that an end was taken in. u.mu is held.
+func (u *unit) settle() {
+	select {
+	case <-u.quiet:
+	default:
+		close(u.quiet)
+	}
+}
+
+// schedule starts the instance again when the back-off is over. u.mu is held.
+func (u *unit) schedule() {
+	if u.timer != nil {
+		u.timer.Stop()
+	}
+	if u.r.ctx.Err() == nil {
+		u.timer = time.AfterFunc(max(0, time.Until(u.rec.Due)), u.again)
+	}
+}
+
+// again is a start that nobody waits for.
+func (u *unit) again() {
+	release, err := u.r.locks.acquire(u.ctx, u.instanceID)
+	if err != nil {
+		return
+	}
+	defer release()
+	u.mu.Lock()
+	due := u.rec.State == fleet.InstanceBackoff && u.ctx.Err() == nil
+	u.mu.Unlock()
+	if !due {
+		return
+	}
+	ctx, cancel := u.r.bounded(u.ctx)
+	defer cancel()
+	_, err = u.r.api.ContainerStart(ctx, u.container, client.ContainerStartOptions{})
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case err == nil:
+		u.rec.Restarts++
+		why, _, _ := strings.Cut(u.rec.Reason, "; starts again in ")
+		u.runs("started again: " + why)
+	case errdefs.IsNotFound(err) || u.ctx.Err() != nil:
+	case client.IsErrConnectionFailed(err) || ctx.Err() != nil: // that is not the instance's fault
+		u.rec.Due = time.Now().Add(time.Second)
+		u.schedule()
+	default:
+		u.follow("could not be started: "+brief(err), true)
+	}
+}
+
+// runs notes that the container was started. u.mu is held.
+func (u *unit) runs(reason string) {
+	u.rec.State, u.rec.Reason, u.hold = "", reason, false
+	select {
+	case <-u.quiet:
+		u.quiet = make(chan struct{})
+	default:
+	}
+	u.save()
+	select {
+	case u.started <- struct{}{}:
+	default:
+	}
+	u.r.changes.add(u.agentID)
+}
+
+// count notes a restart if the limit allows one more. u.mu is held.
+func (u *unit) count() bool {
+	now := time.Now()
+	u.rec.Recent = slices.DeleteFunc(u.rec.Recent, func(t time.Time) bool { return now.Sub(t) > u.window() })
+	if len(u.rec.Recent) >= cmp.Or(u.restart.MaxRestarts, 5) {
+		return false
+	}
+	u.rec.Recent = append(u.rec.Recent, now)
+	return true
+}
+
+func (u *unit) window() time.Duration { return u.restart.Window.Or(5 * time.Minute) }
+
+func (u *unit) crashLoop(why string) string {
+	within := u.window().String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(within, zero) {
+			within = within[:len(within)-2]
+		}
+	}
+	return "crash loop: " + strconv.Itoa(len(u.rec.Recent)+1) + " starts within " + within + ", last " + why
+}
+
+// signals are the names of those that end programs.
+var signals = map[int]string{
+	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
+	11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
+}
+
+// describe says in a few words how a run ended. The engine gives 128 plus the
+// number of the signal.
+func (u *unit) describe(st *container.State) string {
+	switch {
+	case st.OOMKilled:
+		return "killed because it used more than its memory limit of " + u.memory
+	case st.Error != "":
+		return st.Error
+	case signals[st.ExitCode-128] != "":
+		return "ended by " + signals[st.ExitCode-128]
+	}
+	return "exit code " + strconv.Itoa(st.ExitCode)
+}
+
+// instant reads a time of the engine.
+func instant(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() < 1970 {
+		return time.Time{}
+	}
+	return t.UTC()
+}
