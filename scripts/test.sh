@@ -38,6 +38,11 @@ need() {
 	debian chromium chromium || return 1 # the pages are tested in it
 	debian prometheus prometheus || return 1 # keeps time series outside of the portal
 	debian prometheus-alertmanager prometheus-alertmanager || return 1 # alerts are handed to a real one
+	if [[ $(id -u) -eq 0 ]]; then # else the tests say what they leave out, and fail if CI=true
+		debian dockerd docker.io || return 1 # containers run in a real engine, which the tests start
+		debian docker docker-cli || return 1 # with docker.io in older versions of Debian
+		debian iptables iptables || return 1
+	fi
 	if ! postgres_bin; then
 		# The tests start servers of their own; Debian need not start one.
 		if [[ $(id -u) -eq 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then
