@@ -1,10 +1,12 @@
 package agentkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,6 +19,7 @@ type Env struct {
 	Version  string // AGENT_VERSION
 	Instance string // AGENT_INSTANCE
 	DID      string // AGENT_DID
+	Host     string // AGENT_HOST, the address to serve on; 127.0.0.1 where it is not set
 	Port     int    // PORT
 	LogLevel slog.Level
 	Portal   string // PORTAL_URL
@@ -33,7 +36,7 @@ func ReadEnv(getenv func(string) string) (Env, error) {
 	e := Env{
 		ID: getenv("AGENT_ID"), Name: getenv("AGENT_NAME"), Version: getenv("AGENT_VERSION"),
 		Instance: getenv("AGENT_INSTANCE"), DID: getenv("AGENT_DID"), Portal: getenv("PORTAL_URL"),
-		DataDir:  getenv("AGENT_DATA_DIR"),
+		DataDir: getenv("AGENT_DATA_DIR"), Host: cmp.Or(getenv("AGENT_HOST"), "127.0.0.1"),
 		queueURL: getenv("QUEUE_URL"), queueUser: getenv("QUEUE_USER"), queueToken: getenv("QUEUE_TOKEN"),
 	}
 	var errs []error
@@ -46,6 +49,9 @@ func ReadEnv(getenv func(string) string) (Env, error) {
 		errs = append(errs, fmt.Errorf("PORT is %q: a port is a number from 1 to 65535", port))
 	}
 	e.Port = n
+	if net.ParseIP(e.Host) == nil {
+		errs = append(errs, fmt.Errorf("AGENT_HOST is %q: it is an IP address to serve on, for example 0.0.0.0", e.Host))
+	}
 	if e.queueURL != "" && !idPattern.MatchString(e.ID) {
 		errs = append(errs, fmt.Errorf("AGENT_ID is %q: with QUEUE_URL it is needed, of letters, digits, _ and -", e.ID))
 	}

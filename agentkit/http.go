@@ -36,9 +36,9 @@ type server struct {
 
 // listen binds the port; serve answers on it.
 func (s *server) listen() (net.Listener, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.env.Port)))
+	l, err := net.Listen("tcp", net.JoinHostPort(s.env.Host, strconv.Itoa(s.env.Port)))
 	if err != nil {
-		return nil, fmt.Errorf("serve HTTP on PORT %d: %w", s.env.Port, err)
+		return nil, fmt.Errorf("serve HTTP on PORT %d of %s: %w", s.env.Port, s.env.Host, err)
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),

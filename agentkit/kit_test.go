@@ -347,6 +347,7 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 		{map[string]string{}, []string{"PORT is not set", "PORT=8080"}},
 		{map[string]string{"PORT": "http"}, []string{`PORT is "http"`}},
 		{map[string]string{"PORT": "70000", "LOG_LEVEL": "loud"}, []string{"70000", `LOG_LEVEL is "loud"`}},
+		{map[string]string{"PORT": "1", "AGENT_HOST": "everywhere"}, []string{`AGENT_HOST is "everywhere"`}},
 		{map[string]string{"PORT": "1", "QUEUE_URL": "nats://127.0.0.1:1", "AGENT_ID": "a.b"}, []string{`AGENT_ID is "a.b"`}},
 		{map[string]string{"PORT": freePort(t), "QUEUE_URL": "nats://127.0.0.1:x", "AGENT_ID": "a"}, []string{"QUEUE_URL"}},
 	} {

@@ -118,6 +118,7 @@ var folders = []Folder{
 
 	{Path: "bench", Storey: Tool, Purpose: "the figures of the targets"},
 	{Path: "e2e", Storey: Tool, Purpose: "black-box scripts against the program"},
+	{Path: "e2e/docker", Storey: Tool, Purpose: "agents in containers of a real engine"},
 	{Path: "e2e/browser", Storey: Tool, Purpose: "the pages in a real browser"},
 	{Path: "e2e/dex", Storey: Tool, Purpose: "a real OpenID Connect provider for tests, in a module of its own"},
 	{Path: "e2e/victorialogs", Storey: Tool, Purpose: "a real VictoriaLogs server for tests, in a module of its own"},

@@ -26,7 +26,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/engine"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/jwt"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
@@ -54,7 +53,7 @@ type app struct {
 
 	store      *store.Store
 	bus        *bus.Bus
-	runtime    *process.Runtime
+	runtimes   runtimes
 	engine     *engine.Engine
 	audit      *audit.Recorder
 	auth       *auth.Service
@@ -127,21 +126,18 @@ func assemble(ctx context.Context, cfg Config, build Build, log *slog.Logger, ow
 	if err := a.store.Lock(ctx); err != nil {
 		return nil, errors.Join(err, a.store.Close())
 	}
-	a.runtime, err = process.New(process.Config{
-		Dir: filepath.Join(cfg.Data, "agents"), RunDir: filepath.Join(cfg.Data, "run"), Shim: []string{build.Self, "shim"}, Log: log,
-	})
-	if err != nil {
-		return nil, errors.Join(unusable(cfg.Data, err), a.store.Close())
+	if err := a.openRuntimes(key); err != nil {
+		return nil, errors.Join(err, a.store.Close())
 	}
 	a.access(key)
 	if err := a.ways(ctx); err != nil {
-		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
+		return nil, errors.Join(err, a.runtimes.close(), a.store.Close())
 	}
 	if err := a.engines(); err != nil {
-		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
+		return nil, errors.Join(err, a.runtimes.close(), a.store.Close())
 	}
 	if err := a.collect(); err != nil {
-		return nil, errors.Join(err, a.runtime.Close(), a.store.Close())
+		return nil, errors.Join(err, a.runtimes.close(), a.store.Close())
 	}
 	a.services()
 	a.handler = a.edge()
@@ -184,7 +180,7 @@ func (a *app) services() {
 	a.checker = &health.Checker{Agents: s.Agents(), Store: s.Health(), Tx: s, Events: events, Audit: a.audit, Now: steady, Log: a.log}
 	a.fleet = &fleet.Service{
 		Agents: s.Agents(), History: s.History(), AgentSvc: a.agents, Ops: a.operations,
-		Runtimes: map[string]fleet.Runtime{a.runtime.Name(): a.runtime}, Observed: s.Instances(), Broker: a.bus, Keys: a.keys,
+		Runtimes: a.runtimes.byName(), Observed: s.Instances(), Broker: a.bus, Keys: a.keys,
 		Secrets: fleet.SecretDir{Dir: a.cfg.SecretsDir}, Prober: a.checker, Monitor: a.checker, Tx: s, Audit: a.audit, Events: events,
 		Now: now, NewID: newID, Log: a.log, PortalURL: a.cfg.PublicURL, PortFrom: a.cfg.PortFrom, PortTo: a.cfg.PortTo,
 		UndoWindow: a.cfg.UndoWindow, SelfCommand: []string{a.build.Self}, Templates: agents.Names(),
@@ -207,7 +203,7 @@ func (a *app) services() {
 	a.bulk.Register()
 	a.recovery = &recovery.Service{
 		Store: s.Incidents(), Memory: s.Incidents(), Decided: s.Incidents(), Agents: s.Agents(), History: s.History(), Editor: a.agents, Fleet: a.fleet,
-		Ops: a.operations, Machine: a.runtime, Queues: a.bus, Letters: a.bus, Keys: a.keys, Probes: s.Health(), Tx: s, Audit: a.audit,
+		Ops: a.operations, Machine: a.runtimes.process, Queues: a.bus, Letters: a.bus, Keys: a.keys, Probes: s.Health(), Tx: s, Audit: a.audit,
 		Events: events, Now: now, NewID: newID, Log: a.log, UndoTime: time.Hour,
 	}
 	a.recovery.Register()
@@ -295,7 +291,7 @@ func (a *app) stop() error {
 
 // close gives back what assemble opened.
 func (a *app) close() {
-	if err := errors.Join(a.runtime.Close(), a.store.Close()); err != nil {
+	if err := errors.Join(a.runtimes.close(), a.store.Close()); err != nil {
 		a.log.Warn("can't close everything", "err", strings.TrimSpace(err.Error()))
 	}
 }

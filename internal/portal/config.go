@@ -50,7 +50,8 @@ type Config struct {
 	Egress       egress.Policy // which addresses of the inside webhooks and receivers of alerts may reach
 	OIDC         OIDC          // where people sign in who have no account of the portal's own
 
-	Logs Logs // what agents write
+	Logs   Logs   // what agents write
+	Docker Docker // the engine of agents with the runtime docker
 
 	Diagnose time.Duration // between two scheduled diagnoses; 0 for none
 	values   []Value       // what was set, and where
@@ -123,6 +124,15 @@ func rules(role auth.Role, field func(*Config) *[]auth.Rule) func(*Config, strin
 	}
 }
 
+func boolean(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) (err error) {
+		if *field(c), err = strconv.ParseBool(v); err != nil {
+			return fmt.Errorf("%q is not true or false", v)
+		}
+		return nil
+	}
+}
+
 func oneOf(field func(*Config) *string, values ...string) func(*Config, string) error {
 	return func(c *Config, v string) error {
 		if !slices.Contains(values, v) {
@@ -168,6 +178,16 @@ var Settings = []Setting{
 		set: port(func(c *Config) *int { return &c.PortFrom })},
 	{Key: "ports.to", Default: "31999", Doc: "Last port that instances are given.",
 		set: port(func(c *Config) *int { return &c.PortTo })},
+	{Key: "docker.host", Doc: "Docker engine on this machine for agents with the runtime docker, for example unix:///var/run/docker.sock; none where empty. Whoever speaks to an engine is root on its machine: see docs/runtimes.md.",
+		set: text(func(c *Config) *string { return &c.Docker.Host })},
+	{Key: "docker.tls", Doc: "Directory with ca.pem, cert.pem and key.pem for an engine at tcp://HOST:PORT.",
+		set: text(func(c *Config) *string { return &c.Docker.TLS })},
+	{Key: "docker.config", Doc: "File with the credentials of registries, in the form of ~/.docker/config.json.",
+		set: text(func(c *Config) *string { return &c.Docker.Config })},
+	{Key: "docker.allow", Doc: "What images may do although it is not needed by most: root (run as root where the image says so), writable (write to the image's file system); separated by commas.",
+		set: func(c *Config, v string) error { return c.Docker.allow(v) }},
+	{Key: "docker.pinned-only", Default: "false", Doc: "true refuses images that are not named by their digest.",
+		set: boolean(func(c *Config) *bool { return &c.Docker.Policy.PinnedOnly })},
 	{Key: "log.level", Default: "info", Doc: "debug, info, warn or error.",
 		set: oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 	{Key: "log.format", Default: "text", Doc: "text or json, on standard error.",
@@ -245,12 +265,7 @@ var Settings = []Setting{
 	{Key: "roles.viewers", Doc: "Who is a viewer.",
 		set: rules(auth.Viewer, func(c *Config) *[]auth.Rule { return &c.Viewers })},
 	{Key: "secure-cookies", Default: "false", Doc: "true marks cookies Secure; set it when browsers reach the portal over TLS.",
-		set: func(c *Config, v string) (err error) {
-			if c.SecureOnly, err = strconv.ParseBool(v); err != nil {
-				return fmt.Errorf("%q is not true or false", v)
-			}
-			return nil
-		}},
+		set: boolean(func(c *Config) *bool { return &c.SecureOnly })},
 }
 
 // Load puts the configuration together: flags, then PORTAL_* environment, then

@@ -149,3 +149,20 @@ func TestEgressAllow(t *testing.T) {
 		t.Fatalf("a URL is accepted: %v", err)
 	}
 }
+
+func TestWhatImagesMayDo(t *testing.T) {
+	load := func(flags map[string]string) (Config, error) {
+		c, _, err := Load(flags, noEnv)
+		return c, err
+	}
+	c, err := load(map[string]string{"docker-host": "unix:///run/docker.sock", "docker-allow": "root, writable", "docker-pinned-only": "true"})
+	if err != nil || !c.Docker.Policy.Root || !c.Docker.Policy.Writable || !c.Docker.Policy.PinnedOnly {
+		t.Errorf("%+v, %v", c.Docker, err)
+	}
+	if c, err := load(nil); err != nil || c.Docker.Host != "" || c.Docker.Policy.Root {
+		t.Errorf("by default %+v, %v", c.Docker, err)
+	}
+	if _, err := load(map[string]string{"docker-allow": "privileged"}); !fault.Is(err, fault.Invalid) || !strings.Contains(fmt.Sprint(fault.As(err).Fields), "privileged") {
+		t.Errorf("what can't be allowed: %v", err)
+	}
+}

@@ -2,15 +2,20 @@ package portal
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/scrape"
@@ -46,9 +51,7 @@ func storeChecks(s *store.Store) []diagnosis.Check {
 
 // engineChecks are about what only a running portal has.
 func (a *app) engineChecks() []diagnosis.Check {
-	return []diagnosis.Check{
-		checks.Queue(a.bus), checks.Component("services", a.running), checks.Runtime(a.runtime.Name(), a.runtime.Report),
-	}
+	return append([]diagnosis.Check{checks.Queue(a.bus), checks.Component("services", a.running)}, a.runtimes.checks()...)
 }
 
 // agentChecks are about one agent.
@@ -131,4 +134,49 @@ func (c listenCheck) Run(context.Context, diagnosis.Subject) diagnosis.Outcome {
 	}
 	return diagnosis.Outcome{Status: diagnosis.Failed, Evidence: []string{c.cfg.Listen + ": " + reasonOf(err)}, Meaning: "No portal can be started on this address.",
 		Remedy: "Choose another address with --listen, or stop what uses " + c.cfg.Listen + "."}
+}
+
+// Examine makes the checks of the portal that need no running one, on this
+// machine and the data directory. It changes nothing but what opening the store
+// changes, and works beside a running portal.
+func Examine(ctx context.Context, cfg Config) []diagnosis.Finding {
+	list := append(machineChecks(cfg), listenCheck{cfg}, checks.Runtime("process", processReport),
+		checks.Unavailable("queue_round_trip", "Messages can only be sent by a portal that runs: `portal diagnostics run`."))
+	look := func(more ...diagnosis.Check) []diagnosis.Finding {
+		return diagnosis.Look(ctx, append(list, more...), diagnosis.Portal, diagnosis.Subject{}, now, slog.New(slog.DiscardHandler))
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Data, "portal.db")); err != nil && cfg.DatabaseURL == "" {
+		return look(checks.Unavailable("store_latency", "There is no database yet; the first start makes it."))
+	}
+	var found []diagnosis.Finding
+	err := withStore(ctx, cfg, func(_ context.Context, s *store.Store) error {
+		found = look(storeChecks(s)...)
+		return nil
+	})
+	if err != nil {
+		found = look(checks.Component("store", func(context.Context) error { return err }))
+	}
+	return found
+}
+
+// processReport says what the process runtime can enforce here.
+func processReport(ctx context.Context) []fleet.Check {
+	refused := func(err error) []fleet.Check {
+		why, remedy := reasonOf(err), "Make the directory for temporary files writable."
+		if f := fault.As(err); f != nil {
+			why, remedy = f.What, f.Remedy
+		}
+		return []fleet.Check{{Name: "process_runtime", Why: why, Remedy: remedy}}
+	}
+	dir, err := os.MkdirTemp("", "portal-doctor")
+	if err != nil {
+		return refused(err)
+	}
+	defer os.RemoveAll(dir)
+	rt, err := process.New(process.Config{Dir: filepath.Join(dir, "agents"), RunDir: filepath.Join(dir, "run"), Shim: []string{os.Args[0], "shim"}})
+	if err != nil {
+		return refused(err)
+	}
+	defer rt.Close()
+	return rt.Report(ctx)
 }

@@ -20,7 +20,7 @@ func (a *app) edge() http.Handler {
 		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet,
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus,
 		Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
-		Observe: observe.Config{Agents: s.Agents(), Runtimes: []observe.Reporter{a.runtime}, Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,
+		Observe: observe.Config{Agents: s.Agents(), Runtimes: a.runtimes.reporters(), Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,
 			Now: now, Version: a.build.Version,
 			Webhooks: a.webhooks, WebhookReader: s.Webhooks(),
 			Logs:   a.logs,

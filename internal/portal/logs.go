@@ -32,7 +32,7 @@ func (a *app) collect() (err error) {
 		return err
 	}
 	a.collector = &logs.Collector{
-		Source: output{agents: a.store.Agents(), runtimes: []fleet.LogReader{a.runtime}}, Sink: a.logStore, Cursors: a.logStore, Now: steady, Log: a.log,
+		Source: output{agents: a.store.Agents(), runtimes: a.runtimes.readers()}, Sink: a.logStore, Cursors: a.logStore, Now: steady, Log: a.log,
 	}
 	a.logs = logs.NewService(a.logStore, a.collector, now)
 	return nil

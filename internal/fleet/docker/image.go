@@ -7,7 +7,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -254,4 +258,45 @@ func (r *Runtime) user(im image, passwd func() ([]byte, error)) (string, error) 
 	}
 	return "", fault.New(fault.Invalid, "image.user", "The user %s of the image can't be found", name).
 		Because("the image has no such line in /etc/passwd").Do("Build the image with a numeric USER.")
+}
+
+// FileCredentials reads a registry's user and password from a config.json as the
+// docker command keeps it. It is read again each time, so that new ones count at
+// once. Helpers that keep passwords elsewhere are not asked.
+func FileCredentials(file string) Credentials {
+	return func(_ context.Context, domain string) (user, password string, err error) {
+		refused := func(err error) error {
+			return fault.New(fault.Invalid, "docker.credentials", "The credentials of registries can't be read").
+				Because("%v", err).Do("Correct docker.config, a file as ~/.docker/config.json.").Wrap(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", "", refused(err)
+		}
+		var config struct {
+			Auths map[string]struct {
+				Auth string `json:"auth"`
+			} `json:"auths"`
+		}
+		if err := json.Unmarshal(text, &config); err != nil {
+			return "", "", refused(errors.New("it is not JSON of the expected form"))
+		}
+		names := []string{domain, "https://" + domain}
+		if domain == "docker.io" {
+			names = append(names, "https://index.docker.io/v1/") // its name from before registries had domains
+		}
+		for _, name := range names {
+			packed, ok := config.Auths[name]
+			if !ok {
+				continue
+			}
+			plain, err := base64.StdEncoding.DecodeString(packed.Auth)
+			user, password, ok := strings.Cut(string(plain), ":")
+			if err != nil || !ok {
+				return "", "", refused(fmt.Errorf("the entry of %s has no user and password", name))
+			}
+			return user, password, nil
+		}
+		return "", "", nil
+	}
 }

@@ -79,7 +79,10 @@ func (p *ready) key() string {
 // volumes gives the mounts of an instance: the agent's data directory, and the
 // volumes of its specification.
 func (r *Runtime) volumes(l fleet.Launch, im image) ([]mount.Mount, error) {
-	list := []mount.Mount{{Type: mount.TypeVolume, Source: r.name(l.AgentID, "data"), Target: DataDir}}
+	// Otherwise the engine gives an empty volume the content and the owner of what
+	// the image has in its place.
+	empty := &mount.VolumeOptions{NoCopy: true}
+	list := []mount.Mount{{Type: mount.TypeVolume, Source: r.name(l.AgentID, "data"), Target: DataDir, VolumeOptions: empty}}
 	for i, v := range l.Volumes {
 		where := v.Path
 		if where == "" {
@@ -97,7 +100,7 @@ func (r *Runtime) volumes(l fleet.Launch, im image) ([]mount.Mount, error) {
 				Do("Give it a relative path that is free, without \"..\".").At(fault.Field{Path: "volumes[" + itoa(i) + "].path", Message: why})
 		}
 		list = append(list, mount.Mount{
-			Type: mount.TypeVolume, Source: r.volumeName(l.AgentID, v), Target: path.Join(im.workDir, where), ReadOnly: v.ReadOnly,
+			Type: mount.TypeVolume, Source: r.volumeName(l.AgentID, v), Target: path.Join(im.workDir, where), ReadOnly: v.ReadOnly, VolumeOptions: empty,
 		})
 	}
 	return list, nil
@@ -137,7 +140,7 @@ func (r *Runtime) tryOut(ctx context.Context, p *ready) error {
 	}
 	mounts := make([]mount.Mount, len(p.mounts))
 	for i, m := range p.mounts {
-		mounts[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: "/.portal/" + itoa(i)}
+		mounts[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: "/.portal/" + itoa(i), VolumeOptions: m.VolumeOptions}
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()

@@ -63,13 +63,15 @@ func testLogsMerged(t *testing.T, b *bench) {
 	ids := []string{b.start("choir", 0, "ticks").InstanceID, b.start("choir", 1, "ticks").InstanceID}
 	const n = 60
 	var got []fleet.LogLine
+	heard := map[string]bool{}
 	ctx, cancel := context.WithCancel(b.ctx())
 	defer cancel()
 	err := b.logs().ReadLogs(ctx, fleet.LogQuery{AgentID: "choir", Follow: true}, func(l fleet.LogLine) error {
 		if l.Stream == "portal" {
 			return nil
 		}
-		if got = append(got, l); len(got) >= n && l.Instance == ids[0] {
+		got, heard[l.Instance] = append(got, l), true
+		if len(got) >= n && len(heard) == len(ids) && l.Instance == ids[0] {
 			cancel() // and a following reader ends
 		}
 		return nil

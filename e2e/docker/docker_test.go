@@ -1,0 +1,266 @@
+// Package docker lets the built portal run agents as containers of a real Docker
+// engine, and takes the engine, the containers and the portal away meanwhile.
+package docker
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/e2e/drive"
+	"github.com/waooaw/platform-portal/internal/fleet/docker/dockertest"
+)
+
+func TestMain(m *testing.M) { os.Exit(dockertest.Main(m)) }
+
+// harbour is a portal with an engine.
+type harbour struct {
+	*testing.T
+	*drive.Portal
+	engine *dockertest.Engine
+	ctx    context.Context
+}
+
+func open(t *testing.T) *harbour {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a Docker engine is started")
+	}
+	e := dockertest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	t.Cleanup(cancel)
+	bin, err := drive.Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := drive.New(bin, t.TempDir(), "--docker-host", e.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &harbour{T: t, Portal: p, engine: e, ctx: ctx}
+}
+
+// agent makes an agent and brings it to where it runs.
+func (h *harbour) agent(name string, spec map[string]any) {
+	h.Helper()
+	body := map[string]any{"name": name, "runtime": "docker"}
+	for k, v := range spec {
+		body[k] = v
+	}
+	if err := h.Call(h.ctx, http.MethodPost, "/agents", body, nil); err != nil {
+		h.Fatal(err)
+	}
+	for _, action := range []string{"provision", "deploy", "start"} {
+		h.act(name, action)
+	}
+	h.until(name, "RUNNING", "healthy")
+}
+
+func (h *harbour) act(name, action string) {
+	h.Helper()
+	op, err := h.Act(h.ctx, name, action)
+	if err != nil || op.State != "SUCCEEDED" {
+		h.Fatalf("%s %s: %+v, %v", action, name, op, err)
+	}
+}
+
+// until waits until the agent is so.
+func (h *harbour) until(name, state, health string) {
+	h.Helper()
+	var a drive.Agent
+	err := drive.Poll(h.ctx, 100*time.Millisecond, func() (done bool, err error) {
+		a, err = h.Agent(h.ctx, name)
+		return a.State == state && (health == "" || a.Health == health), err
+	})
+	if err != nil {
+		h.Fatalf("%s is %s and %s, want %s and %s: %v", name, a.State, a.Health, state, health, err)
+	}
+}
+
+// containers gives the ids of the portal's containers in which the agent runs.
+func (h *harbour) containers(agent string) []string {
+	return strings.Fields(h.engine.Docker(h.T, "ps", "--quiet", "--no-trunc", "--filter", "label=io.platform-portal.agent="+agent))
+}
+
+func TestAgentsLiveInContainers(t *testing.T) {
+	h := open(t)
+	h.agent("memory", map[string]any{"template": "memory", "resources": map[string]any{"memory": "128Mi"}})
+	h.agent("program", map[string]any{"image": dockertest.Image, "command": dockertest.ProgramPath, "args": []string{"ticks"}})
+	before := h.containers("memory")
+	if len(before) != 1 {
+		t.Fatalf("containers %v", before)
+	}
+	var limits string
+	if limits = h.engine.Docker(t, "inspect", "--format", "{{.HostConfig.Memory}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.Privileged}} {{.HostConfig.SecurityOpt}}", before[0]); limits != "134217728 true [ALL] false [no-new-privileges]" {
+		t.Errorf("the container is made with %s", limits)
+	}
+
+	// What it prints is found as with every runtime.
+	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
+		out, err := h.Portal.Run(h.ctx, "agents", "logs", "program", "--tail", "5")
+		return strings.Contains(out, "tick "), err
+	})
+	if err != nil {
+		t.Errorf("its output: %v", err)
+	}
+
+	h.act("memory", "suspend")
+	if state := h.engine.Docker(t, "inspect", "--format", "{{.State.Paused}}", before[0]); state != "true" {
+		t.Errorf("suspended, but paused is %s", state)
+	}
+	h.act("memory", "resume")
+	h.until("memory", "RUNNING", "healthy")
+
+	// The portal dies, and has its containers again.
+	if err := h.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WaitReady(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.until("memory", "RUNNING", "healthy")
+	if now := h.containers("memory"); len(now) != 1 || now[0] != before[0] {
+		t.Errorf("after the portal died there are %v, before %v", now, before)
+	}
+
+	// Somebody removes a container.
+	h.engine.Docker(t, "rm", "--force", before[0])
+	err = drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
+		now := h.containers("memory")
+		return len(now) == 1 && now[0] != before[0], nil
+	})
+	if err != nil {
+		t.Errorf("the container that was removed is not replaced: %v", err)
+	}
+	h.until("memory", "RUNNING", "healthy")
+
+	for _, name := range []string{"memory", "program"} {
+		h.act(name, "stop")
+		h.act(name, "revoke")
+	}
+	if left := h.engine.Docker(t, "ps", "--all", "--quiet", "--filter", "label=io.platform-portal.owner"); left != "" {
+		t.Errorf("containers are left: %s", left)
+	}
+	if left := h.engine.Docker(t, "volume", "ls", "--quiet"); left != "" {
+		t.Errorf("volumes are left: %s", left)
+	}
+}
+
+func TestEngineGoesAndComesBack(t *testing.T) {
+	h := open(t)
+	h.agent("steady", map[string]any{"template": "blank"})
+	before := h.containers("steady")
+	h.engine.Halt(t)
+	if problem := h.engineProblem(); !strings.Contains(problem, "engine") {
+		t.Errorf("the diagnosis says %q of an engine that is gone", problem)
+	}
+	op, err := h.Act(h.ctx, "steady", "restart")
+	if err != nil || op.State != "FAILED" || op.Problem == nil || op.Problem.Why == "" {
+		t.Errorf("a restart without an engine: %+v, %v", op, err)
+	}
+	h.engine.Resume(t)
+	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) { return h.engineProblem() == "", nil })
+	if err != nil {
+		t.Errorf("the engine is back, and the diagnosis says %q", h.engineProblem())
+	}
+	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
+		a, err := h.Agent(h.ctx, "steady")
+		return a.State == "RUNNING" && a.Health == "healthy" || a.State == "ERRORED", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, _ := h.Agent(h.ctx, "steady"); a.State == "ERRORED" {
+		h.act("steady", "restart")
+		h.until("steady", "RUNNING", "healthy")
+	}
+	if len(before) != 1 || len(h.containers("steady")) != 1 {
+		t.Errorf("containers %v, before %v", h.containers("steady"), before)
+	}
+	h.act("steady", "stop")
+	h.act("steady", "revoke")
+}
+
+// engineProblem is what the report of runtimes says is wrong with the engine; ""
+// for nothing.
+func (h *harbour) engineProblem() string {
+	for _, r := range h.runtimes() {
+		for _, c := range r.Checks {
+			if r.Name == "docker" && c.Name == "docker_engine" && !c.OK {
+				return fmt.Sprint("engine: ", c.Why)
+			}
+		}
+	}
+	return ""
+}
+
+// The table in docs/runtimes.md has a row for everything that runtimes say of
+// themselves, and no other.
+func TestCapabilitiesAreDocumented(t *testing.T) {
+	h := open(t)
+	root, err := drive.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "docs", "runtimes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		documented[m[1]] = true
+	}
+	said := map[string]bool{"docker_engine": true}
+	documented["docker_engine"] = true // whether it is there at all
+	for _, r := range h.runtimes() {
+		for _, c := range r.Checks {
+			said[c.Name] = true
+			if !documented[c.Name] {
+				t.Errorf("%s says something of %s, and docs/runtimes.md does not", r.Name, c.Name)
+			}
+		}
+	}
+	for name := range documented {
+		if !said[name] {
+			t.Errorf("docs/runtimes.md speaks of %s, and no runtime does", name)
+		}
+	}
+}
+
+// hosting is what the portal says of a runtime.
+type hosting struct {
+	Name   string `json:"name"`
+	Checks []struct {
+		Name string `json:"name"`
+		OK   bool   `json:"ok"`
+		Why  string `json:"why"`
+	} `json:"checks"`
+}
+
+func (h *harbour) runtimes() []hosting {
+	h.Helper()
+	var out struct {
+		Runtimes []hosting `json:"runtimes"`
+	}
+	if err := h.Call(h.ctx, http.MethodGet, "/health", nil, &out); err != nil {
+		h.Fatal(err)
+	}
+	return out.Runtimes
+}

@@ -1,0 +1,132 @@
+package portal
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/waooaw/platform-portal/internal/diagnosis"
+	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/docker"
+	"github.com/waooaw/platform-portal/internal/fleet/process"
+	"github.com/waooaw/platform-portal/internal/httpapi/observe"
+)
+
+// Docker says on which engine agents with the runtime docker run. Without a Host
+// there is none.
+type Docker struct {
+	Host   string
+	TLS    string // directory with ca.pem, cert.pem and key.pem
+	Config string // file with the credentials of registries
+	Policy docker.Policy
+}
+
+// allow reads what images may do.
+func (d *Docker) allow(v string) error {
+	for word := range strings.SplitSeq(v, ",") {
+		switch strings.TrimSpace(word) {
+		case "":
+		case "root":
+			d.Policy.Root = true
+		case "writable":
+			d.Policy.Writable = true
+		default:
+			return fmt.Errorf("%q is neither root nor writable", word)
+		}
+	}
+	return nil
+}
+
+// runtimes are what instances run on.
+type runtimes struct {
+	process *process.Runtime
+	docker  *docker.Runtime // nil where none is configured
+}
+
+// openRuntimes makes them; what runs there already is found again.
+func (a *app) openRuntimes(key []byte) (err error) {
+	a.runtimes.process, err = process.New(process.Config{
+		Dir: filepath.Join(a.cfg.Data, "agents"), RunDir: filepath.Join(a.cfg.Data, "run"), Shim: []string{a.build.Self, "shim"}, Log: a.log,
+	})
+	if err != nil {
+		return unusable(a.cfg.Data, err)
+	}
+	d := a.cfg.Docker
+	if d.Host == "" {
+		return nil
+	}
+	cfg := docker.Config{Host: d.Host, TLS: d.TLS, Owner: ownerOf(key), Dir: filepath.Join(a.cfg.Data, "docker"), Self: a.build.Self, Policy: d.Policy, Log: a.log}
+	if d.Config != "" {
+		cfg.Credentials = docker.FileCredentials(d.Config)
+	}
+	if a.runtimes.docker, err = docker.New(cfg); err != nil {
+		return errors.Join(err, a.runtimes.process.Close())
+	}
+	return nil
+}
+
+// ownerOf marks what is this portal's on an engine that others use as well. It is
+// the same for all portals with one key, of which only one works at a time.
+func ownerOf(key []byte) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("owner of containers"))
+	return "portal-" + hex.EncodeToString(mac.Sum(nil)[:6])
+}
+
+// hosting is what every runtime of ours can do beside running instances.
+type hosting interface {
+	fleet.Runtime
+	fleet.LogReader
+	observe.Reporter
+	Close() error
+}
+
+func (r runtimes) all() []hosting {
+	out := []hosting{r.process}
+	if r.docker != nil {
+		out = append(out, r.docker)
+	}
+	return out
+}
+
+func (r runtimes) byName() map[string]fleet.Runtime {
+	out := map[string]fleet.Runtime{}
+	for _, one := range r.all() {
+		out[one.Name()] = one
+	}
+	return out
+}
+
+func (r runtimes) readers() (out []fleet.LogReader) {
+	for _, one := range r.all() {
+		out = append(out, one)
+	}
+	return out
+}
+
+func (r runtimes) reporters() (out []observe.Reporter) {
+	for _, one := range r.all() {
+		out = append(out, one)
+	}
+	return out
+}
+
+func (r runtimes) checks() (out []diagnosis.Check) {
+	for _, one := range r.all() {
+		out = append(out, checks.Runtime(one.Name(), one.Report))
+	}
+	return out
+}
+
+func (r runtimes) close() error {
+	var failed []error
+	for _, one := range r.all() {
+		failed = append(failed, one.Close())
+	}
+	return errors.Join(failed...)
+}
