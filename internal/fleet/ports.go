@@ -1,13 +1,9 @@
 package fleet
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -35,14 +31,22 @@ func (s *Service) fixedPorts(spec agent.Spec) error {
 			continue
 		}
 		f := fault.New(fault.Conflict, "fleet.port_in_use", "Port %d is in use", p.Port).With("port", p.Port)
-		if who, ok := holderOf("/proc", p.Port); ok {
-			f.What = fmt.Sprintf("Port %d is in use by process %s (pid %d)", p.Port, who.name, who.pid)
-			f.With("process", who.name).With("pid", who.pid)
+		if pid, name := s.holder(p.Port); pid != 0 {
+			f.What = fmt.Sprintf("Port %d is in use by process %s (pid %d)", p.Port, name, pid)
+			f.With("process", name).With("pid", pid)
 		}
 		return f.Because("%s needs it as %q", spec.Name, p.Name).
 			Do("Stop what uses it, or give the agent another port (%s).", s.suggest(p.Port))
 	}
 	return nil
+}
+
+// holder gives the process that listens on a port; pid 0 if it can't be seen.
+func (s *Service) holder(port int) (pid int, name string) {
+	if s.Holder == nil {
+		return 0, ""
+	}
+	return s.Holder(port)
 }
 
 // suggest names a port near the taken one that is free now.
@@ -53,65 +57,4 @@ func (s *Service) suggest(taken int) string {
 		}
 	}
 	return "one that is free"
-}
-
-// holder is the process that listens on a port.
-type holder struct {
-	pid  int
-	name string
-}
-
-// holderOf looks up which process listens on a TCP port, as far as the
-// operating system lets the portal see.
-func holderOf(proc string, port int) (holder, bool) {
-	inodes := map[string]bool{}
-	for _, table := range []string{"tcp", "tcp6"} {
-		listeners(filepath.Join(proc, "net", table), port, inodes)
-	}
-	if len(inodes) == 0 {
-		return holder{}, false
-	}
-	links, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "*"))
-	if err != nil {
-		return holder{}, false
-	}
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil || !inodes[strings.TrimSuffix(strings.TrimPrefix(target, "socket:["), "]")] {
-			continue
-		}
-		dir := filepath.Dir(filepath.Dir(link))
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
-		name, err := os.ReadFile(filepath.Join(dir, "comm"))
-		if err != nil {
-			continue
-		}
-		return holder{pid: pid, name: strings.TrimSpace(string(name))}, true
-	}
-	return holder{}, false
-}
-
-// listeners adds the inodes of the sockets that listen on the port, from a table
-// such as /proc/net/tcp: columns local address, state (0A is LISTEN), inode.
-func listeners(path string, port int, inodes map[string]bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		col := strings.Fields(lines.Text())
-		if len(col) < 10 || col[3] != "0A" {
-			continue
-		}
-		_, hex, ok := strings.Cut(col[1], ":")
-		n, err := strconv.ParseUint(hex, 16, 16)
-		if ok && err == nil && int(n) == port {
-			inodes[col[9]] = true
-		}
-	}
 }

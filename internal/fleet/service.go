@@ -87,6 +87,9 @@ type Service struct {
 	NewID    func() string
 	Log      *slog.Logger // nil means slog.Default()
 
+	// Holder gives the process that listens on a port of this machine; pid 0 if it
+	// can't be seen. May be nil.
+	Holder func(port int) (pid int, name string)
 	// PortalURL is how agents reach the portal.
 	PortalURL string
 	// PortFrom and PortTo bound the ports that instances get; 0 means 15000 to 31999.

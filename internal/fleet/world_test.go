@@ -105,7 +105,7 @@ func (w *world) boot(rt fleet.Runtime) {
 		Runtimes: map[string]fleet.Runtime{rt.Name(): rt}, Observed: w.store.Instances(), Broker: w.broker,
 		Keys: p.keys, Secrets: fleet.SecretDir{Dir: w.secrets, Getenv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok }}, Prober: w.prober, Tx: w.store, Audit: p.audit,
 		Events: w.store.Events(), Now: time.Now, NewID: newID, Log: log,
-		PortalURL: "http://127.0.0.1:8080", PortFrom: w.from, PortTo: w.from + 39,
+		PortalURL: "http://127.0.0.1:8080", PortFrom: w.from, PortTo: w.from + 39, Holder: func(int) (int, string) { return 4711, "squatter" },
 		SelfCommand: []string{"/opt/portal"}, Templates: []string{"blank", "memory"}, StartTimeout: time.Minute,
 	}
 	p.fleet.Register()

@@ -184,6 +184,7 @@ func (a *app) services() {
 		Secrets: fleet.SecretDir{Dir: a.cfg.SecretsDir}, Prober: a.checker, Monitor: a.checker, Tx: s, Audit: a.audit, Events: events,
 		Now: now, NewID: newID, Log: a.log, PortalURL: a.cfg.PublicURL, PortFrom: a.cfg.PortFrom, PortTo: a.cfg.PortTo,
 		UndoWindow: a.cfg.UndoWindow, SelfCommand: []string{a.build.Self}, Templates: agents.Names(),
+		Holder: holder,
 	}
 	a.fleet.Register()
 	a.reconciler = &fleet.Reconciler{Service: a.fleet}

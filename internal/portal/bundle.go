@@ -24,6 +24,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/operation"
+	"github.com/waooaw/platform-portal/internal/recovery"
 )
 
 // How much of each list is in a support bundle.
@@ -31,6 +32,7 @@ const (
 	bundledOperations = 200
 	bundledEvents     = 1000
 	bundledAgents     = 1000
+	bundledErrors     = 200
 )
 
 // bundle packs what somebody who helps needs to see.
@@ -101,8 +103,13 @@ func (b bundle) lastOperations(ctx context.Context) (any, error) {
 	return list, err
 }
 
-// errors are the operations that failed last, and the agents that do not work.
+// errors are what went wrong last, as the page of errors shows it, the operations
+// that failed last, and the agents that do not work.
 func (b bundle) errors(ctx context.Context) (any, error) {
+	incidents, _, err := b.recovery.List(ctx, recovery.Query{Limit: bundledErrors})
+	if err != nil {
+		return nil, err
+	}
 	failed, _, err := b.store.Operations().Find(ctx, operation.Query{States: []operation.State{operation.Failed}, Limit: bundledOperations})
 	if err != nil {
 		return nil, err
@@ -112,7 +119,7 @@ func (b bundle) errors(ctx context.Context) (any, error) {
 	for _, a := range page.Agents {
 		broken[a.ID] = a.Failure
 	}
-	return map[string]any{"failed_operations": failed, "errored_agents": broken}, err
+	return map[string]any{"errors": incidents, "failed_operations": failed, "errored_agents": broken}, err
 }
 
 func (b bundle) lastEvents(ctx context.Context) (any, error) {

@@ -180,3 +180,9 @@ func processReport(ctx context.Context) []fleet.Check {
 	defer rt.Close()
 	return rt.Report(ctx)
 }
+
+// holder gives the process that listens on a port of this machine.
+func holder(port int) (pid int, name string) {
+	l, _ := procfs.ListenerOf(port)
+	return l.PID, l.Command
+}

@@ -3,6 +3,7 @@ package procfs_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -87,5 +88,23 @@ func TestOnlyTheVeryProcessIsSignalled(t *testing.T) {
 	}
 	if procfs.BootID() == "" {
 		t.Error("no boot id")
+	}
+}
+
+func TestTheListenerOfAPortIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	who, listens := procfs.ListenerOf(port)
+	if !listens || who.PID != os.Getpid() || who.Command == "" {
+		t.Errorf("%+v %t", who, listens)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if who, listens = procfs.ListenerOf(port); listens || who.PID != 0 {
+		t.Errorf("closed: %+v %t", who, listens)
 	}
 }
