@@ -178,7 +178,15 @@ type trigger struct {
 	agentID string
 	sighting
 	operationID string
+	lost        bool // the instance is not seen any more
 	dead        *queue.DeadLetter
+}
+
+// meant tells whether an instance is not seen any more because an operation ends
+// it, or because its revision is not wanted any more: that is no crash.
+func (t trigger) meant(a *agent.Agent, f *cause.Facts) bool {
+	return t.lost && (a.ActiveOperation != "" ||
+		!slices.ContainsFunc(f.Instances, func(in fleet.Instance) bool { return in.ID == t.InstanceID }))
 }
 
 // triggers gives what the events ask to look at, at most one an agent and source.
@@ -220,7 +228,7 @@ func triggerOf(e event.Event) (trigger, bool) {
 		default:
 			return t, false
 		}
-		t.Source, t.InstanceID = FromCrash, p.InstanceID
+		t.Source, t.InstanceID, t.lost = FromCrash, p.InstanceID, fleet.InstanceState(p.State) == fleet.InstanceLost
 	case event.AgentHealthUpdate:
 		var p event.HealthUpdate
 		if json.Unmarshal(e.Data, &p) != nil || p.Health != string(agent.HealthUnhealthy) && p.Health != string(agent.HealthDegraded) {
@@ -267,13 +275,15 @@ func (s *Service) look(ctx context.Context, t trigger) error {
 	if err != nil {
 		return err
 	}
+	if t.meant(a, f) {
+		return nil
+	}
 	found := diagnose(f, t.Source)
 	if found == nil {
 		return nil
 	}
-	// A probe that fails while an operation ends the instances says nothing of how
-	// they ran.
-	if a.ActiveOperation == "" || t.Source != FromProbe {
+	// What fails while an operation ends the instances says nothing of how they ran.
+	if a.ActiveOperation == "" || t.Source == FromStep {
 		if err := s.distrust(ctx, f, t); err != nil {
 			return err
 		}

@@ -1,0 +1,37 @@
+package recovery
+
+import (
+	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/recovery/cause"
+)
+
+func TestAnInstanceThatAnOperationEndsHasNotCrashed(t *testing.T) {
+	for _, c := range []struct {
+		name, state, operation, present string
+		meant                           bool
+	}{
+		{"lost while the agent is being stopped", "lost", "op-1", "mind-r1-0", true},
+		{"lost with a revision that was replaced", "lost", "", "mind-r2-0", true},
+		{"lost by itself", "lost", "", "mind-r1-0", false},
+		{"crashed while the agent is being started", "backoff", "op-1", "mind-r1-0", false},
+		{"failed for good", "failed", "", "mind-r1-0", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := event.New(event.InstanceChanged, "mind", "system", time.Unix(0, 0), event.Instance{AgentID: "mind", InstanceID: "mind-r1-0", State: c.state})
+			got, ok := triggerOf(e)
+			if !ok || got.Source != FromCrash || got.InstanceID != "mind-r1-0" {
+				t.Fatalf("%+v %t", got, ok)
+			}
+			a := &agent.Agent{ID: "mind", State: agent.Running, ActiveOperation: c.operation}
+			f := &cause.Facts{Instances: []fleet.Instance{{ID: c.present}}}
+			if got.meant(a, f) != c.meant {
+				t.Errorf("meant: %t", !c.meant)
+			}
+		})
+	}
+}
