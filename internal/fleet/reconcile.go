@@ -101,6 +101,9 @@ func (r *Reconciler) view(ctx context.Context, id string) (*view, error) {
 	}
 	for _, rt := range s.Runtimes {
 		list, err := rt.Observe(ctx, id)
+		if err != nil && v.rt != nil && v.rt != rt {
+			continue // it is not where the agent is meant to run, and must not keep it from that
+		}
 		if err != nil {
 			return nil, unreachable(rt, err)
 		}

@@ -94,11 +94,11 @@ func (r *Reconciler) run(ctx context.Context) {
 	defer tick.Stop()
 	complete := false
 	for ctx.Err() == nil {
-		err := r.sweep(ctx)
+		looked, err := r.sweep(ctx)
 		if err != nil && ctx.Err() == nil {
-			r.Service.log().Error("could not look at the fleet; trying again", "error", err)
+			r.Service.log().Error("could not look at the whole fleet; trying again", "error", err)
 		}
-		if err == nil && !complete && r.Service.Monitor != nil {
+		if looked && !complete && r.Service.Monitor != nil {
 			complete = true
 			wg.Go(func() { r.complete(ctx) })
 		}
@@ -160,13 +160,17 @@ var watched = []agent.State{agent.Running, agent.Suspended, agent.Errored}
 
 // sweep compares everything that the runtimes show with everything that is
 // wanted, and puts those agents on the list that differ from when they were
-// last found in order.
-func (r *Reconciler) sweep(ctx context.Context) error {
+// last found in order. Agents of a runtime that does not answer are left alone:
+// what is not seen is not known to be gone. looked tells whether all others were
+// compared.
+func (r *Reconciler) sweep(ctx context.Context) (looked bool, err error) {
 	seen := map[string][]Instance{}
+	away := map[string]bool{}
 	var errs []error
-	for _, rt := range r.Service.Runtimes {
+	for name, rt := range r.Service.Runtimes {
 		list, err := rt.Observe(ctx, "")
 		if err != nil {
+			away[name] = true
 			errs = append(errs, unreachable(rt, err))
 			continue
 		}
@@ -174,18 +178,15 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 			seen[in.AgentID] = append(seen[in.AgentID], in)
 		}
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...) // what is not seen is not known to be gone
-	}
 	wanted := map[string]bool{}
 	for cursor := ""; ; {
 		page, err := r.Service.Agents.Find(ctx, agent.Query{States: watched, Sort: "id", Limit: 1000, Cursor: cursor})
 		if err != nil {
-			return err
+			return false, errors.Join(append(errs, err)...)
 		}
 		for _, a := range page.Agents {
 			wanted[a.ID] = true
-			if !r.inOrder(a, seen[a.ID]) {
+			if !away[runtimeName(a.Spec)] && !r.inOrder(a, seen[a.ID]) {
 				r.Poke(a.ID)
 			}
 		}
@@ -196,7 +197,7 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 	for _, id := range r.unwanted(seen, wanted) {
 		r.Poke(id)
 	}
-	return nil
+	return true, errors.Join(errs...)
 }
 
 // inOrder tells whether nothing has changed since the agent was found in order.

@@ -176,3 +176,31 @@ func TestRuntimeThatDoesNotAnswerIsNotAnEmptyOne(t *testing.T) {
 		}
 	}
 }
+
+func TestOneRuntimeAwayDoesNotKeepOthersFromRepair(t *testing.T) {
+	w := newWorld(t)
+	other := fleettest.NewNamedFake("docker")
+	w.portal.fleet.Runtimes[other.Name()] = other
+	contained := spec("Contained")
+	contained.Runtime, contained.Image = "docker", "example/worker:1"
+	there := w.running(contained)
+	here := w.running(spec("Worker"))
+	other.Fail("Observe", errAway)
+	calls := len(other.Calls())
+	w.reconcile()
+	w.eventually("both are watched", func() bool { return len(w.stored(here)) == 1 })
+	if !w.runtime.Lose(here, fleet.InstanceID(here, 1, 0)) {
+		t.Fatal("the instance was not there")
+	}
+	w.eventually("it runs again", func() bool {
+		list := w.on(here)
+		return len(list) == 1 && list[0].State == fleet.InstanceRunning
+	})
+	w.expect(here, agent.Running)
+	w.expect(there, agent.Running)
+	for _, c := range other.Calls()[calls:] {
+		if !strings.HasPrefix(c, "Observe") {
+			t.Errorf("acted blindly: %s", c)
+		}
+	}
+}

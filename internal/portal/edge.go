@@ -30,7 +30,7 @@ func (a *app) edge() http.Handler {
 		Pages: pages(site), ErrorPage: errorPage(site), Registry: a.registry,
 		Log: a.log, Now: now, NewID: newID,
 		Version: httpapi.Version{Version: a.build.Version, Commit: a.build.Commit, Date: a.build.Date},
-		Listen:  a.cfg.Listen, Hosts: a.cfg.Hosts, Secure: a.cfg.SecureOnly,
+		Listen:  a.cfg.Listen, Hosts: a.hosts(), Secure: a.cfg.SecureOnly,
 	})
 }
 

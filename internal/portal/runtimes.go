@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/waooaw/platform-portal/internal/diagnosis"
@@ -129,4 +130,13 @@ func (r runtimes) close() error {
 		failed = append(failed, one.Close())
 	}
 	return errors.Join(failed...)
+}
+
+// hosts are the names that requests may carry beside the portal's address;
+// containers have one of their own for its machine.
+func (a *app) hosts() []string {
+	if a.runtimes.docker == nil {
+		return a.cfg.Hosts
+	}
+	return append(slices.Clone(a.cfg.Hosts), docker.PortalHost)
 }

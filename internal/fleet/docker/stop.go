@@ -14,8 +14,12 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
-// killTime is how long a container may take to end after SIGKILL.
-const killTime = 20 * time.Second
+// killTime is how long a container may take to end after the first of so many
+// SIGKILL.
+const (
+	killTime = 60 * time.Second
+	kills    = 6
+)
 
 // Stop implements fleet.Runtime. A second Stop with a shorter grace hurries the
 // first.
@@ -75,15 +79,18 @@ func (r *Runtime) halt(ctx context.Context, u *unit, grace time.Duration) error 
 			return err
 		}
 	}
-	if err := r.signal(ctx, u, "SIGKILL"); err != nil {
-		return err
+	// An engine under load has lost the end of a container that was waited for.
+	for range kills {
+		if err := r.signal(ctx, u, "SIGKILL"); err != nil {
+			return err
+		}
+		ended, err := r.await(ctx, u, killTime/kills)
+		if ended || err != nil {
+			return err
+		}
 	}
-	ended, err := r.await(ctx, u, killTime)
-	if err == nil && !ended {
-		return fault.New(fault.Unavailable, "instance.stuck", "%s could not be stopped", u.instanceID).
-			Because("its container does not end, even by SIGKILL").Do("See what its processes wait for, then try again.")
-	}
-	return err
+	return fault.New(fault.Unavailable, "instance.stuck", "%s could not be stopped", u.instanceID).
+		Because("its container does not end, even by SIGKILL").Do("See what its processes wait for, then try again.")
 }
 
 func (r *Runtime) signal(ctx context.Context, u *unit, name string) error {
