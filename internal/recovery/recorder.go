@@ -202,7 +202,7 @@ func triggers(list []event.Event) []trigger {
 		})
 		if i < 0 {
 			out = append(out, t)
-		} else {
+		} else if !t.lost || out[i].lost { // one that is lost may be meant to be, and hides no crash
 			out[i] = t
 		}
 	}

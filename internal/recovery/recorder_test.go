@@ -35,3 +35,25 @@ func TestAnInstanceThatAnOperationEndsHasNotCrashed(t *testing.T) {
 		})
 	}
 }
+
+func TestACrashIsSeenAlsoWhereAnotherInstanceIsLostRightAfter(t *testing.T) {
+	changed := func(seq int64, id, state string) event.Event {
+		e := event.New(event.InstanceChanged, "mind", "system", time.Unix(seq, 0), event.Instance{AgentID: "mind", InstanceID: id, State: state})
+		e.Seq = seq
+		return e
+	}
+	for name, list := range map[string][]event.Event{
+		"crash, then lost": {changed(1, "mind-r2-0", "backoff"), changed(2, "mind-r1-0", "lost")},
+		"lost, then crash": {changed(1, "mind-r1-0", "lost"), changed(2, "mind-r2-0", "backoff")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := triggers(list)
+			if len(got) != 1 {
+				t.Fatalf("%d triggers", len(got))
+			}
+			if now := (&cause.Facts{Instances: []fleet.Instance{{ID: "mind-r2-0"}}}); got[0].InstanceID != "mind-r2-0" || got[0].meant(&agent.Agent{ID: "mind", State: agent.Running}, now) {
+				t.Errorf("the crash is dropped with the instance that was replaced: %+v", got[0])
+			}
+		})
+	}
+}
