@@ -123,7 +123,7 @@ func (d *drive) begin(ctx context.Context, it *Item, action agent.Action, id str
 	}
 	it.Action = action
 	if round == 0 {
-		it.State = ItemRunning
+		it.State, it.Note = ItemRunning, "" // what was done already does not matter any more
 	}
 	if !slices.Contains(it.Operations, id) {
 		it.Operations = append(it.Operations, id)

@@ -56,7 +56,11 @@ func (c *conn) undoOperation(ctx context.Context, id string, op *operation.Opera
 
 // events gives the newest limit events, oldest first.
 func (c *conn) events(ctx context.Context, f eventFilter, limit int) ([]json.RawMessage, error) {
-	p := client.ListEventsParams{Room: params(f.rooms), Type: params(f.types), Agent: params(f.agents), Since: param(f.since)}
+	p := client.ListEventsParams{Room: params(f.rooms), Type: params(f.types), Agent: params(f.agents), Since: param(f.since),
+		Actor: params(f.actors), Q: param(f.search)}
+	if !f.until.at.IsZero() {
+		p.Until = param(f.until.at.UTC().Format(time.RFC3339Nano))
+	}
 	list, err := c.collect(ctx, limit, func(ctx context.Context, limit *int64, cursor *string) (*http.Response, error) {
 		p.Limit, p.Cursor = limit, cursor
 		return c.api.ListEvents(ctx, &p)

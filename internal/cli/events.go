@@ -22,7 +22,9 @@ import (
 // eventFilter are the flags that select events.
 type eventFilter struct {
 	rooms, types, agents []string
-	since                string
+	actors               []string
+	since, search        string
+	until                moment
 }
 
 func eventsCommand(a *app) *cobra.Command {
@@ -40,6 +42,9 @@ func eventsCommand(a *app) *cobra.Command {
 				return err
 			}
 			if follow {
+				if len(f.actors) > 0 || f.search != "" || !f.until.at.IsZero() {
+					return usagef("--actor, --search and --until select stored events; leave out -f")
+				}
 				rooms := f.rooms
 				for _, agent := range f.agents {
 					rooms = append(rooms, event.RoomAgent(agent))
@@ -57,6 +62,9 @@ func eventsCommand(a *app) *cobra.Command {
 	c.Flags().StringSliceVar(&f.rooms, "room", nil, "only these rooms: agents, operations, queues, agent:ID, operation:ID, bulk:ID (default all three)")
 	c.Flags().StringSliceVar(&f.types, "type", nil, "only these types, e.g. agent:state_changed")
 	c.Flags().StringSliceVar(&f.agents, "agent", nil, "only these agents")
+	c.Flags().StringSliceVar(&f.actors, "actor", nil, "only those caused by these, e.g. system or 'user:*'")
+	c.Flags().StringVarP(&f.search, "search", "q", "", "only those with this text in type, agent, actor or payload")
+	c.Flags().Var(&f.until, "until", "only until then: an age as in 2h, a day, or a time")
 	c.Flags().StringVar(&f.since, "since", "", "only events after the one with this id")
 	c.Flags().IntVar(&limit, "limit", 100, "without -f: only the newest so many; 0 means all")
 	return a.remote(c)

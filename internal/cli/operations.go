@@ -304,7 +304,10 @@ func (p *progress) end() {
 
 // leave says how to get back to work that goes on in the server.
 func (a *app) leave(err error, what, id string) error {
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case fault.KindOf(err) == fault.Unavailable:
+		fmt.Fprintf(a.io.Err, "The portal goes on with the work, after its next start if it was stopped. Look at it then: portal %s get %s\n", what, clean(id))
+	case errors.Is(err, context.Canceled):
 		fmt.Fprintf(a.io.Err, "The work goes on. Follow it: portal %s get %s   Cancel it: portal %s cancel %s\n", what, clean(id), what, clean(id))
 	}
 	return err

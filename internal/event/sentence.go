@@ -55,7 +55,11 @@ func Say(e Event, name func(agentID string) string) Said {
 	case QueueUpdate:
 		s.What, s.By = "The queue of "+agent+" changed", ""
 	case SignIn:
-		s.What, s.By = first(d.Name, s.By)+" signed in", ""
+		who, how := first(d.Name, s.By), d.Reason
+		if strings.HasPrefix(e.Actor, "session:") {
+			who, how = "Somebody", "by a one-time link" // nobody knows who
+		}
+		s.What, s.By, s.Why = strings.TrimSpace(who+" signed in "+how), "", ""
 	case TokenChanged:
 		s.What = fmt.Sprintf("The token %s was %s", d.Name, first(words(d.Change), "changed"))
 	case UserChanged:

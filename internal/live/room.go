@@ -33,7 +33,6 @@ var Rooms = []Access{
 	{event.RoomAlerts, auth.Viewer},
 	{event.RoomAudit, auth.Admin},
 	{event.RoomErrors, auth.Viewer},
-	{event.RoomAlerts, auth.Viewer},
 	{event.RoomDiagnostics, auth.Viewer},
 
 	{"view:agent:", auth.Viewer},
@@ -49,7 +48,6 @@ var Rooms = []Access{
 	{"view:pulse:" + event.RoomAlerts, auth.Viewer},
 	{"view:pulse:" + event.RoomAudit, auth.Admin},
 	{"view:pulse:" + event.RoomErrors, auth.Viewer},
-	{"view:pulse:" + event.RoomAlerts, auth.Viewer},
 	{"view:pulse:" + event.RoomDiagnostics, auth.Viewer},
 }
 

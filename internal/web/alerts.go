@@ -64,6 +64,7 @@ const (
 
 var alertRoutes = []Route{
 	{Method: "GET", Path: alertsPath, Role: auth.Viewer, ID: "alerts", Title: "Alerts", handle: (*Server).alertsPage},
+	{Method: "GET", Path: alertsPath + "/count", Role: auth.Viewer, ID: "alert-count", handle: (*Server).firingPart},
 	{Method: "GET", Path: alertsPath + "/{id}", Role: auth.Viewer, ID: "alert", Title: "Alert", handle: (*Server).alertPage},
 	{Method: "POST", Path: alertsPath + "/{id}/acknowledge", Role: auth.Operator, ID: "page-acknowledge-alert", handle: (*Server).acknowledgeAlert},
 	{Method: "GET", Path: silencesPath, Role: auth.Viewer, ID: "silences", Title: "Silences", handle: (*Server).silencesPage},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -318,4 +319,28 @@ func (c *concerns) rest(n int, one, many, href string) {
 	if n > 0 {
 		c.More = append(c.More, link{Text: count(n, "more "+one, "more "+many), Href: href})
 	}
+}
+
+// firingNow is how many alerts fire that nobody has taken on; 0 where that can't be
+// told, for no page is to fail because of it.
+func (s *Server) firingNow(ctx context.Context) int {
+	if s.cfg.Alerts == nil {
+		return 0
+	}
+	list, err := s.cfg.Alerts.Counts(ctx)
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, t := range list {
+		if t.Status == alert.Firing {
+			n += t.Count
+		}
+	}
+	return n
+}
+
+// firingPart is the number beside the entry of the navigation.
+func (s *Server) firingPart(w http.ResponseWriter, r *http.Request) error {
+	return s.fragment(w, r, alertCount(s.firingNow(r.Context())))
 }

@@ -118,6 +118,7 @@ func (s *Server) drawing(ctx context.Context, sp span, p metrics.Panel, expr str
 func (d *drawing) add(sp span, r metrics.Range, list []metrics.Points, before bool) {
 	n := int(r.End.Sub(r.Start)/r.Step) + 1
 	color := 0
+	same := shared(list)
 	for _, s := range list {
 		l := line{Before: before, values: make([]float64, n)}
 		for i := range l.values {
@@ -138,7 +139,7 @@ func (d *drawing) add(sp span, r metrics.Range, list []metrics.Points, before bo
 			continue
 		}
 		l.Color = color
-		l.Name, l.Href = sp.called(s.Labels)
+		l.Name, l.Href = sp.called(s.Labels, same)
 		if before {
 			l.Name, l.Href = l.Name+", "+strings.ToLower(beforeLabel(sp.Before)), ""
 		}
@@ -155,10 +156,37 @@ func beforeLabel(name string) string {
 	return ""
 }
 
-// called is how people know a series.
-func (sp span) called(labels map[string]string) (name, href string) {
-	if id := labels[metrics.LabelAgent]; id != "" && len(labels) == 1 {
-		return cmp.Or(sp.Names[id], view.Plain(id, 80)), agentPath(id) + "?tab=metrics"
+// shared gives the labels that are the same in all series, if there are several.
+func shared(list []metrics.Points) map[string]string {
+	if len(list) < 2 {
+		return nil
+	}
+	out := maps.Clone(list[0].Labels)
+	for _, s := range list[1:] {
+		maps.DeleteFunc(out, func(name, value string) bool { return s.Labels[name] != value })
+	}
+	return out
+}
+
+// called is how people know a series: the agent by its name, and what else tells
+// it from the others.
+func (sp span) called(labels, same map[string]string) (name, href string) {
+	if id := labels[metrics.LabelAgent]; id != "" {
+		parts := []string{cmp.Or(sp.Names[id], view.Plain(labels[metrics.LabelAgentName], 80), view.Plain(id, 80))}
+		for _, label := range slices.Sorted(maps.Keys(labels)) {
+			value := labels[label]
+			_, known := same[label]
+			switch {
+			case known || label == metrics.LabelAgent || label == metrics.LabelAgentName || same == nil && label == metrics.LabelJob:
+			case label == metrics.LabelName:
+				parts = append(parts, view.Plain(value, 80))
+			case label == metrics.LabelInstance:
+				parts = append(parts, view.Plain(strings.TrimPrefix(value, id+"-"), 80))
+			default:
+				parts = append(parts, view.Plain(label, 60)+"="+strconv.Quote(view.Plain(value, 80)))
+			}
+		}
+		return strings.Join(parts, " "), agentPath(id) + "?tab=metrics"
 	}
 	if len(labels) == 0 {
 		return "All together", ""

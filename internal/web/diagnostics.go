@@ -143,3 +143,11 @@ func tookText(ms float64) string {
 	}
 	return fmt.Sprintf("%.0f ms", ms)
 }
+
+// checkName is a check as people call it.
+func checkName(check string) string {
+	if check == "dns" {
+		return "DNS"
+	}
+	return view.Words(check)
+}

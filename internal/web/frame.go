@@ -43,7 +43,7 @@ var planned = []entry{
 	{"Errors", "/errors", "triangle-alert", "g r"},
 	{"Logs", "/logs", "logs", "g l"},
 	{"Events", "/events", "activity", "g e"},
-	{"Alerts", "/alerts", "triangle-alert", "g t"},
+	{"Alerts", "/alerts", "bell", "g t"},
 	{"Metrics", "/charts", "chart-line", "g m"},
 	{"Diagnostics", "/diagnostics", "heart-pulse", "g i"},
 	{"Audit", "/audit", "scroll-text", "g u"},

@@ -7,8 +7,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
@@ -54,10 +55,11 @@ func invalidQuery(field, message string) error {
 
 // capital begins a sentence with a capital letter.
 func capital(s string) string {
-	if s == "" {
-		return ""
+	r, size := utf8.DecodeRuneInString(s)
+	if r == utf8.RuneError {
+		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return string(unicode.ToUpper(r)) + s[size:]
 }
 
 // exportTimeline sends what a timeline shows as a file, JSON or CSV.

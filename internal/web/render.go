@@ -43,6 +43,7 @@ type Shell struct {
 	theme  string
 	nav    string // "narrow" or "" for the wide sidebar
 	choice choice
+	firing int                    // alerts that nobody has taken on
 	flash  *components.ToastProps // what came of the form that led here
 }
 
@@ -59,6 +60,7 @@ func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, 
 	shell.theme, shell.nav = chosen(r, "theme", "dark", "light"), chosen(r, "nav", "narrow")
 	if !shell.Bare {
 		shell.flash = s.did(r)
+		shell.firing = s.firingNow(r.Context())
 		if shell.choice = s.choiceOf(r); shell.choice.Gone != "" {
 			s.setCookie(w, r, contextCookie, "")
 		}
