@@ -175,7 +175,7 @@ func (b *bench) takeIn(ctx context.Context) error {
 	if bulk, err := p.RunBulk(ctx, deployAll); err != nil || bulk.State != "SUCCEEDED" {
 		return fmt.Errorf("the writers are %s: %w", bulk.State, err)
 	}
-	start, before := time.Now(), 0
+	start := time.Now()
 	cpu, err := cpuTime(p.PID())
 	if err != nil {
 		return err
@@ -191,7 +191,8 @@ func (b *bench) takeIn(ctx context.Context) error {
 			return err
 		}
 		held = append(held, mb)
-		if before, found = found, b.written(ctx, p); found == before && time.Since(start) > writtenFor+20*time.Second {
+		before := found
+		if found = b.written(ctx, p); found == before && time.Since(start) > writtenFor+20*time.Second {
 			break // no more comes
 		}
 	}
