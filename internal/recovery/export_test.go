@@ -2,6 +2,7 @@ package recovery
 
 // What the tests of how recovery behaves with a real store drive by hand.
 var (
-	Pilot  = (*Service).pilot
-	Finish = (*Service).finish
+	Pilot    = (*Service).pilot
+	Finish   = (*Service).finish
+	TakeBack = (*Service).takeBack
 )

@@ -151,10 +151,11 @@ func (p *planning) changePort() error {
 	if !ok && p.s.Machine != nil {
 		to = p.s.Machine.FreePort(from)
 	} else if ok && p.s.Machine != nil {
-		if _, _, id, taken := p.s.Machine.HolderOf(to); taken && id != p.a.ID {
-			if _, asked := p.given["to"]; asked && len(p.in.Tried) == 0 {
-				to = p.s.Machine.FreePort(to)
+		if _, command, id, taken := p.s.Machine.HolderOf(to); taken && id != p.a.ID {
+			if !p.suggested("to", to) {
+				return wrong("to", "is in use by "+cmp.Or(id, command, "another process"))
 			}
+			to = p.s.Machine.FreePort(to) // it was free when it was suggested
 		}
 	}
 	if to < 1 || to > 65535 || to == from {
@@ -174,6 +175,14 @@ func (p *planning) changePort() error {
 		return wrong("from", "is not a port that the specification names")
 	}
 	return nil
+}
+
+// suggested tells whether the number is what a suggestion fills in.
+func (p *planning) suggested(name string, n int) bool {
+	return slices.ContainsFunc(p.in.Suggestions, func(sg cause.Suggestion) bool {
+		m, ok := whole(sg.Parameters, name)
+		return ok && m == n
+	})
 }
 
 // replacePort gives the tree with the number replaced where it stands by itself.
