@@ -46,13 +46,14 @@ var folders = []Folder{
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet"}},
 	{Path: "internal/diagnosis/checks", Storey: Nested, Purpose: "the checks themselves: contract, ports, DNS, disk, clock, queue, store, certificates …"},
 
-	{Path: "internal/fleet/docker", Storey: Nested, Purpose: "instances as containers of a Docker engine", Sees: []string{"internal/fleet/segment"}},
-	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim", Sees: []string{"internal/fleet/segment"}},
+	{Path: "internal/fleet/docker", Storey: Nested, Purpose: "instances as containers of a Docker engine", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
+	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
+	{Path: "internal/fleet/upkeep", Storey: Nested, Purpose: "locks, changes and restarts of instances, the same on every runtime"},
 
 	{Path: "internal/fleet/process/cgroup", Storey: Nested, Purpose: "limits by control groups, version 1 and 2"},
 	{Path: "internal/fleet/segment", Storey: Nested, Purpose: "output of an instance, kept in files that rotate"},
 	{Path: "internal/fleet/process/shim", Storey: Nested, Purpose: "the supervisor of one instance",
-		Sees: []string{"internal/fleet/process/cgroup", "internal/fleet/process/procfs", "internal/fleet/segment"}},
+		Sees: []string{"internal/fleet/process/cgroup", "internal/fleet/process/procfs", "internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/process/procfs", Storey: Nested, Purpose: "what Linux says of processes"},
 
 	{Path: "internal/store", Storey: Adapter, Purpose: "every Store, on SQLite and PostgreSQL",

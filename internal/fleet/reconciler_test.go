@@ -94,11 +94,22 @@ func TestOperationsAreLeftAlone(t *testing.T) {
 	id := w.create(spec("Worker"))
 	w.must(id, agent.Provision, agent.Deploy)
 	r, _ := w.reconcile()
+	prepared := func() (n int) {
+		for _, call := range w.runtime.Calls() {
+			if strings.HasPrefix(call, "Prepare") {
+				n++
+			}
+		}
+		return n
+	}
+	before := prepared()
 	release := w.runtime.Block("Prepare")
 	op, err := w.fleet.Act(t.Context(), id, agent.Start, fleet.ActOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What is there before is ended by the operation itself.
+	w.eventually("the operation is at work", func() bool { return prepared() > before })
 	if err := w.runtime.Launch(t.Context(), fleet.Launch{AgentID: id, InstanceID: fleet.InstanceID(id, 1, 7), Revision: 1, Index: 7, Command: "/bin/x"}); err != nil {
 		t.Fatal(err)
 	}

@@ -72,6 +72,8 @@ type Check struct {
 	How    string `json:"how,omitempty"`    // e.g. "cgroup v1"
 	Why    string `json:"why,omitempty"`    // why not
 	Remedy string `json:"remedy,omitempty"` // how to make it so
+	// Down says that without it nothing runs here at all.
+	Down bool `json:"down,omitempty"`
 }
 
 // Runtime runs instances. All methods are idempotent and safe for concurrent

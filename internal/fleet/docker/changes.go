@@ -4,64 +4,10 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
 )
-
-// changes passes on which agents changed, each at most once until it is taken.
-type changes struct {
-	out chan string
-
-	mu      sync.Mutex
-	pending map[string]bool
-	order   []string
-	wake    chan struct{}
-}
-
-func newChanges() *changes {
-	return &changes{out: make(chan string), pending: map[string]bool{}, wake: make(chan struct{}, 1)}
-}
-
-// add notes that the agent changed; it never waits.
-func (c *changes) add(agentID string) {
-	c.mu.Lock()
-	if !c.pending[agentID] {
-		c.pending[agentID] = true
-		c.order = append(c.order, agentID)
-	}
-	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (c *changes) send(ctx context.Context) {
-	for {
-		c.mu.Lock()
-		var id string
-		if len(c.order) > 0 {
-			id, c.order = c.order[0], c.order[1:]
-			delete(c.pending, id)
-		}
-		c.mu.Unlock()
-		if id == "" {
-			select {
-			case <-c.wake:
-			case <-ctx.Done():
-				return
-			}
-			continue
-		}
-		select {
-		case c.out <- id:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
 
 // listen hears of changes from the engine, and looks at everything whenever it
 // begins to hear.
@@ -99,7 +45,7 @@ func (r *Runtime) hear() (heard bool) {
 		case m := <-events.Messages:
 			heard = true
 			if id := m.Actor.Attributes[labelAgent]; id != "" && m.Actor.Attributes[labelRole] == roleInstance {
-				r.changes.add(id)
+				r.changes.Add(id)
 			}
 		case err := <-events.Err:
 			if ctx.Err() == nil {
@@ -120,6 +66,6 @@ func (r *Runtime) pokeAll() {
 	}
 	r.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(agents)) {
-		r.changes.add(id)
+		r.changes.Add(id)
 	}
 }

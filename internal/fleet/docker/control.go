@@ -73,7 +73,7 @@ func (r *Runtime) running(ctx context.Context, agentID, instanceID string) (*uni
 
 // Restart implements fleet.Restarter.
 func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason string) error {
-	release, err := r.locks.acquire(ctx, instanceID)
+	release, err := r.locks.Acquire(ctx, instanceID)
 	if err != nil {
 		return err
 	}
@@ -106,8 +106,8 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.count() {
-		u.decide(fleet.InstanceFailed, u.crashLoop(reason))
+	if !u.rec.Count(u.restart, time.Now()) {
+		u.decide(fleet.InstanceFailed, u.rec.Loop(u.restart, reason))
 		return notRunning(fleet.Instance{ID: instanceID, State: fleet.InstanceFailed, Reason: u.rec.Reason})
 	}
 	bounded, cancel := r.bounded(ctx)
@@ -116,7 +116,7 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 		u.follow("could not be started: "+brief(err), true)
 		return r.answered(ctx, "start "+instanceID, err)
 	}
-	u.rec.Restarts++
+	u.rec.Started++
 	u.copied.note(reason + "; started again")
 	u.runs(reason)
 	return nil

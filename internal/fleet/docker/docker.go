@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // DataDir is where an instance finds the directory that outlives it.
@@ -63,8 +63,8 @@ type Config struct {
 type Runtime struct {
 	cfg     Config
 	api     *client.Client
-	changes *changes
-	locks   locks
+	changes *upkeep.Changes
+	locks   upkeep.Locks
 	builtIn builtIn
 	checked sync.Map // what prepare found in order
 
@@ -105,7 +105,7 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.Segments <= 0 {
 		cfg.Segments = 4
 	}
-	if err := checkIDs(cfg.Owner); err != nil {
+	if err := upkeep.CheckIDs(cfg.Owner); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -121,9 +121,9 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, fault.New(fault.Invalid, "docker.host", "The Docker engine %s can't be used", cfg.Host).
 			Because("%v", err).Do("Correct docker.host, for example unix:///var/run/docker.sock.").Wrap(err)
 	}
-	r := &Runtime{cfg: cfg, api: api, changes: newChanges(), units: map[string]*unit{}}
+	r := &Runtime{cfg: cfg, api: api, changes: upkeep.NewChanges(), units: map[string]*unit{}}
 	r.ctx, r.end = context.WithCancel(context.Background())
-	r.tasks.Go(func() { r.changes.send(r.ctx) })
+	r.tasks.Go(func() { r.changes.Send(r.ctx) })
 	r.tasks.Go(r.listen)
 	return r, nil
 }
@@ -144,7 +144,7 @@ func (r *Runtime) Close() error {
 func (r *Runtime) Name() string { return "docker" }
 
 // Changes implements fleet.Notifier.
-func (r *Runtime) Changes() <-chan string { return r.changes.out }
+func (r *Runtime) Changes() <-chan string { return r.changes.Out() }
 
 // DataDir implements fleet.DataDirer.
 func (r *Runtime) DataDir(string) string { return DataDir }
@@ -156,19 +156,6 @@ func (r *Runtime) logsDir(agentID string) string { return filepath.Join(r.agentD
 // bounded gives a context for one question to the engine.
 func (r *Runtime) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, r.cfg.Timeout)
-}
-
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,190}$`)
-
-// checkIDs refuses whatever could not be a part of a path or of a label.
-func checkIDs(ids ...string) error {
-	for _, id := range ids {
-		if !idPattern.MatchString(id) {
-			return fault.New(fault.Invalid, "id.invalid", "%.200q is not an id", id).
-				Because("ids have letters, digits, dots, dashes and underscores, and begin with a letter or a digit")
-		}
-	}
-	return nil
 }
 
 // The labels by which this portal's objects are known.
@@ -201,51 +188,4 @@ func (r *Runtime) mine(agentID string) client.Filters {
 // name gives the name of an object of this portal.
 func (r *Runtime) name(parts ...string) string {
 	return "portal-" + r.cfg.Owner + "-" + strings.Join(parts, ".")
-}
-
-// locks gives each instance a lock that can be waited for with a context.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]*lock
-}
-
-type lock struct {
-	token chan struct{}
-	users int
-}
-
-// acquire gives the function that releases the lock.
-func (l *locks) acquire(ctx context.Context, name string) (release func(), err error) {
-	l.mu.Lock()
-	if l.held == nil {
-		l.held = map[string]*lock{}
-	}
-	k := l.held[name]
-	if k == nil {
-		k = &lock{token: make(chan struct{}, 1)}
-		l.held[name] = k
-	}
-	k.users++
-	l.mu.Unlock()
-	leave := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if k.users--; k.users == 0 {
-			delete(l.held, name)
-		}
-	}
-	select {
-	case k.token <- struct{}{}:
-		return func() { <-k.token; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
-}
-
-// busy tells whether somebody holds or awaits the lock.
-func (l *locks) busy(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held[name] != nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // defaultPIDs bounds processes and threads where the launch does not.
@@ -25,10 +26,10 @@ const defaultPIDs = 512
 
 // Launch implements fleet.Runtime.
 func (r *Runtime) Launch(ctx context.Context, l fleet.Launch) error {
-	if err := checkIDs(l.AgentID, l.InstanceID); err != nil {
+	if err := upkeep.CheckIDs(l.AgentID, l.InstanceID); err != nil {
 		return err
 	}
-	release, err := r.locks.acquire(ctx, l.InstanceID)
+	release, err := r.locks.Acquire(ctx, l.InstanceID)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (r *Runtime) launch(ctx context.Context, p *ready) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.save()
-	r.changes.add(l.AgentID)
+	r.changes.Add(l.AgentID)
 	return nil
 }
 
@@ -208,7 +209,7 @@ func outside(address string) string {
 // network gives the network of this portal's instances, which it makes if need
 // be, and the address of the engine's machine in it.
 func (r *Runtime) network(ctx context.Context) (name string, gateway netip.Addr, err error) {
-	release, err := r.locks.acquire(ctx, "\x00network")
+	release, err := r.locks.Acquire(ctx, "\x00network")
 	if err != nil {
 		return "", gateway, err
 	}
@@ -242,7 +243,7 @@ func (r *Runtime) network(ctx context.Context) (name string, gateway netip.Addr,
 
 // dropNetwork removes the network if nothing is in it.
 func (r *Runtime) dropNetwork(ctx context.Context) {
-	release, err := r.locks.acquire(ctx, "\x00network")
+	release, err := r.locks.Acquire(ctx, "\x00network")
 	if err != nil {
 		return
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // keptLogs is how many ended instances of an agent keep their logs.
@@ -149,11 +150,11 @@ func ended(err error) error {
 
 // ReadLogs implements fleet.LogReader.
 func (r *Runtime) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
-	if err := checkIDs(q.AgentID); err != nil {
+	if err := upkeep.CheckIDs(q.AgentID); err != nil {
 		return err
 	}
 	if q.Instance != "" {
-		if err := checkIDs(q.Instance); err != nil {
+		if err := upkeep.CheckIDs(q.Instance); err != nil {
 			return err
 		}
 	}

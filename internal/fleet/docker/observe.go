@@ -15,6 +15,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // inspectors is how many containers are looked at at the same time.
@@ -23,7 +24,7 @@ const inspectors = 8
 // Observe implements fleet.Runtime.
 func (r *Runtime) Observe(ctx context.Context, agentID string) ([]fleet.Instance, error) {
 	if agentID != "" {
-		if err := checkIDs(agentID); err != nil {
+		if err := upkeep.CheckIDs(agentID); err != nil {
 			return nil, err
 		}
 	}
@@ -64,7 +65,7 @@ func (r *Runtime) containers(ctx context.Context, agentID string) ([]container.S
 		return nil, r.answered(ctx, "list containers", err)
 	}
 	return slices.DeleteFunc(got.Items, func(c container.Summary) bool {
-		return checkIDs(c.Labels[labelAgent], c.Labels[labelInstance]) != nil
+		return upkeep.CheckIDs(c.Labels[labelAgent], c.Labels[labelInstance]) != nil
 	}), nil
 }
 
@@ -81,7 +82,7 @@ func (r *Runtime) observe(ctx context.Context, c container.Summary) (*fleet.Inst
 	}
 	in := described(c.Labels, got.Container.State)
 	if got.Container.State.Status == container.StateCreated {
-		if in.State = fleet.InstanceStarting; !r.locks.busy(in.ID) {
+		if in.State = fleet.InstanceStarting; !r.locks.Busy(in.ID) {
 			in.State, in.Reason = fleet.InstanceLost, "its launch was interrupted"
 		}
 		return in, nil
@@ -89,7 +90,7 @@ func (r *Runtime) observe(ctx context.Context, c container.Summary) (*fleet.Inst
 	u := r.adopt(c.ID, c.Labels)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	in.Restarts, in.Reason = u.rec.Restarts, u.rec.Reason
+	in.Restarts, in.Reason = u.rec.Started, u.rec.Reason
 	switch st := got.Container.State; {
 	case u.rec.State == fleet.InstanceStopping || st.Status == container.StateRemoving:
 		in.State = fleet.InstanceStopping
@@ -129,7 +130,7 @@ func described(labels map[string]string, st *container.State) *fleet.Instance {
 
 // find gives the container of an instance and who looks after it. NotFound.
 func (r *Runtime) find(ctx context.Context, agentID, instanceID string) (*unit, *container.State, error) {
-	if err := checkIDs(agentID, instanceID); err != nil {
+	if err := upkeep.CheckIDs(agentID, instanceID); err != nil {
 		return nil, nil, err
 	}
 	bounded, cancel := r.bounded(ctx)
@@ -173,7 +174,7 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 		return nil, r.answered(ctx, "list volumes", err)
 	}
 	for _, v := range volumes.Items {
-		if id := v.Labels[labelAgent]; checkIDs(id) == nil {
+		if id := v.Labels[labelAgent]; upkeep.CheckIDs(id) == nil {
 			found[id] = true
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // ready is what a container is made from.
@@ -39,7 +40,7 @@ func (r *Runtime) Prepare(ctx context.Context, l fleet.Launch) error {
 // prepare finds the image, its user and the program in it, and makes the
 // volumes.
 func (r *Runtime) prepare(ctx context.Context, l fleet.Launch) (*ready, error) {
-	if err := checkIDs(l.AgentID); err != nil {
+	if err := upkeep.CheckIDs(l.AgentID); err != nil {
 		return nil, err
 	}
 	im, err := r.image(ctx, &l)
@@ -90,7 +91,7 @@ func (r *Runtime) volumes(l fleet.Launch, im image) ([]mount.Mount, error) {
 		}
 		where = path.Clean(where)
 		why := ""
-		if checkIDs(v.Name) != nil {
+		if upkeep.CheckIDs(v.Name) != nil {
 			why = "a volume's name has letters, digits, dots, dashes and underscores only"
 		} else if !filepath.IsLocal(where) || where == "." || strings.ContainsRune(where, 0) {
 			why = "its path leaves the working directory"

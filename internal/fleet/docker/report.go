@@ -18,7 +18,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 	defer cancel()
 	got, err := r.api.Info(bounded, client.InfoOptions{})
 	if err != nil {
-		c := fleet.Check{Name: "docker_engine", Why: err.Error(), Remedy: "Start the engine, or correct docker.host."}
+		c := fleet.Check{Name: "docker_engine", Down: true, Why: err.Error(), Remedy: "Start the engine, or correct docker.host."}
 		if f := fault.As(r.answered(context.WithoutCancel(ctx), "tell about itself", err)); f != nil {
 			c.Why, c.Remedy = f.What+": "+f.Why, f.Remedy
 		}

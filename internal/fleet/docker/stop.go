@@ -12,6 +12,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // killTime is how long a container may take to end after the first of so many
@@ -24,11 +25,11 @@ const (
 // Stop implements fleet.Runtime. A second Stop with a shorter grace hurries the
 // first.
 func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace time.Duration) error {
-	if err := checkIDs(agentID, instanceID); err != nil {
+	if err := upkeep.CheckIDs(agentID, instanceID); err != nil {
 		return err
 	}
 	// Only a launch that is under way is waited for; stops may overtake each other.
-	release, err := r.locks.acquire(ctx, instanceID)
+	release, err := r.locks.Acquire(ctx, instanceID)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 	if err := r.halt(ctx, u, grace); err != nil {
 		return err
 	}
-	if release, err = r.locks.acquire(ctx, instanceID); err != nil {
+	if release, err = r.locks.Acquire(ctx, instanceID); err != nil {
 		return err
 	}
 	defer release()
@@ -156,13 +157,13 @@ func (r *Runtime) discard(ctx context.Context, u *unit) error {
 		r.forget(u)
 		<-u.done // nobody writes its output any more
 	}
-	r.changes.add(u.agentID)
+	r.changes.Add(u.agentID)
 	return nil
 }
 
 // Remove implements fleet.Runtime.
 func (r *Runtime) Remove(ctx context.Context, agentID string) error {
-	if err := checkIDs(agentID); err != nil {
+	if err := upkeep.CheckIDs(agentID); err != nil {
 		return err
 	}
 	list, err := r.containers(ctx, agentID)

@@ -1,12 +1,10 @@
 package docker
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,16 +16,16 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // record is what a portal has to know of an instance of the portal before it;
 // everything else is asked of the engine.
 type record struct {
+	upkeep.Restarts
 	Container string              `json:"container"`
-	Restarts  int                 `json:"restarts"`         // since it was launched
-	Recent    []time.Time         `json:"recent,omitempty"` // restarts within the window
-	Failures  int                 `json:"failures"`         // ends in a row, for the back-off
-	State     fleet.InstanceState `json:"state,omitempty"`  // what was decided; "" while it just runs
+	Started   int                 `json:"restarts"`        // again since it was launched
+	State     fleet.InstanceState `json:"state,omitempty"` // what was decided; "" while it just runs
 	Reason    string              `json:"reason,omitempty"`
 	Run       string              `json:"run,omitempty"` // the start of the run that the decision is about
 	Due       time.Time           `json:"due,omitzero"`  // when the back-off is over
@@ -154,7 +152,7 @@ func (u *unit) watch() {
 		case u.ctx.Err() != nil:
 			return
 		case errdefs.IsNotFound(ierr):
-			u.r.changes.add(u.agentID)
+			u.r.changes.Add(u.agentID)
 			go u.r.forget(u)
 			return
 		case ierr != nil:
@@ -204,32 +202,23 @@ func (u *unit) ended(st *container.State) {
 	}
 	u.rec.Run = st.StartedAt
 	why := u.describe(st)
-	if lived := instant(st.FinishedAt).Sub(instant(st.StartedAt)); lived >= u.window() {
-		u.rec.Failures = 0
-	}
+	u.rec.Lived(u.restart, instant(st.FinishedAt).Sub(instant(st.StartedAt)))
 	u.follow(why, st.ExitCode != 0)
 }
 
 // follow is what follows an end that has the reason. u.mu is held.
 func (u *unit) follow(why string, failed bool) {
-	policy := cmp.Or(u.restart.Policy, "always")
 	switch {
-	case policy == "never" || policy == "on-failure" && !failed:
+	case !upkeep.Again(u.restart, failed):
 		state := fleet.InstanceExited
 		if failed {
 			state = fleet.InstanceFailed
 		}
 		u.decide(state, why)
-	case !u.count():
-		u.decide(fleet.InstanceFailed, u.crashLoop(why))
+	case !u.rec.Count(u.restart, time.Now()):
+		u.decide(fleet.InstanceFailed, u.rec.Loop(u.restart, why))
 	default:
-		b := u.restart.Backoff
-		wait := b.Initial.Or(100 * time.Millisecond)
-		for range min(u.rec.Failures, 20) {
-			wait *= 2
-		}
-		wait = max(0, min(wait, b.Max.Or(30*time.Second)))
-		u.rec.Failures++
+		wait := u.rec.Wait(u.restart)
 		u.rec.Due = time.Now().Add(wait)
 		u.decide(fleet.InstanceBackoff, why+"; starts again in "+wait.String())
 		u.schedule()
@@ -241,7 +230,7 @@ func (u *unit) decide(state fleet.InstanceState, why string) {
 	u.rec.State, u.rec.Reason = state, why
 	u.save()
 	u.copied.note(why)
-	u.r.changes.add(u.agentID)
+	u.r.changes.Add(u.agentID)
 }
 
 // settle tells that an end was taken in. u.mu is held.
@@ -265,7 +254,7 @@ func (u *unit) schedule() {
 
 // again is a start that nobody waits for.
 func (u *unit) again() {
-	release, err := u.r.locks.acquire(u.ctx, u.instanceID)
+	release, err := u.r.locks.Acquire(u.ctx, u.instanceID)
 	if err != nil {
 		return
 	}
@@ -283,7 +272,7 @@ func (u *unit) again() {
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
-		u.rec.Restarts++
+		u.rec.Started++
 		why, _, _ := strings.Cut(u.rec.Reason, "; starts again in ")
 		u.runs("started again: " + why)
 	case errdefs.IsNotFound(err) || u.ctx.Err() != nil:
@@ -308,30 +297,7 @@ func (u *unit) runs(reason string) {
 	case u.started <- struct{}{}:
 	default:
 	}
-	u.r.changes.add(u.agentID)
-}
-
-// count notes a restart if the limit allows one more. u.mu is held.
-func (u *unit) count() bool {
-	now := time.Now()
-	u.rec.Recent = slices.DeleteFunc(u.rec.Recent, func(t time.Time) bool { return now.Sub(t) > u.window() })
-	if len(u.rec.Recent) >= cmp.Or(u.restart.MaxRestarts, 5) {
-		return false
-	}
-	u.rec.Recent = append(u.rec.Recent, now)
-	return true
-}
-
-func (u *unit) window() time.Duration { return u.restart.Window.Or(5 * time.Minute) }
-
-func (u *unit) crashLoop(why string) string {
-	within := u.window().String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(within, zero) {
-			within = within[:len(within)-2]
-		}
-	}
-	return "crash loop: " + strconv.Itoa(len(u.rec.Recent)+1) + " starts within " + within + ", last " + why
+	u.r.changes.Add(u.agentID)
 }
 
 // signals are the names of those that end programs.

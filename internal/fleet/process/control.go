@@ -11,6 +11,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // Suspend implements fleet.Suspender.
@@ -79,11 +80,11 @@ func (r *Runtime) Usage(ctx context.Context, agentID, instanceID string) (fleet.
 // ReadLogs implements fleet.LogReader. The cursor of a line says how far every
 // instance of the agent was read.
 func (r *Runtime) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
-	if err := checkIDs(q.AgentID); err != nil {
+	if err := upkeep.CheckIDs(q.AgentID); err != nil {
 		return err
 	}
 	if q.Instance != "" {
-		if err := checkIDs(q.Instance); err != nil {
+		if err := upkeep.CheckIDs(q.Instance); err != nil {
 			return err
 		}
 	}
@@ -92,7 +93,7 @@ func (r *Runtime) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.
 
 // ask sends a request to the instance's shim.
 func (r *Runtime) ask(ctx context.Context, agentID, instanceID string, q shim.Request) (shim.Response, error) {
-	if err := checkIDs(agentID, instanceID); err != nil {
+	if err := upkeep.CheckIDs(agentID, instanceID); err != nil {
 		return shim.Response{}, err
 	}
 	dir := r.instanceDir(agentID, instanceID)

@@ -18,6 +18,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // defaultPIDs bounds processes and threads where the launch does not.
@@ -29,10 +30,10 @@ const keptLogs = 20
 // Launch implements fleet.Runtime. The instance goes on if the context ends
 // meanwhile.
 func (r *Runtime) Launch(ctx context.Context, l fleet.Launch) error {
-	if err := checkIDs(l.AgentID, l.InstanceID); err != nil {
+	if err := upkeep.CheckIDs(l.AgentID, l.InstanceID); err != nil {
 		return err
 	}
-	release, err := r.locks.acquire(ctx, l.InstanceID)
+	release, err := r.locks.Acquire(ctx, l.InstanceID)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // HolderOf gives the process that listens on a port of this machine, and the
@@ -153,7 +154,7 @@ var passingDirs = []string{"tmp", "temp", ".tmp", "cache", ".cache", "__pycache_
 // Disposable lists what FreeDisk would delete of an agent's own directories, and
 // how much that is.
 func (r *Runtime) Disposable(agentID string) (files []string, size int64, err error) {
-	if err := checkIDs(agentID); err != nil {
+	if err := upkeep.CheckIDs(agentID); err != nil {
 		return nil, 0, err
 	}
 	root := r.agentDir(agentID)

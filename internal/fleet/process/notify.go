@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -13,23 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
-// changes hears from shims that something changed and passes on which agents
-// are concerned, each at most once until it is taken.
+// changes hears from shims that something changed, and passes it on.
 type changes struct {
-	out  chan string
+	*upkeep.Changes
 	dir  *os.File
 	conn *net.UnixConn
 	path string
 
-	mu      sync.Mutex
-	pending map[string]bool
-	order   []string
-	wake    chan struct{}
-	quit    chan struct{}
-	once    sync.Once
-	done    sync.WaitGroup
+	end  context.CancelFunc
+	once sync.Once
+	done sync.WaitGroup
 }
 
 // listen opens a socket in runDir under a name of its own, so that a portal that
@@ -56,12 +53,10 @@ func listen(runDir string, log *slog.Logger) (*changes, error) {
 		return nil, err
 	}
 	_ = os.Chmod(path, 0o600)
-	c := &changes{
-		out: make(chan string), dir: dir, conn: conn, path: path,
-		pending: map[string]bool{}, wake: make(chan struct{}, 1), quit: make(chan struct{}),
-	}
+	ctx, end := context.WithCancel(context.Background())
+	c := &changes{Changes: upkeep.NewChanges(), dir: dir, conn: conn, path: path, end: end}
 	c.done.Go(func() { c.receive(log) })
-	c.done.Go(c.send)
+	c.done.Go(func() { c.Send(ctx) })
 	return c, nil
 }
 
@@ -94,54 +89,15 @@ func (c *changes) receive(log *slog.Logger) {
 			}
 			return
 		}
-		if id := string(b[:n]); checkIDs(id) == nil {
-			c.add(id)
-		}
-	}
-}
-
-// add notes that the agent changed; it never waits.
-func (c *changes) add(agentID string) {
-	c.mu.Lock()
-	if !c.pending[agentID] {
-		c.pending[agentID] = true
-		c.order = append(c.order, agentID)
-	}
-	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (c *changes) send() {
-	for {
-		c.mu.Lock()
-		var id string
-		if len(c.order) > 0 {
-			id, c.order = c.order[0], c.order[1:]
-			delete(c.pending, id)
-		}
-		c.mu.Unlock()
-		if id == "" {
-			select {
-			case <-c.wake:
-			case <-c.quit:
-				return
-			}
-			continue
-		}
-		select {
-		case c.out <- id:
-		case <-c.quit:
-			return
+		if id := string(b[:n]); upkeep.CheckIDs(id) == nil {
+			c.Add(id)
 		}
 	}
 }
 
 func (c *changes) close() (err error) {
 	c.once.Do(func() {
-		close(c.quit)
+		c.end()
 		err = c.conn.Close()
 		_ = os.Remove(c.path)
 		c.done.Wait()

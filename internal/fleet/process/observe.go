@@ -15,6 +15,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // Observe implements fleet.Runtime. It reads state files and asks nobody.
@@ -29,7 +30,7 @@ func (r *Runtime) Observe(ctx context.Context, agentID string) ([]fleet.Instance
 		if r.swept.due(time.Minute) {
 			r.sweepGroups()
 		}
-	} else if err := checkIDs(agentID); err != nil {
+	} else if err := upkeep.CheckIDs(agentID); err != nil {
 		return nil, err
 	}
 	var list []fleet.Instance
@@ -80,7 +81,7 @@ func (r *Runtime) observe(ctx context.Context, agentID, instanceID string) (flee
 		}
 		lost.State = fleet.InstanceStarting
 		return lost, true
-	case r.locks.busy(instanceID):
+	case r.locks.Busy(instanceID):
 		lost.State = fleet.InstanceStarting
 		return lost, true
 	case errors.Is(err, fs.ErrNotExist):
@@ -125,7 +126,7 @@ func names(dir string) ([]string, error) {
 	if err != nil {
 		return nil, errNotDir
 	}
-	list = slices.DeleteFunc(list, func(name string) bool { return checkIDs(name) != nil })
+	list = slices.DeleteFunc(list, func(name string) bool { return upkeep.CheckIDs(name) != nil })
 	slices.Sort(list)
 	return list, nil
 }

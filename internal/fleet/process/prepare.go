@@ -14,11 +14,12 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // Prepare implements fleet.Runtime.
 func (r *Runtime) Prepare(ctx context.Context, l fleet.Launch) error {
-	if err := checkIDs(l.AgentID); err != nil {
+	if err := upkeep.CheckIDs(l.AgentID); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -85,7 +86,7 @@ func (r *Runtime) link(work *os.Root, agentID string, v agent.Volume) error {
 		path = v.Name
 	}
 	path = filepath.Clean(path)
-	if checkIDs(v.Name) != nil {
+	if upkeep.CheckIDs(v.Name) != nil {
 		return badVolume(v, "a volume's name has letters, digits, dots, dashes and underscores only")
 	}
 	if !filepath.IsLocal(path) || path == "." || strings.ContainsRune(path, 0) {

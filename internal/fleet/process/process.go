@@ -8,24 +8,21 @@
 package process
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/cgroup"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // Config says where and how instances run. Zero values of what follows Log are
@@ -50,7 +47,7 @@ type Runtime struct {
 	host    *cgroup.Host
 	noFile  uint64
 	changes *changes
-	locks   locks
+	locks   upkeep.Locks
 	slots   chan struct{} // bounds how many shims start at the same time
 	swept   sweep
 	disk    diskCache
@@ -130,7 +127,7 @@ func (r *Runtime) Close() error {
 func (r *Runtime) Name() string { return "process" }
 
 // Changes implements fleet.Notifier.
-func (r *Runtime) Changes() <-chan string { return r.changes.out }
+func (r *Runtime) Changes() <-chan string { return r.changes.Out() }
 
 // DataDir is the directory that an agent may keep things in; it outlives its
 // instances and is removed by Remove.
@@ -151,19 +148,6 @@ func (r *Runtime) instanceDir(agentID, instanceID string) string {
 	return filepath.Join(r.instancesDir(agentID), instanceID)
 }
 
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,190}$`)
-
-// checkIDs refuses whatever could not be a part of a path.
-func checkIDs(ids ...string) error {
-	for _, id := range ids {
-		if !idPattern.MatchString(id) {
-			return fault.New(fault.Invalid, "id.invalid", "%.200q is not an id", id).
-				Because("ids have letters, digits, dots, dashes and underscores, and begin with a letter or a digit")
-		}
-	}
-	return nil
-}
-
 // openFiles gives the limit of open files for instances: what is wanted, as far
 // as the portal may grant it.
 func openFiles(wanted uint64) uint64 {
@@ -175,51 +159,4 @@ func openFiles(wanted uint64) uint64 {
 		wanted = min(wanted, have.Max)
 	}
 	return wanted
-}
-
-// locks gives each instance a lock that can be waited for with a context.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]*lock
-}
-
-type lock struct {
-	token chan struct{}
-	users int
-}
-
-// acquire gives the function that releases the lock.
-func (l *locks) acquire(ctx context.Context, name string) (release func(), err error) {
-	l.mu.Lock()
-	if l.held == nil {
-		l.held = map[string]*lock{}
-	}
-	k := l.held[name]
-	if k == nil {
-		k = &lock{token: make(chan struct{}, 1)}
-		l.held[name] = k
-	}
-	k.users++
-	l.mu.Unlock()
-	leave := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if k.users--; k.users == 0 {
-			delete(l.held, name)
-		}
-	}
-	select {
-	case k.token <- struct{}{}:
-		return func() { <-k.token; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
-}
-
-// busy tells whether somebody holds or awaits the lock.
-func (l *locks) busy(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held[name] != nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // stopSlack is how long a shim may take beyond the grace before it is taken to
@@ -21,15 +22,15 @@ var stopSlack = 25 * time.Second
 // Stop implements fleet.Runtime. A second Stop with a shorter grace hurries the
 // first. The instance goes on ending if the context ends.
 func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace time.Duration) error {
-	if err := checkIDs(agentID, instanceID); err != nil {
+	if err := upkeep.CheckIDs(agentID, instanceID); err != nil {
 		return err
 	}
 	dir := r.instanceDir(agentID, instanceID)
-	if !r.locks.busy(instanceID) && !exists(dir) {
+	if !r.locks.Busy(instanceID) && !exists(dir) {
 		return nil
 	}
 	// Only a launch that is under way is waited for; stops may overtake each other.
-	release, err := r.locks.acquire(ctx, instanceID)
+	release, err := r.locks.Acquire(ctx, instanceID)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 			return err
 		}
 	}
-	release, err = r.locks.acquire(ctx, instanceID)
+	release, err = r.locks.Acquire(ctx, instanceID)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (r *Runtime) bury(ctx context.Context, agentID, instanceID string) error {
 		return fault.New(fault.Unavailable, "instance.remove", "the directory of %s could not be removed", instanceID).
 			Do("Check permissions of the data directory.").Wrap(err)
 	}
-	r.changes.add(agentID)
+	r.changes.Add(agentID)
 	return nil
 }
 
@@ -146,7 +147,7 @@ func (r *Runtime) killLeftovers(ctx context.Context, agentID, instanceID string,
 
 // Remove implements fleet.Runtime.
 func (r *Runtime) Remove(ctx context.Context, agentID string) error {
-	if err := checkIDs(agentID); err != nil {
+	if err := upkeep.CheckIDs(agentID); err != nil {
 		return err
 	}
 	instances, err := names(r.instancesDir(agentID))
@@ -173,7 +174,7 @@ func (r *Runtime) sweepGroups() {
 		return
 	}
 	for _, name := range r.host.Names() {
-		if checkIDs(name) != nil || r.locks.busy(name) {
+		if upkeep.CheckIDs(name) != nil || r.locks.Busy(name) {
 			continue
 		}
 		if slices.ContainsFunc(agents, func(a string) bool { return exists(r.instanceDir(a, name)) }) {

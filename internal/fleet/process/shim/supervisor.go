@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"net"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // supervisor brings one instance through its life. All its fields belong to
@@ -37,9 +36,8 @@ type supervisor struct {
 	begun     time.Time
 	lived     time.Duration // how long the last run lasted
 	onEnded   func()        // the rest of settled, if that came first
-	restarts  []time.Time   // within the window
-	failures  int           // ends in a row, for the back-off
-	timer     *time.Timer   // back-off or grace
+	tries     upkeep.Restarts
+	timer     *time.Timer // back-off or grace
 
 	stops    []chan error // who waits for the end
 	stopEnds time.Time    // when the grace is over
@@ -212,7 +210,7 @@ func (s *supervisor) settled(killed int, err error) {
 		s.finish()
 	case s.again != nil:
 		s.runAgain()
-	case !s.wanted():
+	case !upkeep.Again(s.cfg.Launch.Restart, s.failed()):
 		s.final(why)
 	case !s.count():
 		s.crashLoop(why)
@@ -260,51 +258,20 @@ func (s *supervisor) failed() bool {
 	return in.Signal != "" || in.ExitCode == nil || *in.ExitCode != 0 || s.killedFor != ""
 }
 
-// wanted tells whether the policy starts the instance again.
-func (s *supervisor) wanted() bool {
-	switch cmp.Or(s.cfg.Launch.Restart.Policy, "always") {
-	case "never":
-		return false
-	case "on-failure":
-		return s.failed()
-	}
-	return true
-}
-
 // count notes a restart if the limit allows one more.
 func (s *supervisor) count() bool {
-	now, window := time.Now(), s.window()
-	if s.lived >= window {
-		s.failures = 0
-	}
+	policy := s.cfg.Launch.Restart
+	s.tries.Lived(policy, s.lived)
 	s.lived = 0
-	s.restarts = slices.DeleteFunc(s.restarts, func(t time.Time) bool { return now.Sub(t) > window })
-	if len(s.restarts) >= s.limit() {
+	if !s.tries.Count(policy, time.Now()) {
 		return false
 	}
-	s.restarts = append(s.restarts, now)
 	s.rec.Instance.Restarts++
 	return true
 }
 
-func (s *supervisor) window() time.Duration { return s.cfg.Launch.Restart.Window.Or(5 * time.Minute) }
-
-func (s *supervisor) limit() int { return cmp.Or(s.cfg.Launch.Restart.MaxRestarts, 5) }
-
 func (s *supervisor) crashLoop(why string) {
-	s.end(fleet.InstanceFailed, "crash loop: "+itoa(len(s.restarts)+1)+" starts within "+
-		brief(s.window())+", last "+why)
-}
-
-// brief writes 5m0s as 5m.
-func brief(d time.Duration) string {
-	text := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = text[:len(text)-2]
-		}
-	}
-	return text
+	s.end(fleet.InstanceFailed, s.tries.Loop(s.cfg.Launch.Restart, why))
 }
 
 // final is an end that the policy accepts.
@@ -318,13 +285,7 @@ func (s *supervisor) final(why string) {
 
 // backOff starts the instance again after a while, which doubles each time.
 func (s *supervisor) backOff(why string) {
-	b := s.cfg.Launch.Restart.Backoff
-	wait := b.Initial.Or(100 * time.Millisecond)
-	for range min(s.failures, 20) {
-		wait *= 2
-	}
-	wait = max(0, min(wait, b.Max.Or(30*time.Second)))
-	s.failures++
+	wait := s.tries.Wait(s.cfg.Launch.Restart)
 	s.logs.Note("%s; starts again in %s", why, wait)
 	s.set(fleet.InstanceBackoff, why+"; starts again in "+wait.String())
 	s.after(wait, s.retry)
