@@ -171,6 +171,9 @@ func TestEngineGoesAndComesBack(t *testing.T) {
 	if problem := h.engineProblem(); !strings.Contains(problem, "engine") {
 		t.Errorf("the diagnosis says %q of an engine that is gone", problem)
 	}
+	if out, _ := h.Portal.Run(h.ctx, "doctor", "--data", h.Data, "--docker-host", h.engine.Host); !strings.Contains(out, "No agent can be run on the runtime docker.") {
+		t.Errorf("the doctor says %s", out)
+	}
 	op, err := h.Act(h.ctx, "steady", "restart")
 	if err != nil || op.State != "FAILED" || op.Problem == nil || op.Problem.Why == "" {
 		t.Errorf("a restart without an engine: %+v, %v", op, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/docker"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/metrics"
@@ -140,8 +141,17 @@ func (c listenCheck) Run(context.Context, diagnosis.Subject) diagnosis.Outcome {
 // machine and the data directory. It changes nothing but what opening the store
 // changes, and works beside a running portal.
 func Examine(ctx context.Context, cfg Config) []diagnosis.Finding {
-	list := append(machineChecks(cfg), listenCheck{cfg}, checks.Runtime("process", processReport),
+	list := append(machineChecks(cfg), listenCheck{cfg}, checks.Runtime("process", reportOf(func(dir string) (hosting, error) {
+		return process.New(process.Config{Dir: filepath.Join(dir, "agents"), RunDir: filepath.Join(dir, "run"), Shim: []string{os.Args[0], "shim"}})
+	})),
 		checks.Unavailable("queue_round_trip", "Messages can only be sent by a portal that runs: `portal diagnostics run`."))
+	if cfg.Docker.Host != "" {
+		list = append(list, checks.Runtime("docker", reportOf(func(dir string) (hosting, error) {
+			engine := cfg.Docker.engine()
+			engine.Owner, engine.Dir = "doctor", dir
+			return docker.New(engine)
+		})))
+	}
 	look := func(more ...diagnosis.Check) []diagnosis.Finding {
 		return diagnosis.Look(ctx, append(list, more...), diagnosis.Portal, diagnosis.Subject{}, now, slog.New(slog.DiscardHandler))
 	}
@@ -159,30 +169,27 @@ func Examine(ctx context.Context, cfg Config) []diagnosis.Finding {
 	return found
 }
 
-// processReport says what the process runtime can enforce here.
-func processReport(ctx context.Context) []fleet.Check {
-	refused := func(err error) []fleet.Check {
-		why, remedy := reasonOf(err), "Make the directory for temporary files writable."
-		if f := fault.As(err); f != nil {
-			why, remedy = f.What, f.Remedy
+// reportOf says what a runtime can enforce here that is made for that alone, in an
+// empty directory.
+func reportOf(open func(dir string) (hosting, error)) func(context.Context) []fleet.Check {
+	return func(ctx context.Context) []fleet.Check {
+		refused := func(err error) []fleet.Check {
+			why, remedy := reasonOf(err), "Make the directory for temporary files writable."
+			if f := fault.As(err); f != nil {
+				why, remedy = f.What, f.Remedy
+			}
+			return []fleet.Check{{Name: "runtime", Down: true, Why: why, Remedy: remedy}}
 		}
-		return []fleet.Check{{Name: "process_runtime", Why: why, Remedy: remedy}}
+		dir, err := os.MkdirTemp("", "portal-doctor")
+		if err != nil {
+			return refused(err)
+		}
+		defer os.RemoveAll(dir)
+		rt, err := open(dir)
+		if err != nil {
+			return refused(err)
+		}
+		defer rt.Close()
+		return rt.Report(ctx)
 	}
-	dir, err := os.MkdirTemp("", "portal-doctor")
-	if err != nil {
-		return refused(err)
-	}
-	defer os.RemoveAll(dir)
-	rt, err := process.New(process.Config{Dir: filepath.Join(dir, "agents"), RunDir: filepath.Join(dir, "run"), Shim: []string{os.Args[0], "shim"}})
-	if err != nil {
-		return refused(err)
-	}
-	defer rt.Close()
-	return rt.Report(ctx)
-}
-
-// holder gives the process that listens on a port of this machine.
-func holder(port int) (pid int, name string) {
-	l, _ := procfs.ListenerOf(port)
-	return l.PID, l.Command
 }

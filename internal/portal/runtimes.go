@@ -15,6 +15,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/docker"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
+	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 )
 
@@ -57,18 +58,24 @@ func (a *app) openRuntimes(key []byte) (err error) {
 	if err != nil {
 		return unusable(a.cfg.Data, err)
 	}
-	d := a.cfg.Docker
-	if d.Host == "" {
+	if a.cfg.Docker.Host == "" {
 		return nil
 	}
-	cfg := docker.Config{Host: d.Host, TLS: d.TLS, Owner: ownerOf(key), Dir: filepath.Join(a.cfg.Data, "docker"), Self: a.build.Self, Policy: d.Policy, Log: a.log}
-	if d.Config != "" {
-		cfg.Credentials = docker.FileCredentials(d.Config)
-	}
+	cfg := a.cfg.Docker.engine()
+	cfg.Owner, cfg.Dir, cfg.Self, cfg.Log = ownerOf(key), filepath.Join(a.cfg.Data, "docker"), a.build.Self, a.log
 	if a.runtimes.docker, err = docker.New(cfg); err != nil {
 		return errors.Join(err, a.runtimes.process.Close())
 	}
 	return nil
+}
+
+// engine is how the engine is reached, and what may be done there.
+func (d Docker) engine() docker.Config {
+	cfg := docker.Config{Host: d.Host, TLS: d.TLS, Policy: d.Policy}
+	if d.Config != "" {
+		cfg.Credentials = docker.FileCredentials(d.Config)
+	}
+	return cfg
 }
 
 // ownerOf marks what is this portal's on an engine that others use as well. It is
@@ -76,7 +83,7 @@ func (a *app) openRuntimes(key []byte) (err error) {
 func ownerOf(key []byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("owner of containers"))
-	return "portal-" + hex.EncodeToString(mac.Sum(nil)[:6])
+	return hex.EncodeToString(mac.Sum(nil)[:6])
 }
 
 // hosting is what every runtime of ours can do beside running instances.
@@ -130,6 +137,12 @@ func (r runtimes) close() error {
 		failed = append(failed, one.Close())
 	}
 	return errors.Join(failed...)
+}
+
+// holder gives the process that listens on a port of this machine.
+func holder(port int) (pid int, name string) {
+	l, _ := procfs.ListenerOf(port)
+	return l.PID, l.Command
 }
 
 // hosts are the names that requests may carry beside the portal's address;

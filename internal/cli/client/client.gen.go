@@ -2758,6 +2758,7 @@ type FixParameters struct {
 
 // FleetCheck defines model for FleetCheck.
 type FleetCheck struct {
+	Down   *bool   `json:"down,omitempty"`
 	How    *string `json:"how,omitempty"`
 	Name   string  `json:"name"`
 	Ok     bool    `json:"ok"`

@@ -431,5 +431,6 @@ func TestEngines(t *testing.T) {
 	}
 	want(t, "all limits", report(fleet.Check{Name: "memory_limit", OK: true, How: "cgroup v2"}, fleet.Check{Name: "volumes", Why: "no"}), diagnosis.OK, "volumes: not here")
 	want(t, "no limit", report(fleet.Check{Name: "memory_limit", Why: "no cgroup", Remedy: "Mount one."}), diagnosis.Warning, "no cgroup", "Mount one.")
+	want(t, "no engine", report(fleet.Check{Name: "docker_engine", Down: true, Why: "it is gone", Remedy: "Start it."}), diagnosis.Failed, "it is gone", "Start it.")
 	want(t, "settings", run(checks.Secrets(map[string]string{"oidc.client-secret": "file:x"}, fleet.SecretDir{Dir: t.TempDir()}.Secret)), diagnosis.Failed, "oidc.client-secret")
 }

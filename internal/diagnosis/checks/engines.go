@@ -94,6 +94,9 @@ func Runtime(name string, report func(ctx context.Context) []fleet.Check) diagno
 		var w worse
 		for _, c := range report(ctx) {
 			switch {
+			case c.Down:
+				w.add(fail("No agent can be run on the runtime "+name+".", c.Remedy, c.Name+": "+c.Why))
+				continue
 			case c.OK:
 				w.add(fine("Agents can be run with their limits.", c.Name+": "+c.How))
 				continue
