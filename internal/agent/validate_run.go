@@ -149,8 +149,8 @@ func (c *checker) variable(path, name string) {
 func (c *checker) portsAndVolumes() {
 	s := c.spec
 	c.count("ports", len(s.Ports), maxLabels)
-	if len(s.Ports) > 0 && s.Replicas > 1 && (s.Runtime == "" || s.Runtime == DefaultRuntime) {
-		c.wrong("ports", "can't be shared by %d replicas on the runtime process; let each use its $(PORT)", s.Replicas)
+	if len(s.Ports) > 0 && s.Replicas > 1 && s.Runtime != "kubernetes" { // elsewhere they are ports of one machine
+		c.wrong("ports", "can't be shared by %d replicas on one machine; let each use its $(PORT)", s.Replicas)
 	}
 	names, numbers := map[string]bool{}, map[int]bool{}
 	for i, p := range s.Ports {

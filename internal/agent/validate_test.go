@@ -38,7 +38,7 @@ func TestValidateAccepts(t *testing.T) {
 		"pre-release":             {Version: "1.0.0-rc.1+build.5"},
 		"did with a path":         {DID: "did:example:a:b%20c"},
 		"ports of one":            {Ports: []agent.Port{{Name: "a", Port: 1}, {Name: "b", Port: 65535}}, Replicas: 1},
-		"ports of many elsewhere": {Ports: []agent.Port{{Name: "a", Port: 1}}, Replicas: 2, Runtime: "docker", Image: "a"},
+		"ports of many elsewhere": {Ports: []agent.Port{{Name: "a", Port: 1}}, Replicas: 2, Runtime: "kubernetes", Image: "a"},
 		"limits":                  {Resources: agent.Resources{CPU: 0.1, Memory: 4 << 20, PIDs: 1, Disk: 16 << 40}},
 		"dependency by id":        {Dependencies: []string{"wow-memory", "WowCache", "My Agent"}},
 	} {
@@ -132,6 +132,7 @@ var refused = []struct {
 	{"secrets.A", "must be a reference", agent.Spec{Secrets: map[string]string{"A": "file:a/b"}}},
 	{"secrets.A", "must be a reference", agent.Spec{Secrets: map[string]string{"A": "env:HOME"}}},
 	{"ports", "can't be shared by 2 replicas", agent.Spec{Replicas: 2, Ports: []agent.Port{{Name: "a", Port: 1}}}},
+	{"ports", "can't be shared by 2 replicas", agent.Spec{Replicas: 2, Ports: []agent.Port{{Name: "a", Port: 1}}, Runtime: "docker", Image: "a"}},
 	{"ports[0].port", "1 to 65535", agent.Spec{Ports: []agent.Port{{Name: "a"}}}},
 	{"ports[1].port", "there twice", agent.Spec{Ports: []agent.Port{{Name: "a", Port: 1}, {Name: "b", Port: 1}}}},
 	{"ports[1].name", "there twice", agent.Spec{Ports: []agent.Port{{Name: "a", Port: 1}, {Name: "a", Port: 2}}}},
