@@ -47,7 +47,8 @@ type fleetPage struct {
 	rows   []view.Row
 	facets agent.Facets
 	views  []savedView
-	may    bool // do something to agents
+	may    bool   // do something to agents
+	have   string // its version
 }
 
 // agentsPage lists the fleet.
@@ -68,7 +69,8 @@ func (s *Server) agentsPage(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readFleet(ctx, p); err != nil {
 		return err
 	}
-	if wantsPart(r) && r.URL.Query().Get("have") == p.version() {
+	p.have = p.version()
+	if wantsPart(r) && p.have != "" && r.URL.Query().Get("have") == p.have {
 		w.WriteHeader(http.StatusNoContent) // it is on the page already
 		return nil
 	}

@@ -311,7 +311,7 @@ func (q fleetQuery) hidden() [][2]string {
 
 // refresh is where the page asks for the list again, saying which one it has.
 func (p *fleetPage) refresh() string {
-	at, have := p.address(), "have="+p.version()
+	at, have := p.address(), "have="+p.have
 	if strings.Contains(at, "?") {
 		return at + "&" + have
 	}
