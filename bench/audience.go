@@ -54,7 +54,6 @@ type watcher struct {
 	resets   int
 	attempts int
 	backAt   time.Time // when it was connected last
-	rows     int       // parts of rows it got
 }
 
 // gather opens n pages; make says what each looks at.
@@ -152,7 +151,6 @@ func (w *watcher) connect(ctx context.Context, opened func()) (time.Duration, er
 var (
 	viewHead  = []byte(`{"event":"view"`)
 	changedAt = []byte(`"at":"`)
-	rowHead   = []byte(`"agent:`)
 )
 
 // take reads one message. It gives the portal's wish when to come back, or -1.
@@ -196,7 +194,6 @@ func (w *watcher) take(data []byte, at time.Time) time.Duration {
 func (w *watcher) look(data []byte, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rows += bytes.Count(data, rowHead)
 	if !w.timed {
 		return
 	}

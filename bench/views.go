@@ -20,19 +20,19 @@ const (
 	changeTime = 20 * time.Second
 )
 
-// sleeperDocs are agents that nothing runs of; label n makes them differ.
+// sleeperDocs are agents that nothing runs of; version n makes them differ.
 func sleeperDocs(from, to int, n int64) []map[string]any {
 	docs := make([]map[string]any, 0, to-from)
 	for i := from; i < to; i++ {
 		docs = append(docs, map[string]any{"name": fmt.Sprintf("sleeper-%03d", i), "command": "/bin/sleep", "args": []string{"86400"},
-			"labels": map[string]string{"n": fmt.Sprint(n)}})
+			"version": fmt.Sprintf("1.0.%d", n)})
 	}
 	return docs
 }
 
-// relabel changes the labels of agents, perImport in one transaction, until ctx
+// release changes the versions of agents, perImport in one transaction, until ctx
 // ends, and counts the changes.
-func relabel(ctx context.Context, p *drive.Portal, count *atomic.Int64) error {
+func release(ctx context.Context, p *drive.Portal, count *atomic.Int64) error {
 	tick := time.NewTicker(importGap)
 	defer tick.Stop()
 	for n := int64(1); ; n++ {
@@ -65,7 +65,7 @@ func strain(ctx context.Context, p *drive.Portal) (perSecond, cores, mb float64,
 	begun := time.Now()
 	var count atomic.Int64
 	done := make(chan error, 1)
-	go func() { done <- relabel(ctx, p, &count) }()
+	go func() { done <- release(ctx, p, &count) }()
 	for tick := time.NewTicker(500 * time.Millisecond); ; {
 		select {
 		case err := <-done:
@@ -105,8 +105,12 @@ func measureViews(ctx context.Context, b *bench) error {
 		c, err = b.gather(ctx, p, pages, func(i int, w *watcher) {
 			w.rooms, w.timed = []string{"view:pulse:agents"}, i%10 == 0
 			w.views = []string{"view:fleet"}
+			of := "agent" // lists of agents; those that measure show everything of theirs
+			if w.timed {
+				of = "detail"
+			}
 			for n := range inSight {
-				w.views = append(w.views, fmt.Sprintf("view:agent:sleeper-%03d", (i*37+n)%sleepers))
+				w.views = append(w.views, fmt.Sprintf("view:%s:sleeper-%03d", of, (i*37+n)%sleepers))
 			}
 		})
 		return err

@@ -187,8 +187,12 @@ func (s *Service) planAll(ctx context.Context, plans []*plan, mode string) (rela
 	var fields []fault.Field
 	var renamed []*plan
 	subject := map[string]*plan{}
+	there, err := s.there(ctx, plans, mode)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range plans {
-		err := s.locate(ctx, p, mode)
+		err := s.locate(ctx, p, there, mode)
 		if f := fault.As(err); f != nil && f.Kind == fault.Conflict {
 			fields = append(fields, p.prefix(conflictFields(f))...)
 			continue
@@ -234,18 +238,11 @@ func conflictFields(f *fault.Error) []fault.Field {
 }
 
 // locate finds the agent that the document is about.
-func (s *Service) locate(ctx context.Context, p *plan, mode string) error {
+func (s *Service) locate(ctx context.Context, p *plan, there map[string]*Agent, mode string) error {
 	if mode == ImportCreate {
 		return s.free(ctx, p.spec, "")
 	}
-	key := p.spec.Name
-	if p.declaredID {
-		key = p.spec.ID
-	}
-	a, err := s.find(ctx, key)
-	if err != nil {
-		return err
-	}
+	a := there[p.key()]
 	switch {
 	case a == nil || p.declaredID && a.ID != p.spec.ID || !p.declaredID && !strings.EqualFold(a.Spec.Name, p.spec.Name):
 		return s.free(ctx, p.spec, "")
@@ -257,6 +254,41 @@ func (s *Service) locate(ctx context.Context, p *plan, mode string) error {
 		return nil
 	}
 	return s.free(ctx, p.spec, a.ID)
+}
+
+// key is what an agent that is there already is found by.
+func (p *plan) key() string {
+	if p.declaredID {
+		return strings.ToLower(p.spec.ID)
+	}
+	return strings.ToLower(p.spec.Name)
+}
+
+// atOnce is how many agents are looked up by one query: each may be the id of one
+// and the name of another.
+const atOnce = 500
+
+// there gives the agents that the plans may mean, by their keys.
+func (s *Service) there(ctx context.Context, plans []*plan, mode string) (map[string]*Agent, error) {
+	if mode == ImportCreate {
+		return nil, nil
+	}
+	byID, byName := map[string]*Agent{}, map[string]*Agent{}
+	for part := range slices.Chunk(plans, atOnce) {
+		keys := make([]string, len(part))
+		for i, p := range part {
+			keys[i] = p.key()
+		}
+		page, err := s.Store.Find(ctx, Query{IDs: keys, Limit: 2 * atOnce})
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range page.Agents {
+			byID[strings.ToLower(a.ID)], byName[strings.ToLower(a.Spec.Name)] = a, a
+		}
+	}
+	maps.Copy(byName, byID)
+	return byName, nil
 }
 
 // renamedInUse finds agents that would lose one that gets a new name. What

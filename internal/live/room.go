@@ -36,6 +36,7 @@ var Rooms = []Access{
 	{event.RoomDiagnostics, auth.Viewer},
 
 	{"view:agent:", auth.Viewer},
+	{"view:detail:", auth.Viewer},
 	{"view:fleet", auth.Viewer},
 	{"view:operation:", auth.Viewer},
 	{"view:bulk:", auth.Viewer},
@@ -83,7 +84,7 @@ func authorise(role auth.Role, rooms []string) error {
 		need, ok := roleOf(room)
 		if !ok {
 			return fault.New(fault.Invalid, "live.unknown_room", "There is no such room").
-				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues, alerts, audit and diagnostics; with view: before it agent:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
+				Do("Rooms are agents, agent:ID, operations, operation:ID, bulk:ID, queues, alerts, audit and diagnostics; with view: before it agent:ID, detail:ID, fleet, operation:ID and bulk:ID, and with view:pulse: every room.").
 				At(fault.Field{Path: "rooms", Message: "names an unknown room: " + shorten(room)})
 		}
 		if !role.Includes(need) {

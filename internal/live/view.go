@@ -13,8 +13,9 @@ import (
 // Viewer says how things are shown now. Events say that something changed; what
 // a page shows of it is asked of the Viewer, once for all who look at it.
 type Viewer interface {
-	// Rows gives the cells of each row as JSON. Keys are "agent:ID", "fleet",
-	// "operation:ID" and "bulk:ID"; what does not exist is absent.
+	// Rows gives the cells of each row as JSON. Keys are "agent:ID"
+	// (what lists show), "detail:ID" (all of an agent), "fleet", "operation:ID" and
+	// "bulk:ID"; what does not exist is absent.
 	Rows(ctx context.Context, keys []string) (map[string]map[string]json.RawMessage, error)
 }
 
@@ -23,13 +24,19 @@ const (
 	prefixView  = "view:"  // then the key of a row
 	prefixPulse = "pulse:" // as a key: then the name of a room of events
 	keyFleet    = "fleet"
+
+	prefixAgent  = "agent:"
+	prefixDetail = "detail:"
 )
 
 // slowPace is the least time between two looks at the whole fleet, or at a bulk
-// operation: to look at them is to look at everything in them.
+// operation, where to look is to look at everything in it; and between two pulses:
+// who only needs to know that something happened gathers for as long.
 const slowPace = 250 * time.Millisecond
 
-func slow(key string) bool { return key == keyFleet || strings.HasPrefix(key, "bulk:") }
+func slow(key string) bool {
+	return key == keyFleet || strings.HasPrefix(key, "bulk:") || strings.HasPrefix(key, prefixPulse)
+}
 
 // maxLoad is how many bytes may wait for all clients together before first looks
 // are put off: when thousands of pages come at once, what they are to be shown
@@ -73,6 +80,9 @@ func (h *Hub) soilBy(f *frame) {
 	for _, room := range f.rooms {
 		if strings.Contains(room, ":") {
 			h.soil(room) // agent:ID, operation:ID and bulk:ID are also names of rows
+			if id, ok := strings.CutPrefix(room, prefixAgent); ok {
+				h.soil(prefixDetail + id)
+			}
 		} else {
 			h.soil(keyFleet)
 		}

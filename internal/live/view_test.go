@@ -147,12 +147,12 @@ func TestRowsAreShownAndThenWhatChanges(t *testing.T) {
 
 func TestEventsSoilWhatTheyConcern(t *testing.T) {
 	for _, c := range []struct{ rooms, changed string }{
-		{"agents,agent:a", "agent:a fleet"}, {"operations,operation:o,agent:a", "agent:a fleet operation:o"}, {"bulk:k,operations", "bulk:k fleet"},
-		{"queues,agent:a", "agent:a fleet"}, {"agents,agent:x", "fleet"},
+		{"agents,agent:a", "agent:a detail:a fleet"}, {"operations,operation:o,agent:a", "agent:a detail:a fleet operation:o"}, {"bulk:k,operations", "bulk:k fleet"},
+		{"queues,agent:a", "agent:a detail:a fleet"}, {"agents,agent:x", "fleet"},
 	} {
 		s := &shown{}
 		w := newWorld(t, viewed(s))
-		keys := []string{"agent:a", "fleet", "operation:o", "bulk:k"}
+		keys := []string{"agent:a", "detail:a", "fleet", "operation:o", "bulk:k"}
 		for _, k := range keys {
 			s.set(k, "n", "1")
 		}

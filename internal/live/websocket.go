@@ -257,6 +257,14 @@ func (s *socket) write(_ context.Context, b []byte) error {
 	return s.conn.Write(context.Background(), websocket.MessageText, b)
 }
 
+// What one connection keeps for reading and writing; the server's own buffers
+// are four times that, for every page that is open. Clients say little, and most of
+// what they are told fits.
+const (
+	readBuffer  = 512
+	writeBuffer = 2 << 10
+)
+
 // hijacker notes the connection that is taken over.
 type hijacker struct {
 	http.ResponseWriter
@@ -266,6 +274,15 @@ type hijacker struct {
 // Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
 	h.conn = conn
-	return conn, rw, err
+	// It may have begun to talk; what it said has to be in the new buffer.
+	early := rw.Reader.Buffered()
+	reader := bufio.NewReaderSize(io.MultiReader(io.LimitReader(rw.Reader, int64(early)), conn), max(readBuffer, early))
+	if _, err := reader.Peek(early); err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return conn, bufio.NewReadWriter(reader, bufio.NewWriterSize(conn, writeBuffer)), nil
 }

@@ -218,9 +218,9 @@ func (a *app) services() {
 
 // rows are the keys under which live updates show agents.
 func rows(ids ...string) []string {
-	keys := make([]string, 0, len(ids)+1)
+	keys := make([]string, 0, 2*len(ids)+1)
 	for _, id := range ids {
-		keys = append(keys, view.AgentKey(id))
+		keys = append(keys, view.AgentKey(id), view.DetailKey(id))
 	}
 	return keys
 }

@@ -137,7 +137,7 @@ func TestEveryPartOfAnAgentShowsWhatIsThere(t *testing.T) {
 	part := h.page(auth.Viewer, "/agents/memory?tab=health", "HX-Request", "true", "HX-Request-Type", "partial")
 	h.contains(part, "GET /ready: 503")
 	h.lacks(part, "<html", "<nav class=\"sidebar")
-	h.marks(part, `data-live="agent:memory"`, `data-row="agent:memory"`, `data-cell="state"`)
+	h.marks(part, `data-live="agent:memory"`, `data-row="detail:memory"`, `data-cell="state"`)
 }
 
 func TestOnlyOperatorsSeeWhatCanBeDone(t *testing.T) {

@@ -223,7 +223,7 @@ func (s *Server) loadFleet(ctx context.Context, b *board) (err error) {
 
 // loadAgent gathers the numbers of the agent that the page is about.
 func (s *Server) loadAgent(ctx context.Context, b *board) error {
-	b.Row, b.Fleet = view.AgentKey(b.Only.ID), view.Row{}
+	b.Row, b.Fleet = view.DetailKey(b.Only.ID), view.Row{}
 	if s.cfg.Figures != nil {
 		now, err := s.cfg.Figures.Fleet(ctx, metrics.Window{}, b.Only.ID)
 		if err != nil {

@@ -470,7 +470,7 @@ func TestTheDashboardOfOneAgent(t *testing.T) {
 	h := populated(t)
 	page := h.page(auth.Operator, "/?agent=busy")
 	h.contains(page, "which is chosen as the context", "The busy")
-	h.marks(page, `data-row="agent:busy"`, `hx-get="/?agent=busy&amp;part=work"`)
+	h.marks(page, `data-row="detail:busy"`, `hx-get="/?agent=busy&amp;part=work"`)
 	if c := cells(page, `id="dash-figures"`); c["errors"] != "25 %" || c["queue"] != "7" || c["coverage"] != "1 of 1 agents report" || c["state"] != "Running" {
 		t.Errorf("%v", c)
 	}
@@ -478,8 +478,8 @@ func TestTheDashboardOfOneAgent(t *testing.T) {
 	h.lacks(body, "The broken", "The gone", "By state", `data-row="fleet"`)
 	h.contains(h.page(auth.Operator, "/?agent=broken"), "Crash loop")
 	_, figures, _ := strings.Cut(h.page(auth.Viewer, "/figures?agent=gone"), `id="figures"`)
-	h.marks(figures, `data-row="agent:gone"`)
-	h.lacks(figures, `data-row="agent:busy"`)
+	h.marks(figures, `data-row="detail:gone"`)
+	h.lacks(figures, `data-row="detail:busy"`)
 }
 
 func TestFiguresByAgent(t *testing.T) {
@@ -488,7 +488,7 @@ func TestFiguresByAgent(t *testing.T) {
 	if gone, busy := strings.Index(page, "The gone"), strings.Index(page, "The busy"); gone < 0 || busy < 0 || gone > busy {
 		t.Errorf("sorted by dead letters, the one with them is at %d, another at %d", gone, busy)
 	}
-	if c := cells(page, `data-row="agent:busy"`); c["errors"] != "25 %" || c["queue"] != "7" || c["cpu"] != "–" {
+	if c := cells(page, `data-row="detail:busy"`); c["errors"] != "25 %" || c["queue"] != "7" || c["cpu"] != "–" {
 		t.Errorf("%v", c)
 	}
 	h.marks(h.page(auth.Viewer, "/figures?sort=nonsense"), `aria-sort="descending"`)

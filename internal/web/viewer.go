@@ -17,19 +17,23 @@ import (
 // unfinished are the states of operations in which something may still happen.
 var unfinished = []operation.State{operation.Pending, operation.Running, operation.Paused, operation.Cancelling}
 
-// Rows gives what live updates show, by key: "agent:ID", "fleet",
+// Rows gives what live updates show, by key: "agent:ID", "detail:ID", "fleet",
 // "operation:ID" and "bulk:ID". What does not exist is absent. Agents are read
 // many at once, the others one by one: nobody looks at many of them.
 func (s *Server) Rows(ctx context.Context, keys []string) (map[string]map[string]json.RawMessage, error) {
 	out := make(map[string]map[string]json.RawMessage, len(keys))
 	var ids []string
+	asked := make(map[string]bool, len(keys))
 	for _, key := range keys {
+		asked[key] = true
 		kind, id, _ := strings.Cut(key, ":")
 		var row view.Row
 		var err error
 		switch kind {
-		case "agent":
-			ids = append(ids, id)
+		case "agent", "detail":
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
 			continue
 		case view.Fleet:
 			row, err = s.fleetRow(ctx)
@@ -56,7 +60,12 @@ func (s *Server) Rows(ctx context.Context, keys []string) (map[string]map[string
 			return nil, err
 		}
 		for i, a := range page.Agents {
-			out[view.AgentKey(a.ID)] = rows[i].Encode()
+			if key := view.AgentKey(a.ID); asked[key] {
+				out[key] = view.Brief(rows[i]).Encode()
+			}
+			if key := view.DetailKey(a.ID); asked[key] {
+				out[key] = rows[i].Encode()
+			}
 		}
 	}
 	return out, nil

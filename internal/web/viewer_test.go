@@ -112,7 +112,7 @@ func TestRowsOfLiveUpdates(t *testing.T) {
 	agents.all[1].Spec.Name = "a2" // what is the id of another
 	ops := &fakeOperations{list: []*operation.Operation{{ID: "op", AgentID: "a0", Kind: "agent.stop", State: operation.Running, Completed: 1, Total: 2}}}
 	s := web.New(web.Config{Agents: agents, Fleet: fleetFake, Operations: ops, Bulks: fakeBulks{}, Figures: fakeFigures{}})
-	keys := []string{"fleet", "operation:op", "operation:none", "bulk:b", "agent:nobody", "kitchen:sink"}
+	keys := []string{"fleet", "operation:op", "operation:none", "bulk:b", "agent:nobody", "kitchen:sink", "detail:a7", "detail:nobody"}
 	for i := range 500 {
 		keys = append(keys, fmt.Sprint("agent:a", i))
 	}
@@ -120,7 +120,7 @@ func TestRowsOfLiveUpdates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 503 || rows["operation:none"] != nil || rows["agent:nobody"] != nil {
+	if len(rows) != 504 || rows["operation:none"] != nil || rows["agent:nobody"] != nil {
 		t.Errorf("%d rows", len(rows))
 	}
 	if agents.asked > 3 || fleetFake.asked > 3 || ops.asked > 4 {
@@ -134,12 +134,15 @@ func TestRowsOfLiveUpdates(t *testing.T) {
 		return c.Text
 	}
 	for _, c := range [][3]string{
-		{"agent:a0", "operation", "Stopping"}, {"agent:a2", "name", "A2"}, {"agent:a1", "name", "a2"}, {"agent:a7", "instances", "1/1"}, {"agent:a7", "tasks", "7"},
+		{"agent:a0", "operation", "Stopping"}, {"agent:a2", "name", "A2"}, {"agent:a1", "name", "a2"}, {"agent:a7", "instances", "1/1"}, {"agent:a7", "tasks", "7"}, {"detail:a7", "tasks", "7"}, {"detail:a7", "revision", "0"},
 		{"fleet", "state-running", "500"}, {"fleet", "operations", "1"}, {"fleet", "reporting", "1/2"}, {"operation:op", "progress", "1/2"}, {"bulk:b", "progress", "1/4"},
 	} {
 		if got := text(c[0], c[1]); got != c[2] {
 			t.Errorf("%s of %s is %q, want %q", c[1], c[0], got, c[2])
 		}
+	}
+	if rows["agent:a7"]["revision"] != nil || rows["agent:a7"]["cpu"] != nil {
+		t.Error("lists of agents hear what they do not show")
 	}
 	ops.err = errors.New("no answer")
 	if _, err := s.Rows(t.Context(), keys); err == nil {

@@ -48,6 +48,21 @@ func (a Agent) Row() Row {
 	return r.plain()
 }
 
+// briefly names the cells that lists of agents show.
+var briefly = [...]string{"name", "state", "health", "instances", "restarts", "version", "operation", "progress", "actions", "tasks", "queue"}
+
+// Brief leaves of an agent's row what lists of agents show: thousands of pages may
+// hear of each change, and are told of no other.
+func Brief(r Row) Row {
+	out := make(Row, len(briefly))
+	for _, name := range briefly {
+		if c, ok := r[name]; ok {
+			out[name] = c
+		}
+	}
+	return out
+}
+
 func (a Agent) title() string {
 	if a.Spec.DisplayName != "" {
 		return a.Spec.DisplayName

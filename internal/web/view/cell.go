@@ -54,8 +54,11 @@ func (c Cell) encode() json.RawMessage {
 // Fleet is the key of the row of the whole fleet.
 const Fleet = "fleet"
 
-// AgentKey is the key of an agent's row.
+// AgentKey is the key of an agent's row in lists: its Brief cells.
 func AgentKey(id string) string { return "agent:" + id }
+
+// DetailKey is the key of the row with all of an agent's cells.
+func DetailKey(id string) string { return "detail:" + id }
 
 // OperationKey is the key of an operation's row.
 func OperationKey(id string) string { return "operation:" + id }
