@@ -114,6 +114,107 @@ func TestDamagedPartsArePutAside(t *testing.T) {
 	}
 }
 
+// What a query finds damaged is left out and named, and everything else is answered.
+func TestQueriesGoOnBesideDamage(t *testing.T) {
+	now := time.Now()
+	whole := filepath.Join(t.TempDir(), "tsdb")
+	db := opened(t, tsdb.Config{Dir: whole})
+	for ago := 16 * time.Hour; ago >= 0; ago -= 10 * time.Minute {
+		put(t, db, now.Add(-ago), ago.Hours())
+		other := metrics.Sample{Labels: map[string]string{metrics.LabelName: "n", "agent": "b"}, At: now.Add(-ago), Value: 1}
+		if err := db.Append(t.Context(), []metrics.Sample{other}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, db)
+	for what, c := range map[string]struct {
+		harm func(file string) error
+		file string
+		all  bool // every series of the part is lost
+	}{
+		"one chunk":       {func(f string) error { return scribble(f, 20) }, "chunks/000001", false},
+		"file is shorter": {func(f string) error { return os.Truncate(f, 0) }, "chunks/000001", true},
+		"index":           {func(f string) error { return scribbleAll(f) }, "index", true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "tsdb")
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			log := &journal{}
+			db := opened(t, tsdb.Config{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+			if _, ok := value(t, db, "n", now); !ok {
+				t.Fatal("nothing is kept")
+			}
+			blocks, err := filepath.Glob(filepath.Join(dir, "01*"))
+			if err != nil || len(blocks) < 3 {
+				t.Fatalf("%d blocks, %v", len(blocks), err)
+			}
+			if err := c.harm(filepath.Join(blocks[1], c.file)); err != nil {
+				t.Fatal(err)
+			}
+			r, err := db.Range(t.Context(), "count_over_time(n[17h])", metrics.Range{Start: now, End: now.Add(time.Second), Step: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts := map[string]float64{}
+			for _, s := range r.Series {
+				counts[s.Labels["agent"]] = s.Points[0].Value
+			}
+			if counts["a"] < 60 || counts["a"] >= 97 || (counts["b"] >= 97) == c.all {
+				t.Errorf("of 97 values each there are %v", counts)
+			}
+			name := filepath.Base(blocks[1])
+			if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], name) || !strings.Contains(r.Warnings[0], "damaged") {
+				t.Errorf("warnings: %q", r.Warnings)
+			}
+			if strings.Count(log.String(), "can't be read in full") != 1 || !strings.Contains(log.String(), name) {
+				t.Errorf("the log says:\n%s", log)
+			}
+			if r, err := db.Instant(t.Context(), "n", now); err != nil || len(r.Warnings) != 0 || len(r.Series) != 2 {
+				t.Errorf("a query of another time: %v, %v", r, err)
+			}
+			names, err := db.LabelValues(t.Context(), "agent", metrics.Selection{Start: now.Add(-17 * time.Hour), End: now})
+			if err != nil || len(names) != 2 {
+				t.Errorf("values of a label: %v, %v", names, err)
+			}
+		})
+	}
+}
+
+// scribble changes one byte of a file that others have open.
+func scribble(file string, at int64) error {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte{^b[0]}, at)
+	return err
+}
+
+// scribbleAll changes all of it, and leaves its size.
+func scribbleAll(file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt([]byte(strings.Repeat("\xa7", int(info.Size()))), 0)
+	return err
+}
+
 func TestWhatIsOldOrTooMuchIsRemoved(t *testing.T) {
 	now := time.Now()
 	dir := filepath.Join(t.TempDir(), "tsdb")

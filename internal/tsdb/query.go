@@ -56,11 +56,14 @@ func (d *DB) evaluate(ctx context.Context, expr string, prepare func(context.Con
 		return metrics.Result{}, misread(expr, err)
 	}
 	defer q.Close()
+	ctx, left := noting(ctx)
 	result := q.Exec(ctx)
 	if result.Err != nil {
 		return metrics.Result{}, d.failed(result.Err)
 	}
-	return d.resultOf(expr, result)
+	out, err := d.resultOf(expr, result)
+	out.Warnings = append(out.Warnings, left.warnings()...)
+	return out, err
 }
 
 // misread says what is wrong with an expression, and where.

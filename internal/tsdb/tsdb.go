@@ -172,6 +172,7 @@ func (d *DB) open() (*tsdb.DB, error) {
 	opts.WALCompression = compression.Snappy
 	opts.NoLockfile = true // the data directory has a lock of its own
 	opts.EnableMemorySnapshotOnShutdown = true
+	opts.BlockQuerierFunc = (&tolerance{dir: d.cfg.Dir, log: d.cfg.Log}).querier
 	s := salvage{dir: d.cfg.Dir, now: d.cfg.Now, log: d.cfg.Log}
 	return s.open(func() (*tsdb.DB, error) {
 		return tsdb.Open(d.cfg.Dir, slog.New(quiet{d.cfg.Log.Handler()}), nil, opts, nil)
