@@ -2,6 +2,7 @@ package cause_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,26 @@ func TestEvidenceCountsWithoutWords(t *testing.T) {
 		Find:    func(string) (bool, []string) { return false, []string{"python3"} }}
 	if found := cause.Find(step); found.Code != cause.MissingBinary || found.Suggestions[0].Parameters["command"] != "python3" {
 		t.Errorf("%+v", found)
+	}
+}
+
+// A script is there, and still it can't run: a restart is no remedy for that.
+func TestAMissingInterpreterIsNamed(t *testing.T) {
+	f := &cause.Facts{Now: now, AgentID: "a", State: agent.Errored, DiskFree: -1, Spec: agent.Spec{Command: "/srv/run.sh"},
+		Problem: &operation.Problem{Code: "command.not_found", What: `the command "/srv/run.sh" cannot run`, Why: "its interpreter /opt/py3/python does not exist"},
+		Find:    func(string) (bool, []string) { return false, nil }}
+	found := cause.Find(f)
+	if found.Code != cause.MissingBinary || !strings.Contains(found.Title, "/opt/py3/python") || !strings.Contains(found.Summary, "/srv/run.sh") {
+		t.Errorf("%+v", found)
+	}
+	for _, sg := range found.Suggestions {
+		if sg.OneClick {
+			t.Errorf("one click can't do this: %+v", sg)
+		}
+	}
+	f.Good = &cause.Good{Revision: 3, Spec: agent.Spec{Command: "server"}}
+	if found := cause.Find(f); found.Suggestions[0].Fix != cause.RollBack || !found.Suggestions[0].OneClick {
+		t.Errorf("%+v", found.Suggestions)
 	}
 }
 

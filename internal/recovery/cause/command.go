@@ -22,7 +22,8 @@ var (
 		regexp.MustCompile(`(?i)FileNotFoundError: .*No such file or directory: ['"]([^'"/.]+|/[^'"]*/s?bin/[^'"]+)['"]`),
 		regexp.MustCompile(`(?i)the command "([^"]+)" cannot run`),
 	}
-	dataFile = regexp.MustCompile(`(?i)\.(ya?ml|json|toml|ini|conf|cfg|env|properties|xml|txt|csv|db|pem|key|crt|so(\.\d+)*)$`)
+	noInterpreter = regexp.MustCompile(`its interpreter (\S+) does not exist`)
+	dataFile      = regexp.MustCompile(`(?i)\.(ya?ml|json|toml|ini|conf|cfg|env|properties|xml|txt|csv|db|pem|key|crt|so(\.\d+)*)$`)
 )
 
 // command: a program that is to be run is not there, or is none.
@@ -66,9 +67,14 @@ func commandFinding(f *Facts, name string, certainty float64, evidence []Evidenc
 		Title:   fmt.Sprintf("The program %s is not there", name),
 		Summary: fmt.Sprintf("It runs %s, which does not exist here or can't be run.", name),
 	}
+	interpreter := last(f.texts(), noInterpreter)
+	if interpreter != nil {
+		out.Title = fmt.Sprintf("The interpreter %s is not there", interpreter.groups[1])
+		out.Summary = fmt.Sprintf("It runs the script %s, whose first line names a program that does not exist here.", name)
+	}
 	there, near := f.nearest(name)
 	switch {
-	case f.Find == nil:
+	case f.Find == nil, interpreter != nil:
 	case there:
 		out.Evidence = append(out.Evidence, Evidence{Kind: "host", Text: name + " is there now", At: f.Now})
 	case len(near) > 0:

@@ -69,6 +69,14 @@ func check(command, file string) error {
 	case unix.Access(file, unix.X_OK) != nil:
 		return cannot(command, "command.not_executable", file+" is not executable").Do("Run: chmod +x " + file)
 	}
+	if !info.Mode().IsRegular() {
+		return nil // to read from it could take forever
+	}
+	if line := interpreter(file); filepath.IsAbs(line) {
+		if _, err := os.Stat(line); errors.Is(err, fs.ErrNotExist) {
+			return explain(command, file, syscall.ENOENT)
+		}
+	}
 	return nil
 }
 
