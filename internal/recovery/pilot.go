@@ -80,7 +80,7 @@ func patient(c cause.Code) bool {
 // used counts what was done by itself to an agent in the last hour, and gives
 // when the last of it ended.
 func (s *Service) used(ctx context.Context, agentID string, now time.Time) (n int, last time.Time, err error) {
-	list, _, err := s.Store.Incidents(ctx, Query{AgentIDs: []string{agentID}, Limit: 200})
+	list, err := s.lately(ctx, Query{AgentIDs: []string{agentID}})
 	if err != nil {
 		return 0, last, err
 	}
@@ -99,6 +99,36 @@ func (s *Service) used(ctx context.Context, agentID string, now time.Time) (n in
 	return n, last, nil
 }
 
+// wasOpen is how long ago an incident was seen last at most of which something may
+// have been tried within the last hour though it is not open any more.
+const wasOpen = 24 * time.Hour
+
+// lately gives all that fit of which something may have been tried in the last
+// hour: those that are open, and those that were seen within a day.
+func (s *Service) lately(ctx context.Context, q Query) ([]*Incident, error) {
+	seen, out := map[string]bool{}, []*Incident(nil)
+	open, ended := q, q
+	open.States, ended.Since = []State{Open, Recovering}, s.now().Add(-wasOpen)
+	for _, q := range []Query{open, ended} {
+		for q.Limit = 500; ; {
+			list, next, err := s.Store.Incidents(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			for _, in := range list {
+				if !seen[in.ID] {
+					seen[in.ID] = true
+					out = append(out, in)
+				}
+			}
+			if q.Cursor = next; next == "" {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
 // failedFor is how long what did not help is not tried again for the like.
 const failedFor = time.Hour
 
@@ -109,7 +139,7 @@ func (s *Service) next(ctx context.Context, in *Incident) (*cause.Suggestion, er
 	if err != nil {
 		return nil, err
 	}
-	alike, _, err := s.Store.Incidents(ctx, Query{Fingerprint: in.Fingerprint, Since: s.now().Add(-failedFor), Limit: 50})
+	alike, err := s.lately(ctx, Query{Fingerprint: in.Fingerprint})
 	if err != nil {
 		return nil, err
 	}

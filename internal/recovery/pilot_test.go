@@ -259,6 +259,30 @@ func TestThereAreSoManyFixesInAnHour(t *testing.T) {
 	}
 }
 
+// However much else went wrong since, what was tried within the hour counts.
+func TestLimitsHoldForAgentsInMuchTrouble(t *testing.T) {
+	w := newWard(t)
+	in := w.falls(cause.Restart)
+	w.passes(time.Minute)
+	p := automatic(1, 0)
+	w.looks(in, p)
+	w.ends(operation.Failed)
+	for range 510 {
+		w.passes(time.Second)
+		w.falls(cause.Restart)
+	}
+	last := w.falls(cause.Restart, cause.Wait)
+	w.passes(time.Minute)
+	if got := w.looks(last, p); !got.NeedsHuman || !strings.Contains(got.Note, "1 fixes in an hour") || w.kinds() != "restart" {
+		t.Errorf("beyond the limit: %+v, %s", got, w.kinds())
+	}
+	more := w.falls(cause.Restart, cause.Wait)
+	w.passes(time.Minute)
+	if w.looks(more, automatic(6, 0)); w.kinds() != "restart wait" {
+		t.Errorf("what failed for the like of it is tried again: %s", w.kinds())
+	}
+}
+
 func TestAFixIsBegunOnce(t *testing.T) {
 	w := newWard(t)
 	in := w.falls(cause.Restart)

@@ -128,3 +128,36 @@ func TestEachCrashIsRecordedOnceAcrossLivesOfThePortal(t *testing.T) {
 		t.Errorf("after another crash: %+v", list)
 	}
 }
+
+// What is not meant to run is not in trouble because it does not.
+func TestWhatIsNotMeantToRunIsLeftAlone(t *testing.T) {
+	w := newWard(t)
+	g := ground{fleettest.NewFake()}
+	w.Fleet, w.Queues, w.Probes = g, g, w.store.Health()
+	reads(t, w, w.Service)
+	happens := func(state agent.State, busy string) int {
+		t.Helper()
+		a, err := w.Agents.Get(w.as(), w.a.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.State, a.ActiveOperation = state, busy
+		if err := w.Agents.Save(w.as(), a); err != nil {
+			t.Fatal(err)
+		}
+		e := event.New(event.AgentHealthUpdate, w.a.ID, "system", w.clock, event.HealthUpdate{AgentID: w.a.ID, Health: "unhealthy"}, event.RoomAgents)
+		if err := w.Events.Append(w.as(), e); err != nil {
+			t.Fatal(err)
+		}
+		reads(t, w, w.Service)
+		return len(w.recorded())
+	}
+	for _, state := range []agent.State{agent.Draft, agent.Provisioned, agent.Deployed, agent.Stopped, agent.Suspended, agent.Revoked} {
+		if n := happens(state, ""); n != 0 {
+			t.Fatalf("%s: %d errors", state, n)
+		}
+	}
+	if n := happens(agent.Deployed, "a-start"); n != 1 {
+		t.Errorf("one that is being started fails: %d errors", n)
+	}
+}

@@ -275,7 +275,7 @@ func (s *Service) look(ctx context.Context, t trigger) error {
 	if err != nil {
 		return err
 	}
-	if t.meant(a, f) {
+	if t.meant(a, f) || idle(a) && f.Problem == nil {
 		return nil
 	}
 	found := diagnose(f, t.Source)
@@ -292,13 +292,20 @@ func (s *Service) look(ctx context.Context, t trigger) error {
 	return err
 }
 
+// idle tells whether an agent is not meant to run. One that is being started is,
+// long before it is RUNNING.
+func idle(a *agent.Agent) bool {
+	switch a.State {
+	case agent.Running, agent.Errored:
+		return false
+	case agent.Provisioned, agent.Deployed:
+		return a.ActiveOperation == ""
+	}
+	return true
+}
+
 // diagnose gives what is wrong, as far as the source can tell.
 func diagnose(f *cause.Facts, source Source) *cause.Finding {
-	if f.State == agent.Draft || f.State == agent.Revoked || f.State == agent.Stopped || f.State == agent.Suspended {
-		if f.Problem == nil {
-			return nil // it is not meant to do anything
-		}
-	}
 	for _, found := range cause.Findings(f) {
 		if source != FromQueue || found.Code == cause.PoisonMessage || found.Code == cause.QueueBacklog {
 			return &found
