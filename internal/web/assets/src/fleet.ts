@@ -124,9 +124,10 @@ function paint(): void {
   const all = boxes();
   let here = 0;
   for (const box of all) {
-    box.checked = everything || chosen.has(box.value);
-    box.disabled = everything;
-    if (box.checked) here++;
+    const on = everything || chosen.has(box.value);
+    if (box.checked !== on) box.checked = on;
+    if (box.disabled !== everything) box.disabled = everything;
+    if (on) here++;
   }
   const n = total();
   const bar = document.getElementById("selection");
@@ -142,12 +143,14 @@ function paint(): void {
     head.checked = all.length > 0 && here === all.length;
     head.indeterminate = here > 0 && here < all.length;
   }
-  address(n);
+  // The browser takes its time for a new address; what was clicked is shown first.
+  requestAnimationFrame(() => setTimeout(address));
 }
 
 // address keeps the selection in the address, as long as it is short.
-function address(n: number): void {
+function address(): void {
   if (!region()) return;
+  const n = total();
   const url = new URL(location.href);
   const before = url.search;
   url.searchParams.delete("selected");

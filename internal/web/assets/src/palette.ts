@@ -50,10 +50,13 @@ if (dialog && input) {
   const choose = (o: HTMLElement | undefined) => {
     current()?.setAttribute("aria-selected", "false");
     o?.setAttribute("aria-selected", "true");
-    if (o) {
-      input.setAttribute("aria-activedescendant", o.id);
-      o.scrollIntoView({ block: "nearest" });
-    } else input.removeAttribute("aria-activedescendant");
+    if (o) input.setAttribute("aria-activedescendant", o.id);
+    else input.removeAttribute("aria-activedescendant");
+  };
+
+  const move = (to: HTMLElement | undefined) => {
+    choose(to);
+    to?.scrollIntoView({ block: "nearest" });
   };
 
   const filter = () => {
@@ -72,7 +75,10 @@ if (dialog && input) {
   const settle = () => {
     const all = options();
     const now = current();
-    if (!now || !all.includes(now)) choose(all[0]);
+    if (!now || !all.includes(now)) {
+      choose(all[0]);
+      list.scrollTop = 0;
+    }
     none.hidden = all.length > 0;
     said.textContent = all.length === 1 ? "1 result" : `${all.length} results`;
   };
@@ -139,12 +145,13 @@ if (dialog && input) {
 
   const show = () => {
     if (isOpen()) return;
+    // Everything is in place before it is shown: to show it and to focus the box each
+    // lay the page out, and what is changed between them would do so again.
     showRecent();
-    narrow(null);
     choose(undefined);
+    narrow(null);
     dialog.showPopover();
     input.focus();
-    settle();
   };
 
   // Whoever leaves it with the keyboard is done with it.
@@ -159,10 +166,10 @@ if (dialog && input) {
     const at = now ? all.indexOf(now) : -1;
     switch (e.key) {
       case "ArrowDown":
-        choose(all[(at + 1) % all.length]);
+        move(all[(at + 1) % all.length]);
         break;
       case "ArrowUp":
-        choose(all.at(at <= 0 ? -1 : at - 1));
+        move(all.at(at <= 0 ? -1 : at - 1));
         break;
       case "Enter":
         if (now) run(now);
