@@ -32,6 +32,7 @@ type bench struct {
 	agents, all    int
 	labSeeds       int
 	lines          int
+	writtenFor     time.Duration
 	rows           []figure
 	portals        []*drive.Portal
 	group          string
@@ -103,11 +104,12 @@ func main() {
 	agents := flag.Int("running", 1000, "running agents in the group scale")
 	all := flag.Int("all", 10000, "agents in all in the group scale")
 	seeds := flag.Int("lab-seeds", 3, "runs of each fault in the group lab")
-	lines := flag.Int("lines", 10_000_000, "lines in the log store in the group logs")
+	lines := flag.Int("lines", 10_000_000, "lines in the log store in the group logs; 0 leaves that part out")
+	writtenFor := flag.Duration("written-for", time.Minute, "how long 20,000 lines a second are written in the group logs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, &bench{bin: *bin, agents: *agents, all: *all, labSeeds: *seeds, lines: *lines}, *only); err != nil {
+	if err := run(ctx, &bench{bin: *bin, agents: *agents, all: *all, labSeeds: *seeds, lines: *lines, writtenFor: *writtenFor}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -362,3 +362,24 @@ func TestPreviewSaysWhenItWouldHaveFired(t *testing.T) {
 	_, err = w.svc.Preview(t.Context(), alert.Look{Expr: "slow"})
 	wantKind(t, err, fault.Unavailable)
 }
+
+// FuzzMatchers: what was read is written so that it reads the same.
+func FuzzMatchers(f *testing.F) {
+	for _, s := range []string{`alertname="AgentMemory", agent=~"wow-.*"`, "severity!=critical\nagent!~\"a\\\\d+\"", `a="wow-\d+"`, `a="x\n"`, `a=`, `a="`, `="x"`, `a="1" b="2"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := alert.ParseMatchers(text)
+		if err != nil {
+			return
+		}
+		var parts []string
+		for _, m := range list {
+			parts = append(parts, m.String())
+		}
+		again, err := alert.ParseMatchers(strings.Join(parts, ", "))
+		if err != nil || !slices.Equal(list, again) {
+			t.Errorf("%q is %+v, then %+v, %v", text, list, again, err)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,12 +46,21 @@ func ParseMatchers(text string) ([]Matcher, error) {
 		}
 		value := found[4]
 		if found[3] != "" {
-			value = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(found[3][1 : len(found[3])-1])
+			value = unquoted(found[3])
 		}
 		out = append(out, Matcher{Label: found[1], Value: value, Regexp: strings.HasSuffix(found[2], "~"), Not: strings.HasPrefix(found[2], "!")})
 		rest = strings.TrimSpace(rest[len(found[0]):])
 	}
 	return out, nil
+}
+
+// unquoted reads a text in quotes. One with what is no escape, such as "wow-\d+",
+// is a pattern as people write it: only quotes and backslashes are escaped there.
+func unquoted(text string) string {
+	if s, err := strconv.Unquote(text); err == nil {
+		return s
+	}
+	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text[1 : len(text)-1])
 }
 
 var matcherText = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(?:("(?:[^"\\]|\\.)*")|([^",\s]*))\s*(?:[,\n]|$)`)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
+
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/logdb"
 	"github.com/waooaw/platform-portal/internal/logdb/logdbtest"
@@ -182,4 +184,36 @@ func TestTheOldestIsRemovedWhereThereIsTooMuch(t *testing.T) {
 	if len(got) == 0 || got[len(got)-1].Text != "today 999" {
 		t.Errorf("%d entries of today stay", len(got))
 	}
+}
+
+// FuzzSearch: whatever is searched for, the query is one, and what it selects is
+// bounded in time and to the agents as it was asked.
+func FuzzSearch(f *testing.F) {
+	for _, s := range [][2]string{{`time order-17`, ""}, {`"a phrase" -x a:b status:>=500 f:*`, `level:=error`}, {`"`, `a or b`}, {"a\x00\"", "x # comment"},
+		{`a) or (b`, `a) or (b`}, {"", "_time:1d"}, {`-`, "`|`"}, {`a:"b|c"`, `options(a=b) x`}, {"*", "*"}, {`x:>1`, `in(a | fields b)`}} {
+		f.Add(s[0], s[1])
+	}
+	until := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, text, filter string) {
+		if strings.TrimSpace(filter) != "" {
+			if err := logdb.CheckFilter(filter); err != nil {
+				if fault.As(err) == nil {
+					t.Errorf("%q: %v", filter, err)
+				}
+				filter = ""
+			}
+		}
+		asked := logdb.Selection(logs.Query{Text: text, Filter: filter, Agents: []string{"a"}, Since: until.Add(-time.Hour), Until: until})
+		q, err := logstorage.ParseQuery(asked)
+		if err != nil {
+			t.Fatalf("%q, %q: %s: %v", text, filter, asked, err)
+		}
+		lowest, highest := q.GetFilterTimeRange()
+		if lowest < until.Add(-time.Hour).UnixNano() || highest > until.UnixNano() {
+			t.Errorf("%q, %q: from %s to %s: %s", text, filter, time.Unix(0, lowest).UTC(), time.Unix(0, highest).UTC(), asked)
+		}
+		if s := q.String(); strings.Contains(text+filter, "|") == false && strings.Contains(s, "|") || !strings.Contains(s, "{agent=") && !strings.Contains(s, `agent in ("a")`) && !strings.Contains(s, "agent in (a)") && !strings.Contains(s, "agent=~") {
+			t.Errorf("%q, %q: %s", text, filter, s)
+		}
+	})
 }

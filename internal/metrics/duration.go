@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"time"
@@ -20,6 +21,9 @@ func ParseDuration(text string) (time.Duration, error) {
 	for i, unit := range units {
 		if m[i+1] != "" {
 			n, _ := strconv.Atoi(m[i+1]) // at most nine digits
+			if time.Duration(n) > (math.MaxInt64-d)/unit {
+				return 0, fmt.Errorf("%.40q is longer than can be counted", text)
+			}
 			d += time.Duration(n) * unit
 		}
 	}

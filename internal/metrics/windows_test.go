@@ -420,3 +420,28 @@ func BenchmarkFleetOf1000(b *testing.B) {
 		}
 	})
 }
+
+// FuzzDuration: a duration is at least as long as each of its parts.
+func FuzzDuration(f *testing.F) {
+	for _, s := range []string{"15s", "1h30m", "2w", "9999w99999d999999h", "9999w", "", "1", "0s", "1h1h"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := metrics.ParseDuration(text)
+		if err != nil {
+			return
+		}
+		longer, err := metrics.ParseDuration(text + "1ms")
+		if d <= 0 || err == nil && longer != d+time.Millisecond {
+			t.Errorf("%q is %d, with a millisecond more %d", text, d, longer)
+		}
+	})
+}
+
+func TestDurationsThatCannotBeCountedAreRefused(t *testing.T) {
+	for _, text := range []string{"9999w99999d", "9999w99999d999999h99999999m", "99999d999999h"} {
+		if d, err := metrics.ParseDuration(text); err == nil && d < 99999*24*time.Hour {
+			t.Errorf("%s is taken for %s", text, d)
+		}
+	}
+}

@@ -231,3 +231,31 @@ func TestService(t *testing.T) {
 		return c
 	})
 }
+
+// FuzzAnswer: whatever a server answers, it can be shown or is refused as a fault.
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{
+		`{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1700000000.1,"1.5"]}]}`,
+		`{"resultType":"matrix","result":[{"metric":{},"values":[[1,"NaN"],[2,"+Inf"]]}]}`,
+		`{"resultType":"scalar","result":[1e300,"1"]}`, `{"resultType":"string","result":[1,"x"]}`, `{"resultType":"vector","result":null}`, `[]`, `{"resultType":"vector","result":[null]}`,
+	} {
+		f.Add(s)
+	}
+	limits := metrics.Limits{}.Complete()
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := promserver.ResultOf([]byte(text), limits)
+		if err != nil {
+			if fault.As(err) == nil {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		for _, s := range r.Series {
+			for _, p := range s.Points {
+				if _, err := p.At.MarshalJSON(); err != nil {
+					t.Errorf("%q: %v", text, err)
+				}
+			}
+		}
+	})
+}

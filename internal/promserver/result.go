@@ -17,6 +17,9 @@ type pair struct {
 	text string
 }
 
+// maxSeconds is a time that can be written as others are: before the year 9000.
+const maxSeconds = 7000 * 365 * 24 * 3600
+
 // UnmarshalJSON reads the two.
 func (p *pair) UnmarshalJSON(b []byte) error {
 	var raw [2]json.RawMessage
@@ -24,7 +27,7 @@ func (p *pair) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	seconds, err := strconv.ParseFloat(string(raw[0]), 64)
-	if err != nil {
+	if err != nil || !(math.Abs(seconds) <= maxSeconds) {
 		return fmt.Errorf("%.40q is not a time", raw[0])
 	}
 	p.at = time.UnixMilli(int64(math.Round(seconds * 1000))).UTC()

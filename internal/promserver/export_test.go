@@ -1,0 +1,4 @@
+package promserver
+
+// ResultOf reads what a server answers.
+var ResultOf = resultOf
