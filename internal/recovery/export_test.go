@@ -5,4 +5,5 @@ var (
 	Pilot    = (*Service).pilot
 	Finish   = (*Service).finish
 	TakeBack = (*Service).takeBack
+	Steps    = (*Service).stepsOf
 )

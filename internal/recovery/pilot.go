@@ -153,7 +153,7 @@ func (s *Service) next(ctx context.Context, in *Incident) (*cause.Suggestion, er
 	}
 	odds.order(in)
 	for _, sg := range in.Suggestions {
-		if sg.OneClick && sg.Fix != cause.NoFix && !tried[sg.Fix] {
+		if sg.OneClick && sg.Fix.ByItself() && !tried[sg.Fix] {
 			return &sg, nil
 		}
 	}

@@ -27,8 +27,9 @@ type plan struct {
 	Back  map[string]any `json:"back,omitempty"`
 	// Restart says that the agent's instances are started anew.
 	Restart bool `json:"restart,omitempty"`
-	// Peer is the agent that is to be started first.
+	// Peer is the agent that is to be started first, or stopped.
 	Peer string `json:"peer,omitempty"`
+	Stops bool `json:"stops,omitempty"` // it is to be stopped
 	// Sequence is the message to put aside.
 	Sequence uint64 `json:"sequence,omitempty"`
 	// Watch is how long the agent gets to show that it runs well.
@@ -48,6 +49,8 @@ func (p plan) undoText() string {
 	switch {
 	case len(p.Patch) > 0:
 		return "The specification is made what it was, and the agent is started with it. Offered for an hour."
+	case p.Stops:
+		return "The agent " + p.Peer + " can be deployed and started again, which needs another port for one of the two."
 	case p.Sequence != 0:
 		return "The message stays among the dead letters and can be tried again from there."
 	}
@@ -82,6 +85,19 @@ func (s *Service) plan(ctx context.Context, a *agent.Agent, in *Incident, fix ca
 			return p, err
 		}
 		p.Peer = d.ID
+	case cause.StopHolder:
+		d, err := s.Agents.Get(ctx, text(given, "agent"))
+		if err != nil {
+			return p, err
+		}
+		if d.ID == a.ID {
+			return p, wrong("agent", "must be another agent")
+		}
+		im, err := s.Fleet.Impact(ctx, d.ID, agent.Stop)
+		if err != nil {
+			return p, err
+		}
+		p.Peer, p.Stops, p.Warnings = d.ID, true, append([]string{"The agent " + d.ID + " is stopped."}, im.Warnings...)
 	case cause.DeadLetterMessage:
 		p.Restart = a.State == agent.Errored
 		if n, ok := whole(given, "sequence"); ok && n > 0 {

@@ -29,6 +29,8 @@ func (s *Service) steps(in input) []operation.StepDef {
 	switch in.Fix {
 	case cause.StartDependency:
 		add("start the dependency", (*job).startPeer, nil)
+	case cause.StopHolder:
+		add("stop the agent that has the port", (*job).stopPeer, nil)
 	case cause.FreeDisk:
 		add("free space", (*job).freeDisk, nil)
 	case cause.RenewCredentials:
@@ -108,6 +110,15 @@ func (j *job) bringUp(ctx context.Context) error {
 // an id that is the same when the step runs again. anew has the newest revision
 // deployed; else it is restarted as it is.
 func (j *job) ensure(ctx context.Context, id, what string, anew bool) error {
+	for _, last := range []agent.Action{agent.Start, agent.Restart, agent.Resume} {
+		_, err := j.Ops.Get(ctx, j.actID(what, last))
+		if err == nil { // the step runs again: it had come so far before
+			return j.act(ctx, id, what, []agent.Action{last})
+		}
+		if !fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
 	a, err := j.Agents.Get(ctx, id)
 	if err != nil {
 		return err
@@ -140,11 +151,16 @@ func (j *job) ensure(ctx context.Context, id, what string, anew bool) error {
 	return j.act(ctx, id, what, actions)
 }
 
+// actID is the id of the operation that is one action of a step.
+func (j *job) actID(what string, action agent.Action) string {
+	return j.op.ID + "-" + what + "-" + string(action)
+}
+
 // act carries the actions out one after the other. One that was begun in an
 // earlier life is waited for, and those before it are not repeated.
 func (j *job) act(ctx context.Context, id, what string, actions []agent.Action) error {
 	for _, action := range actions {
-		opID := j.op.ID + "-" + what + "-" + string(action)
+		opID := j.actID(what, action)
 		j.run.Detail(ctx, string(action)+" "+id)
 		op, err := j.Fleet.Act(ctx, id, action, fleet.ActOptions{Reason: j.op.Reason, ParentID: j.op.ID, OperationID: opID})
 		if err != nil {
@@ -171,6 +187,15 @@ func (j *job) startPeer(ctx context.Context) error {
 		return err
 	}
 	return j.ensure(ctx, d.ID, "peer", d.DeployedRevision != d.Revision)
+}
+
+// stopPeer stops the agent that has the port, unless it is stopped.
+func (j *job) stopPeer(ctx context.Context) error {
+	d, err := j.Agents.Get(ctx, j.in.Peer)
+	if err != nil || d.State == agent.Stopped {
+		return err
+	}
+	return j.act(ctx, d.ID, "peer", []agent.Action{agent.Stop})
 }
 
 func (j *job) freeDisk(ctx context.Context) error {

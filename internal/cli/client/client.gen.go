@@ -1203,6 +1203,7 @@ const (
 	ApplyFixParamsFixScaleOut           ApplyFixParamsFix = "scale_out"
 	ApplyFixParamsFixSetVariable        ApplyFixParamsFix = "set_variable"
 	ApplyFixParamsFixStartDependency    ApplyFixParamsFix = "start_dependency"
+	ApplyFixParamsFixStopHolder         ApplyFixParamsFix = "stop_holder"
 	ApplyFixParamsFixWait               ApplyFixParamsFix = "wait"
 )
 
@@ -1237,6 +1238,8 @@ func (e ApplyFixParamsFix) Valid() bool {
 		return true
 	case ApplyFixParamsFixStartDependency:
 		return true
+	case ApplyFixParamsFixStopHolder:
+		return true
 	case ApplyFixParamsFixWait:
 		return true
 	default:
@@ -1260,6 +1263,7 @@ const (
 	PreviewFixParamsFixScaleOut           PreviewFixParamsFix = "scale_out"
 	PreviewFixParamsFixSetVariable        PreviewFixParamsFix = "set_variable"
 	PreviewFixParamsFixStartDependency    PreviewFixParamsFix = "start_dependency"
+	PreviewFixParamsFixStopHolder         PreviewFixParamsFix = "stop_holder"
 	PreviewFixParamsFixWait               PreviewFixParamsFix = "wait"
 )
 
@@ -1293,6 +1297,8 @@ func (e PreviewFixParamsFix) Valid() bool {
 	case PreviewFixParamsFixSetVariable:
 		return true
 	case PreviewFixParamsFixStartDependency:
+		return true
+	case PreviewFixParamsFixStopHolder:
 		return true
 	case PreviewFixParamsFixWait:
 		return true

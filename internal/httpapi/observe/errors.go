@@ -123,7 +123,7 @@ type FixParameters struct {
 // ByFix names a fix of an error.
 type ByFix struct {
 	door.ByID
-	Fix  string         `path:"fix" enum:"change_port,raise_memory,raise_cpu,restart,restart_with_backoff,start_dependency,set_variable,roll_back,free_disk,renew_credentials,scale_out,dead_letter_message,correct_command,raise_limit,wait"`
+	Fix  string         `path:"fix" enum:"change_port,raise_memory,raise_cpu,restart,restart_with_backoff,start_dependency,set_variable,roll_back,free_disk,renew_credentials,scale_out,dead_letter_message,correct_command,raise_limit,wait,stop_holder"`
 	Body *FixParameters `required:"false"`
 }
 

@@ -97,13 +97,19 @@ const (
 	CorrectCommand     Fix = "correct_command"
 	RaiseLimit         Fix = "raise_limit"
 	Wait               Fix = "wait"
-	NoFix              Fix = "none"
+	StopHolder         Fix = "stop_holder"
+	// NoFix is what only people can do, outside of the portal.
+	NoFix Fix = "none"
 )
+
+// ByItself tells whether a fix may be carried out without a person. What touches
+// another agent that is well may not.
+func (f Fix) ByItself() bool { return f != NoFix && f != StopHolder }
 
 // Fixes are all fixes that are operations.
 var Fixes = []Fix{
 	ChangePort, RaiseMemory, RaiseCPU, Restart, RestartWithBackoff, StartDependency, SetVariable, RollBack, FreeDisk,
-	RenewCredentials, ScaleOut, DeadLetterMessage, CorrectCommand, RaiseLimit, Wait,
+	RenewCredentials, ScaleOut, DeadLetterMessage, CorrectCommand, RaiseLimit, Wait, StopHolder,
 }
 
 // Evidence is one thing that speaks for a cause.

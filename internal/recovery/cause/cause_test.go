@@ -153,6 +153,37 @@ func TestEvidenceCountsWithoutWords(t *testing.T) {
 	}
 }
 
+// What has the port can be stopped: an agent by the portal, though never by itself,
+// any other program by people.
+func TestWhatHasThePortCanBeStopped(t *testing.T) {
+	f := crashed(1, "listen tcp 127.0.0.1:8080: bind: address already in use")
+	f.Spec.Ports = []agent.Port{{Name: "http", Port: 8080}}
+	holder := &cause.Holder{PID: 4711, Command: "python3"}
+	f.HolderOf = func(int) *cause.Holder { return holder }
+	find := func(fix cause.Fix) *cause.Suggestion {
+		for _, sg := range cause.Find(f).Suggestions {
+			if sg.Fix == fix {
+				return &sg
+			}
+		}
+		return nil
+	}
+	if sg := find(cause.NoFix); sg == nil || !strings.Contains(sg.Title, "Stop python3 (pid 4711)") || sg.OneClick || find(cause.StopHolder) != nil {
+		t.Errorf("%+v", sg)
+	}
+	holder.AgentID = "rival"
+	if sg := find(cause.StopHolder); sg == nil || sg.Title != "Stop the agent rival" || sg.Parameters["agent"] != "rival" || !sg.OneClick || find(cause.NoFix) != nil {
+		t.Errorf("%+v", sg)
+	}
+	if cause.StopHolder.ByItself() || cause.NoFix.ByItself() || !cause.ChangePort.ByItself() {
+		t.Error("another agent may be stopped by itself")
+	}
+	holder.AgentID = f.AgentID
+	if find(cause.StopHolder) != nil || find(cause.NoFix) != nil {
+		t.Error("it is to be stopped because of itself")
+	}
+}
+
 // A script is there, and still it can't run: a restart is no remedy for that.
 func TestAMissingInterpreterIsNamed(t *testing.T) {
 	f := &cause.Facts{Now: now, AgentID: "a", State: agent.Errored, DiskFree: -1, Spec: agent.Spec{Command: "/srv/run.sh"},

@@ -95,9 +95,23 @@ func (o *offer) port() {
 		o.back(0.7)
 	}
 	o.slowly(0.3)
-	if o.f.HolderOf != nil && holder(o.f, from) != nil {
-		o.wait(0.1, "The program that holds the port may end.")
+	o.holder(from)
+}
+
+// holder offers to end what has the port: an agent, or a program that only people
+// may end.
+func (o *offer) holder(port int) {
+	h := holder(o.f, port)
+	if h == nil {
+		return
 	}
+	if h.AgentID != "" {
+		o.add(StopHolder, 0.25, "Stop the agent "+h.AgentID, fmt.Sprintf("It has port %d. This agent is started when the port is free.", port), map[string]any{"agent": h.AgentID})
+	} else {
+		o.ask(NoFix, 0.25, fmt.Sprintf("Stop %s (pid %d) and restart this agent", h.Command, h.PID),
+			"The portal does not end programs that it did not start. Stop it on the machine where it is of no use.", nil)
+	}
+	o.wait(0.1, "The program that holds the port may end.")
 }
 
 func byNumber(n int) func(agent.Port) bool { return func(p agent.Port) bool { return p.Port == n } }
