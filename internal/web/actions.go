@@ -45,7 +45,7 @@ var deeds = []deed{
 func deedOf(a agent.Action) deed {
 	i := slices.IndexFunc(deeds, func(d deed) bool { return d.Action == a })
 	if i < 0 {
-		return deed{Action: a, Icon: "zap", Done: string(a) + " done"}
+		return deed{Action: a, Icon: "zap", Done: strings.ReplaceAll(string(a), "_", " ") + " done"}
 	}
 	return deeds[i]
 }
@@ -234,18 +234,19 @@ func (s *Server) toastOf(ctx context.Context, op *operation.Operation) (componen
 		}
 	}
 	_, action, _ := strings.Cut(op.Kind, ".")
+	words := strings.ReplaceAll(action, "_", " ")
 	t := components.ToastProps{ID: "toast-" + op.ID, Status: "busy", Text: view.Doing(agent.Action(action)) + " " + about,
 		Link: operationPath(op.ID), LinkText: "Show operation"}
 	switch op.State {
 	case operation.Succeeded:
 		t.Status, t.Text = "success", about+" "+deedOf(agent.Action(action)).Done
 	case operation.Failed:
-		t.Status, t.Text = "error", about+": "+action+" failed"
+		t.Status, t.Text = "error", about+": "+words+" failed"
 		if p := op.Problem; p != nil {
 			t.Detail = view.Plain(clause(p.What, p.Why)+" "+p.Remedy, 400)
 		}
 	case operation.Cancelled:
-		t.Status, t.Text = "warning", about+": "+action+" was cancelled"
+		t.Status, t.Text = "warning", about+": "+words+" was cancelled"
 	default:
 		t.Live = "operation:" + op.ID
 		t.Refresh = operationPath(op.ID) + "/toast"
