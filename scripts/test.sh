@@ -42,6 +42,11 @@ need() {
 		debian dockerd docker.io || return 1 # containers run in a real engine, which the tests start
 		debian docker docker-cli || return 1 # with docker.io in older versions of Debian
 		debian iptables iptables || return 1
+		debian containerd containerd || return 1 # and pods in a real cluster
+		debian /usr/lib/cni/bridge containernetworking-plugins || return 1
+		debian ip iproute2 || return 1
+		debian openssl openssl || return 1
+		scripts/kubernetes.sh >/dev/null || return 1 # twenty minutes the first time
 	fi
 	if ! postgres_bin; then
 		# The tests start servers of their own; Debian need not start one.
