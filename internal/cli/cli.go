@@ -137,7 +137,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "watch"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), bundleCommand(a), labCommand(a), agentCommand(a), versionCommand(a)} {
+	for _, c := range []*cobra.Command{serveCommand(a), configCommand(a), doctorCommand(a), readyCommand(a), bundleCommand(a), labCommand(a), agentCommand(a), versionCommand(a)} {
 		c.GroupID = "local"
 		root.AddCommand(c)
 	}

@@ -16,8 +16,6 @@ docker_up() {
 	mkdir -p "$root"
 	containerd_up "$root" <<TOML
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "$root/containerd.sock"
 TOML
 	docker_resume "$root"
 	echo "$socket"

@@ -86,6 +86,12 @@ root = "$root/containerd"
 state = "$root/containerd-state"
 TOML
 		cat
+		cat <<TOML
+[grpc]
+  address = "$root/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$root/opt"
+TOML
 	} >"$root/containerd.toml"
 	start "$root" containerd containerd --config "$root/containerd.toml"
 	await "$root" containerd 60 "containerd listens" test -S "$root/containerd.sock"
@@ -99,6 +105,8 @@ containerd_down() {
 		kill -9 $(cat "/proc/$pid/task/$pid/children" 2>/dev/null) "$pid" 2>/dev/null || true
 	done
 	end "$root" containerd
+	# Sockets of shims are elsewhere, at places that are noted.
+	{ cat "$root"/containerd-state/io.containerd.runtime.v2.task/*/*/address 2>/dev/null || true; } | sed 's,unix://,\n,g' | xargs -r rm -f
 }
 
 # unmount ROOT takes away every mount below it.

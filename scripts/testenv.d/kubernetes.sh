@@ -111,6 +111,7 @@ kubernetes_down() {
 		network_down "$bridge"
 	fi
 	find /var/log/containers -lname "$root/*" -delete 2>/dev/null || true
+	rmdir /var/log/containers /var/lib/cni/results /var/lib/cni 2>/dev/null || true # where they are empty
 	settings_restore "$root"
 	rm -rf "$root"
 }
@@ -260,14 +261,13 @@ node_containerd() {
 }]}
 JSON
 	containerd_up "$root" <<TOML
-[grpc]
-  address = "$root/containerd.sock"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "$root/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "platform-portal/pause:latest"
   restrict_oom_score_adj = true # for machines without CAP_SYS_RESOURCE
   netns_mounts_under_state_dir = true
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+  options = {Root = "$root/runc"}
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "$root/cni"

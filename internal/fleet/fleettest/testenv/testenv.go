@@ -107,9 +107,30 @@ func (e *Env) end() error {
 		return nil
 	}
 	_, err := e.command("down")
-	err = errors.Join(err, os.RemoveAll(e.dir))
+	err = errors.Join(err, left(e.dir), os.RemoveAll(e.dir))
 	e.dir = ""
 	return err
+}
+
+// left names what is still there of an engine that ended: processes that were
+// started with its directory, and mounts below it.
+func left(dir string) error {
+	var found []error
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline") // empty for zombies
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		// Processes may end meanwhile.
+		if line, err := os.ReadFile(file); err == nil && bytes.Contains(line, []byte(dir)) {
+			found = append(found, fmt.Errorf("%s is still running: %q", filepath.Dir(file), line))
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err == nil && bytes.Contains(mounts, []byte(" "+dir)) {
+		found = append(found, fmt.Errorf("something is still mounted below %s", dir))
+	}
+	return errors.Join(append(found, err)...)
 }
 
 // checkout gives the directory of the module.

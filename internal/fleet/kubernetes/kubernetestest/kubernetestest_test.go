@@ -1,6 +1,7 @@
 package kubernetestest_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,7 +12,32 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
 )
 
-func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(m)) }
+// address is the cluster's, once a test noted it.
+var address string
+
+func TestMain(m *testing.M) {
+	code := kubernetestest.Main(m)
+	if left := left(); len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "left of the cluster that ended:", left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// left names what is still there of the cluster's network and control groups.
+// (Main itself looks for processes and mounts.)
+func left() []string {
+	parts := strings.Split(address, ".") // 172.29.N.1
+	if len(parts) != 4 {
+		return nil
+	}
+	var found []string
+	for _, pattern := range []string{"/sys/class/net/portal-k8s", "/sys/fs/cgroup/testenv-k8s", "/sys/fs/cgroup/*/testenv-k8s"} {
+		names, _ := filepath.Glob(pattern + parts[2])
+		found = append(found, names...)
+	}
+	return found
+}
 
 const deployment = `
 apiVersion: apps/v1
@@ -40,6 +66,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 
 func TestPodsRunAndTheAPIServerComesBack(t *testing.T) {
 	c := kubernetestest.Start(t)
+	address = c.Kubectl(t, "get", "node", c.Node, "-o", `jsonpath={.status.addresses[?(@.type=="InternalIP")].address}`)
 	file := filepath.Join(t.TempDir(), "deployment.yaml")
 	if err := os.WriteFile(file, []byte(deployment), 0o600); err != nil {
 		t.Fatal(err)
@@ -72,10 +99,10 @@ func TestPodsAreReachedFromHere(t *testing.T) {
 	// Nobody listens in the pod: it refuses the connection, which takes a route to it.
 	c.Kubectl(t, "run", "still", "--image="+kubernetestest.Image, "--image-pull-policy=Never", "--", "wait")
 	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/still", "--timeout=2m")
-	address := c.Kubectl(t, "get", "pod", "still", "-o", "jsonpath={.status.podIP}")
-	_, err := net.DialTimeout("tcp", address+":9", 20*time.Second)
+	pod := c.Kubectl(t, "get", "pod", "still", "-o", "jsonpath={.status.podIP}")
+	_, err := net.DialTimeout("tcp", pod+":9", 20*time.Second)
 	if err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("connect to %s: %v", address, err)
+		t.Errorf("connect to %s: %v", pod, err)
 	}
 	c.Kubectl(t, "delete", "pod", "still", "--grace-period=0", "--force")
 }
