@@ -95,10 +95,22 @@ func (f *Facts) downPeer() (*Peer, string) {
 			return p, m.line
 		}
 	}
-	if first != nil && len(addresses(m.line)) == 0 {
+	// Where one that does not run would listen is not known if its port is given to
+	// it when it starts.
+	if first != nil && (len(first.Ports) == 0 || len(addresses(m.line)) == 0) && f.allHere(addresses(m.line)) {
 		return first, m.line
 	}
 	return first, ""
+}
+
+// allHere tells whether the addresses are of this machine, where nobody listens.
+func (f *Facts) allHere(list []address) bool {
+	for _, a := range list {
+		if !a.local() || f.HolderOf != nil && f.HolderOf(a.port) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // module: a library or module that the program needs is not installed.
