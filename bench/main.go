@@ -72,26 +72,26 @@ func (b *bench) clear() {
 }
 
 type group struct {
-	name string
-	run  func(ctx context.Context, b *bench) error
+	name, what string
+	run        func(ctx context.Context, b *bench) error
 }
 
 var groups = []group{
-	{"start", measureStart},
-	{"fleet", measureFleet},
-	{"recovery", measureRecovery},
-	{"crash", measureCrash},
-	{"mutation", measureMutation},
-	{"live", measureLive},
-	{"views", measureViews},
-	{"return", measureReturn},
-	{"web", measureWeb},
-	{"scale", measureScale},
-	{"lab", measureLab},
-	{"metrics", measureMetrics},
-	{"logs", measureLogs},
-	{"alerts", measureAlerts},
-	{"context", measureContext},
+	{"start", "time to serve an existing data directory, and what an idle portal holds", measureStart},
+	{"fleet", "import to ready of the 14 agents", measureFleet},
+	{"recovery", "return of instances that were killed or hang", measureRecovery},
+	{"crash", "return of everything after kill -9 of the portal under load", measureCrash},
+	{"mutation", "changes of a spec over HTTP", measureMutation},
+	{"live", "an event until 200 clients have it", measureLive},
+	{"views", "pages that look at rows while these change, up to 2,000", measureViews},
+	{"return", "pages after the portal was started anew", measureReturn},
+	{"web", "pages in a real browser", measureWeb},
+	{"scale", "a large fleet: starting, reading and resting", measureScale},
+	{"lab", "the fault laboratory, suggesting and automatic", measureLab},
+	{"metrics", "scraping and storing 1,000 agents, and charts of one", measureMetrics},
+	{"logs", "reading from 10 million lines, and taking in 20,000 a second", measureLogs},
+	{"alerts", "a failure until it is an alert, and rules over 1,000 agents", measureAlerts},
+	{"context", "switching the context on every page", measureContext},
 }
 
 func main() {
@@ -106,7 +106,14 @@ func main() {
 	seeds := flag.Int("lab-seeds", 3, "runs of each fault in the group lab")
 	lines := flag.Int("lines", 10_000_000, "lines in the log store in the group logs; 0 leaves that part out")
 	writtenFor := flag.Duration("written-for", time.Minute, "how long 20,000 lines a second are written in the group logs")
+	list := flag.Bool("list", false, "say what the groups measure, and end")
 	flag.Parse()
+	if *list {
+		for _, g := range groups {
+			fmt.Printf("%-10s %s\n", g.name, g.what)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, &bench{bin: *bin, agents: *agents, all: *all, labSeeds: *seeds, lines: *lines, writtenFor: *writtenFor}, *only); err != nil {
@@ -135,6 +142,7 @@ func run(ctx context.Context, b *bench, only string) (err error) {
 		}
 		fmt.Fprintln(os.Stderr, "measuring", g.name)
 		b.group = g.name
+		began := time.Now()
 		limit, cancel := context.WithTimeout(ctx, time.Duration(max(15, 6*b.labSeeds))*time.Minute)
 		if err := g.run(limit, b); err != nil {
 			fmt.Fprintf(os.Stderr, "  %s: %v\n", g.name, err)
@@ -143,6 +151,7 @@ func run(ctx context.Context, b *bench, only string) (err error) {
 		}
 		cancel()
 		b.clear()
+		fmt.Fprintf(os.Stderr, "  %s took %s\n", g.name, time.Since(began).Round(time.Second))
 	}
 	b.print()
 	if failed {

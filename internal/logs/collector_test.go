@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,38 @@ func TestNothingIsLostOrDoubledWhenThePortalIsKilled(t *testing.T) {
 		time.Sleep(time.Minute)
 		stop()
 		compare(t, &store, written)
+	})
+}
+
+// A line that never ends is not waited for without end.
+func TestALineThatNeverEndsIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out logstest.Output
+		var store logstest.Memory
+		stop := start(t, collector(&out, &store))
+		const piece, pieces = 64 << 10, 600 // 37.5 MiB
+		for range pieces {
+			out.Write("a", "a-r1-0", "stdout", time.Now(), strings.Repeat("x", piece)+" [continues]")
+			time.Sleep(20 * time.Millisecond)
+		}
+		all := store.All()
+		if len(all) != 2 {
+			t.Fatalf("%d entries while it is written", len(all))
+		}
+		out.Write("a", "a-r1-0", "stdout", time.Now(), "end")
+		out.Write("a", "a-r1-0", "stdout", time.Now(), "another line")
+		time.Sleep(10 * time.Second)
+		stop()
+		whole := int64(0)
+		for _, e := range store.All() {
+			if len(e.Text) > logs.MaxText {
+				t.Errorf("an entry has %d bytes", len(e.Text))
+			}
+			whole += int64(len(e.Text)) + e.Cut
+		}
+		if all = store.All(); len(all) != 4 || whole != pieces*piece+int64(len("end")+len("another line")) {
+			t.Errorf("%d entries of %d bytes", len(all), whole)
+		}
 	})
 }
 

@@ -49,6 +49,7 @@ type group struct {
 	lines       int
 	cut         int64
 	partial     bool // its last line goes on
+	split       bool // and what comes of it is another entry
 	full        bool // nothing more may be added
 }
 
@@ -75,6 +76,8 @@ func indented(text string) bool { return text != "" && (text[0] == ' ' || text[0
 func (g *group) takes(l Line, text string) bool {
 	gap := l.At.Sub(g.at)
 	switch {
+	case g.split:
+		return false
 	case g.partial:
 		return true
 	case g.full || gap > joinTrace:
@@ -146,14 +149,16 @@ func (g *group) add(l Line, index int) {
 	}
 	g.text.WriteString(text)
 	g.cut += int64(l.cut)
-	g.partial, g.at, g.last = more, l.At, index
-	g.full = g.lines >= MaxLines || !more && g.text.Len() >= MaxText
+	g.partial, g.split, g.at, g.last = more, l.split, l.At, index
+	g.full = g.split || g.lines >= MaxLines || !more && g.text.Len() >= MaxText
 }
 
 // settled tells whether nothing can follow any more, as of now.
 func (g *group) settled(now time.Time) bool {
 	wait := joinTrace
 	switch {
+	case g.split:
+		return true
 	case g.partial:
 		wait = 5 * time.Second // the rest is surely on its way
 	case g.full || g.kind == jsonLine:

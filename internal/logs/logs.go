@@ -133,7 +133,8 @@ type Line struct {
 	Text     string
 	Cursor   string
 
-	cut int // bytes that were left out at once
+	cut   int  // bytes that were left out at once
+	split bool // what goes on after it is another entry
 }
 
 // Source is where output is read: files that outlive the portal.

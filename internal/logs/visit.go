@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// lineMost is how much of a line is awaited: of one that never ends, so much at a
+// time becomes an entry.
+const lineMost = 16 << 20
+
 var errFull = errors.New("enough for now")
 
 // read gives the next lines, and whether there are more.
@@ -27,7 +31,9 @@ func (c *Collector) read(ctx context.Context, v *visit) (lines []Line, more bool
 		}
 		if strings.HasSuffix(l.Text, continues) {
 			long[key] += len(l.Text) + l.cut
-		} else {
+			l.split = long[key] >= lineMost
+		}
+		if l.split || !strings.HasSuffix(l.Text, continues) {
 			delete(long, key)
 		}
 		lines = append(lines, l)
