@@ -63,6 +63,12 @@ func (Language) Parse(file string, content []byte) (groups []alert.Group, err er
 		for _, m := range mistakes {
 			fields = append(fields, where.fieldsOf(file, m)...)
 		}
+		if parsed == nil {
+			fields = append(fields, further(file, content)...)
+			if slices.ContainsFunc(fields, func(f fault.Field) bool { return f.Message == noDuration }) {
+				fields = slices.DeleteFunc(fields, func(f fault.Field) bool { return f.Path == file && strings.Contains(f.Message, "valid duration") })
+			}
+		}
 		return nil, invalid(file, unique(fields)...)
 	}
 	for _, g := range parsed.Groups {

@@ -90,6 +90,38 @@ func TestAllMistakesAreNamedWithTheirPlace(t *testing.T) {
 	}
 }
 
+// A mistake that keeps the reader from going on hides no other.
+func TestMistakesHideNoOthers(t *testing.T) {
+	_, err := lang.Parse("mine.yml", []byte(`groups:
+- name: one
+  interval: often
+  rules:
+  - alert: A
+    expr: up(
+    for: "-5q"   # no
+    fro: 1m
+  - alert: B
+    expr: up
+    keep_firing_for: 5m
+    for: soon
+  - alert: C
+    expr: sum(
+`))
+	f := fault.As(err)
+	if f == nil || f.Kind != fault.Invalid {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"line 3: is not a duration", "line 7: is not a duration", "line 8: field fro not found", "line 12: is not a duration",
+		`rule 1 "A", line 6: could not parse`, `rule 3 "C", line 14: could not parse`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("missing %q in\n%v", want, strings.ReplaceAll(err.Error(), "; ", "\n"))
+		}
+	}
+	if strings.Contains(err.Error(), "valid duration string") {
+		t.Errorf("said twice: %v", err)
+	}
+}
+
 func TestWhatIsNoRuleFileIsRefused(t *testing.T) {
 	for name, content := range map[string]string{
 		"unknown field":    "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: up\n    fro: 1m\n",
