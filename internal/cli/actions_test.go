@@ -156,3 +156,19 @@ func TestOperationsAreShownAndSteered(t *testing.T) {
 	f.on("GET /operations/op1", 200, operationJSON("SUCCEEDED", ""))
 	at(t, f).run("operations", "wait", "op1").want(t, 0, "op1: SUCCEEDED")
 }
+
+// When the portal goes away while a command waits, the command says how the work
+// is found again.
+func TestWhoWaitsIsToldWhenThePortalIsLost(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /bulk", 202, bulkRunning)
+	asked := 0
+	f.handle("GET /bulk/b1", func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked == 1 {
+			fmt.Fprint(w, bulkRunning)
+			return
+		}
+		panic(http.ErrAbortHandler) // the connection ends
+	})
+	at(t, f).run("agents", "stop", "a", "b").want(t, 6, "The portal goes on with the work", "portal bulk get b1")
+}

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const stateEvent = `{"id":"%d","event":"agent:state_changed","data":{"agent_id":"a","old_state":"DEPLOYED","new_state":"%s","timestamp":"2026-03-01T11:00:00Z"}}`
@@ -150,4 +152,30 @@ func TestLogsAreFollowedOverALostConnection(t *testing.T) {
 	c := at(t, nil)
 	c.env["PORTAL_URL"] = "http://127.0.0.1:1"
 	c.run("agents", "logs", "-f", "a").want(t, 6, "does not answer")
+}
+
+// Each flag of events narrows what the portal is asked for.
+func TestEventsAreNarrowed(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /events", 200, `{"items":[]}`)
+	at(t, f).run("events", "--agent", "a,b", "--type", "agent:*", "--actor", "user:*", "-q", "port 8080", "--until", "2026-03-01T11:00:00Z", "--since", "41").want(t, 0, "No events.")
+	q, err := url.ParseQuery(f.requests("GET", "/events")[0].query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"agent": "a b", "type": "agent:*", "actor": "user:*", "q": "port 8080", "until": "2026-03-01T11:00:00Z", "since": "41"} {
+		if got := strings.Join(q[name], " "); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	at(t, f).run("events", "--until", "2h").want(t, 0)
+	q, err = url.ParseQuery(f.requests("GET", "/events")[1].query)
+	until, bad := time.Parse(time.RFC3339, q.Get("until"))
+	if err != nil || bad != nil || until.After(time.Now()) {
+		t.Errorf("an age: %q, %v, %v", q.Get("until"), err, bad)
+	}
+	for _, flag := range [][]string{{"--actor", "system"}, {"-q", "x"}, {"--until", "2h"}} {
+		at(t, f).run(append([]string{"events", "-f"}, flag...)...).want(t, 2, "leave out -f")
+	}
+	at(t, f).run("events", "--until", "someday").want(t, 2, "someday")
 }

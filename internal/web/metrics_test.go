@@ -52,6 +52,17 @@ func TestChartsOfTheFleetAndOfAgents(t *testing.T) {
 	both := h.page(auth.Viewer, "/charts?agent=MEMORY&with=user&window=15m")
 	h.contains(both, "Our memory", "User", "60", "120")
 	h.marks(both, `href="/agents/memory?tab=metrics"`, "chart-color-2")
+	// Each line is named, with what it is now, and leads to its agent.
+	tasks := both[strings.Index(both, `aria-label="Lines of Tasks a minute"`):]
+	tasks = tasks[:strings.Index(tasks, "</ul>")]
+	for i, want := range []string{`chart-color-1`, `href="/agents/memory?tab=metrics"`, `Our memory`, `>60<`, `chart-color-2`, `User`, `>120<`} {
+		at := strings.Index(tasks, want)
+		if at < 0 {
+			t.Errorf("legend, %d: no %s in order in %s", i, want, tasks)
+			break
+		}
+		tasks = tasks[at:]
+	}
 	// An agent that is not there has no series, and the others do.
 	h.contains(h.page(auth.Viewer, "/charts?with=memory,nobody"), "nobody (not there)")
 }
