@@ -130,25 +130,38 @@ func (d facts) ofWork(t Type, agent string, known bool) (what, why string) {
 	}
 	switch t {
 	case StepCompleted:
-		what = fmt.Sprintf("Step %q of the %s%s is %s", d.Step, words(action), of, words(d.Status))
+		what = fmt.Sprintf("Step %q of the %s%s %s", d.Step, words(action), of, became(d.Status))
 		if d.Attempt > 1 {
 			what += fmt.Sprintf(" at try %d", d.Attempt)
 		}
 	case BulkProgress:
-		what = fmt.Sprintf("The bulk %s is %s (%d of %d)", first(words(strings.Join(d.Actions, " and ")), "operation"), words(d.Status), d.Completed, d.Total)
+		what = fmt.Sprintf("The bulk %s %s (%d of %d)", first(words(strings.Join(d.Actions, " and ")), "operation"), became(d.Status), d.Completed, d.Total)
 		if d.Failed > 0 {
 			what += fmt.Sprintf(", %d failed", d.Failed)
 		}
 		if known && d.ItemStatus != "" {
-			what += fmt.Sprintf("; %s is %s", agent, words(d.ItemStatus))
+			what += fmt.Sprintf("; %s %s", agent, became(d.ItemStatus))
 		}
 	default:
-		what = fmt.Sprintf("The %s%s is %s", words(action), of, words(d.State))
+		what = fmt.Sprintf("The %s%s %s", words(action), of, became(d.State))
 		if d.Total > 0 && d.Completed < d.Total {
 			what += fmt.Sprintf(" (%d of %d steps)", d.Completed, d.Total)
 		}
 	}
 	return what, why
+}
+
+// became is a state as the end of a sentence: what is over "succeeded", what goes
+// on "is running".
+func became(state string) string {
+	switch s := words(state); s {
+	case "succeeded", "failed":
+		return s
+	case "cancelled", "skipped", "undone", "rolled back":
+		return "was " + s
+	default:
+		return "is " + s
+	}
 }
 
 // other puts events into words of which nothing but their type is known here.
@@ -160,10 +173,14 @@ func (d facts) other(t Type, agent string) (what, why string) {
 	text := capital(words(noun))
 	if subject := first(d.Title, d.Name, d.Summary); subject != "" {
 		text += " " + subject
+		if d.Title != "" {
+			text += ":"
+		}
 	}
-	text += " " + words(verb)
 	if state := first(d.State, d.Status, d.NewState); state != "" && verb == "changed" {
-		text += " to " + words(state)
+		text += " now " + words(state)
+	} else {
+		text += " " + words(verb)
 	}
 	if agent != "" && agent != d.Name {
 		text += " (" + agent + ")"

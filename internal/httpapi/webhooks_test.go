@@ -197,7 +197,7 @@ func TestEventsSayWhoAndWhy(t *testing.T) {
 		all = append(all, e["summary"].(string))
 	}
 	text := strings.Join(all, "\n")
-	for _, want := range []string{"one was created, by the token admin.", "The provision of one is succeeded, by the token admin: a first try.", "one went from draft to provisioned, by the token admin"} {
+	for _, want := range []string{"one was created, by the token admin.", "The provision of one succeeded, by the token admin: a first try.", "one went from draft to provisioned, by the token admin"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no event says %q:\n%s", want, text)
 		}

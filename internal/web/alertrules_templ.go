@@ -84,7 +84,7 @@ func limitText(r alert.RuleView) string {
 }
 
 var (
-	ruleColumns = []components.Column{{Name: "Rule", Class: "cell-wide"}, {Name: "Warning"}, {Name: "Critical"}, {Name: "Other"}, {Name: "Group"}}
+	ruleColumns = []components.Column{{Name: "Rule"}, {Name: "Warning"}, {Name: "Critical"}, {Name: "Other"}, {Name: "Group", Class: "cell-wide"}}
 	fileColumns = []components.Column{{Name: "File"}, {Name: "From"}, {Name: "Rules", Number: true}, {Name: "State", Class: "cell-wide"}, {Name: "Remove", Hidden: true}}
 )
 

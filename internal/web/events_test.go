@@ -33,7 +33,7 @@ func TestEventsPage(t *testing.T) {
 	h.happened(event.New(event.SignIn, "", "user:ann@example.com/1", now, map[string]any{"name": "Ann"}, event.RoomAudit))
 
 	page := h.page(auth.Admin, "/events")
-	h.contains(page, "one was created", "one went from running to errored", "The start of gone is failed", "because: It broke", "Ann signed in", "ann@example.com", "the token operator")
+	h.contains(page, "one was created", "one went from running to errored", "The start of gone failed", "because: It broke", "Ann signed in", "ann@example.com", "the token operator")
 	h.marks(page, `data-live="agents operations queues alerts errors diagnostics audit"`, `href="/operations/op-1"`, `href="/agents/one"`, `href="/audit?q=op-1"`, `/api/platform/events/export?format=csv`)
 	h.lacks(page, "<script>alert", "\x1b", `href="/agents/gone"`)
 	operator := h.page(auth.Operator, "/events")
