@@ -42,6 +42,7 @@ need() {
 		debian dockerd docker.io || return 1 # containers run in a real engine, which the tests start
 		debian docker docker-cli || return 1 # with docker.io in older versions of Debian
 		debian iptables iptables || return 1
+		debian docker-compose docker-compose || return 1
 		debian containerd containerd || return 1 # and pods in a real cluster
 		debian /usr/lib/cni/bridge containernetworking-plugins || return 1
 		debian ip iproute2 || return 1

@@ -128,6 +128,7 @@ var folders = []Folder{
 	{Path: "e2e/dex", Storey: Tool, Purpose: "a real OpenID Connect provider for tests, in a module of its own"},
 	{Path: "e2e/victorialogs", Storey: Tool, Purpose: "a real VictoriaLogs server for tests, in a module of its own"},
 	{Path: "e2e/crash", Storey: Tool, Purpose: "the portal killed at random moments"},
+	{Path: "e2e/install", Storey: Tool, Purpose: "the portal where people run it, with what deploy/ holds"},
 	{Path: "e2e/lab", Storey: Tool, Purpose: "some faults of the laboratory from end to end"},
 	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
 	{Path: "e2e/signin", Storey: Tool, Purpose: "sign-in with the built portal and a real provider"},
