@@ -3,8 +3,10 @@ package lab_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,12 +30,16 @@ type fake struct {
 	refuse            bool   // the fix
 	useless           bool   // the fix
 	meddles           bool   // restarts what is healthy
+	right             bool   // it knows the truth, and repairs what it can
+	mends             bool   // by itself
 	lacks             string // limit that can't be enforced
 }
 
 type fakeAgent struct {
 	state, health string
 	pid           int
+	started       bool
+	waiting       int
 	hurt          time.Time
 	ops           []map[string]any
 }
@@ -73,6 +79,8 @@ func (f *fake) serve(method, path, of string, body object) (int, any) {
 		return 201, object{}
 	case parts[0] == "agents":
 		return f.agent(method, parts[1], slices.Concat(parts[2:], []string{""})[0], body)
+	case parts[0] == "queues":
+		return 200, object{"pending": f.agents[parts[1]].waiting}
 	case path == "/errors":
 		return 200, object{"items": f.records(of)}
 	case parts[0] == "errors":
@@ -104,6 +112,17 @@ func (f *fake) agent(method, name, action string, body object) (int, any) {
 		delete(f.agents, name)
 		f.removed = append(f.removed, name)
 		return 204, nil
+	case f.right && (method == "PATCH" || action == "tasks"):
+		if strings.Contains(fmt.Sprint(body), "map[for:") {
+			a.waiting++
+		}
+		f.hurts(name)
+		return 200, object{}
+	case f.right && method == "POST" && a.started && (action == "stop" || action == "restart"):
+		f.hurts(strings.TrimSuffix(name, "-dep"))
+		return 202, object{"operation": object{"id": action, "state": "SUCCEEDED"}}
+	case f.right && method == "POST" && a.started && action != "revoke":
+		return 202, object{"operation": object{"id": action, "state": "FAILED"}}
 	case action == "tasks":
 		if text, _ := json.Marshal(body); strings.Contains(string(text), `"kind":"hang"`) {
 			a.health, a.hurt = "unhealthy", time.Now()
@@ -112,6 +131,7 @@ func (f *fake) agent(method, name, action string, body object) (int, any) {
 	case method == "POST":
 		a.state, a.health = map[string]string{"provision": "PROVISIONED", "deploy": "DEPLOYED", "start": "RUNNING", "revoke": "REVOKED", "restart": "RUNNING"}[action], "healthy"
 		a.ops = append(a.ops, object{"id": action, "kind": "agent." + action, "state": "SUCCEEDED", "actor": "token:lab"})
+		a.started = a.started || action == "start"
 		if action == "start" && f.meddles {
 			a.ops = append(a.ops, object{"id": "x", "kind": "agent.restart", "state": "SUCCEEDED", "actor": "system"})
 		}
@@ -120,8 +140,38 @@ func (f *fake) agent(method, name, action string, body object) (int, any) {
 	return 200, object{"id": name, "state": a.state, "health": a.health, "instances": []object{{"id": name + "-0", "pid": a.pid, "state": "running"}}}
 }
 
+// hurts lets an agent be unwell, and repairs it in a while if it is to.
+func (f *fake) hurts(name string) {
+	a := f.agents[name]
+	if a.hurt.IsZero() {
+		a.hurt, a.health = time.Now(), "unhealthy"
+	}
+	if f.mends {
+		time.AfterFunc(5*time.Second, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			a.health, a.waiting = "healthy", 0
+			a.ops = append(a.ops, object{"id": "fix-" + name, "kind": "fix.restart", "state": "SUCCEEDED", "actor": "system"})
+		})
+	}
+}
+
+// truth is what was done to an agent of the lab, by its name.
+func truth(name string) lab.Fault {
+	for _, f := range lab.Faults {
+		if strings.HasPrefix(name, "lab-"+strings.ReplaceAll(f.Name, "_", "-")+"-") {
+			return f
+		}
+	}
+	return lab.Fault{}
+}
+
 func (f *fake) records(name string) []object {
 	a := f.agents[name]
+	if a != nil && f.right && !a.hurt.IsZero() {
+		return []object{{"id": name, "agent_id": name, "class": truth(name).Class, "cause": truth(name).Name, "state": "open", "first_seen": a.hurt,
+			"suggestions": []object{{"fix": "restart", "one_click": true}}}}
+	}
 	if a == nil || a.hurt.IsZero() || f.cause == "" || time.Since(a.hurt) < f.delay {
 		return nil
 	}
@@ -134,7 +184,7 @@ func (f *fake) apply(name string) (int, any) {
 		return 409, object{"code": "recovery.refused", "detail": "It can't be done now."}
 	}
 	if !f.useless {
-		f.agents[name].health = "healthy"
+		f.agents[name].health, f.agents[name].waiting = "healthy", 0
 	}
 	return 202, object{"operation": object{"id": "fix", "state": "SUCCEEDED"}}
 }
@@ -180,6 +230,56 @@ func TestARightDiagnosisAndAFixThatWorks(t *testing.T) {
 		t.Errorf("%v", r.Confusion)
 	}
 }
+
+// inside are the faults that need no server of the lab.
+var inside = []string{"port_in_use", "missing_binary", "bad_config", "missing_variable", "missing_dependency", "crash_loop", "out_of_memory", "hang",
+	"cpu_starved", "disk_full", "fd_leak", "queue_backlog", "poison_message", "flaky"}
+
+// Each fault reaches the portal; who knows the truth of each and repairs it is
+// right in everything; and a seed is the same fault again.
+func TestEveryFaultHappensAndIsJudged(t *testing.T) {
+	var before *lab.Report
+	for range 2 {
+		for _, automatic := range []bool{false, true} {
+			f := newFake()
+			f.right, f.mends = true, automatic
+			var report *lab.Report
+			synctest.Test(t, func(t *testing.T) {
+				l, err := lab.New(lab.Config{URL: "http://portal.test", Token: "x", Self: []string{"/bin/true"}, Faults: inside, Seeds: []int64{1, 2, 3},
+					Automatic: automatic, Parallel: 8, Tag: "t", HTTP: &http.Client{Transport: f}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if report, err = l.Run(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+			})
+			s := report.Score
+			if s.Runs != 3*len(inside) || s.ClassRight != 1 || s.CauseRight != 1 || s.FixWorks != 1 || s.Failed+s.Skipped+s.Harmful+s.FalseAlarms != 0 || len(f.agents) > 0 {
+				t.Errorf("automatic %t: %+v, left %v", automatic, s, f.agents)
+				for _, o := range report.Outcomes {
+					if o.Failed != "" || !o.Well {
+						t.Errorf("%+v", o)
+					}
+				}
+			}
+			for i, o := range report.Outcomes {
+				if automatic && !strings.Contains(o.Fix, "fix.restart") {
+					t.Errorf("%s: repaired by %q", o.Fault, o.Fix)
+				}
+				if before != nil && withoutNumbers(o.Detail) != withoutNumbers(before.Outcomes[i].Detail) {
+					t.Errorf("%s, seed %d: %q, and before %q", o.Fault, o.Seed, o.Detail, before.Outcomes[i].Detail)
+				}
+			}
+			before = report
+		}
+	}
+}
+
+var ports = regexp.MustCompile(`port \d+|portal-lab\d+`)
+
+// withoutNumbers leaves out what the machine chooses.
+func withoutNumbers(detail string) string { return ports.ReplaceAllString(detail, "") }
 
 func TestWhatIsWrongCountsAsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
