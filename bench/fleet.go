@@ -107,7 +107,7 @@ func (b *bench) retire(ctx context.Context, p *drive.Portal) error {
 		return err
 	}
 	if bulk.Failed > 0 {
-		return fmt.Errorf("%d of %d agents could not be revoked: %+v", bulk.Failed, bulk.Total, bulk.Items)
+		return fmt.Errorf("agents could not be revoked: %w", failures(bulk))
 	}
 	return p.Stop()
 }

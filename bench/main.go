@@ -33,6 +33,7 @@ type bench struct {
 	labSeeds       int
 	lines          int
 	writtenFor     time.Duration
+	kills, deploys int
 	rows           []figure
 	portals        []*drive.Portal
 	group          string
@@ -92,6 +93,9 @@ var groups = []group{
 	{"logs", "reading from 10 million lines, and taking in 20,000 a second", measureLogs},
 	{"alerts", "a failure until it is an alert, and rules over 1,000 agents", measureAlerts},
 	{"context", "switching the context on every page", measureContext},
+	{"docker", "the 14 agents in containers, and the return of one that crashed", measureDocker},
+	{"docker-kills", "what is left after kill -9 of the portal while containers change", measureDockerKills},
+	{"deployments", "revision after revision on processes and in containers", measureDeployments},
 }
 
 func main() {
@@ -106,17 +110,19 @@ func main() {
 	seeds := flag.Int("lab-seeds", 3, "runs of each fault in the group lab")
 	lines := flag.Int("lines", 10_000_000, "lines in the log store in the group logs; 0 leaves that part out")
 	writtenFor := flag.Duration("written-for", time.Minute, "how long 20,000 lines a second are written in the group logs")
+	kills := flag.Int("kills", 100, "times that the portal is killed in the group docker-kills")
+	deploys := flag.Int("deploys", 1000, "deployments on processes in the group deployments; a fifth of it in containers")
 	list := flag.Bool("list", false, "say what the groups measure, and end")
 	flag.Parse()
 	if *list {
 		for _, g := range groups {
-			fmt.Printf("%-10s %s\n", g.name, g.what)
+			fmt.Printf("%-12s %s\n", g.name, g.what)
 		}
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, &bench{bin: *bin, agents: *agents, all: *all, labSeeds: *seeds, lines: *lines, writtenFor: *writtenFor}, *only); err != nil {
+	if err := run(ctx, &bench{bin: *bin, agents: *agents, all: *all, labSeeds: *seeds, lines: *lines, writtenFor: *writtenFor, kills: *kills, deploys: *deploys}, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

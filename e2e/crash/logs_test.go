@@ -39,7 +39,13 @@ func TestWhatAgentsWriteIsNeitherLostNorDoubledByKills(t *testing.T) {
 	if err := p.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { (&trial{p: p}).clear(t) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := drive.NewSiege(p, 0, 0).Clear(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	names := []string{"chatty-0", "chatty-1", "chatty-2"}
 	for _, name := range names {
 		if err := p.Call(ctx, "POST", "/agents", map[string]any{"name": name, "command": "/bin/sh", "args": []string{"-c", chatty}}, nil); err != nil {

@@ -17,8 +17,8 @@ type transition struct {
 
 // verifyRecord checks the history of every agent against its operations, and
 // the audit chain.
-func (tr *trial) verifyRecord(ctx context.Context) error {
-	agents, err := tr.p.Agents(ctx, "")
+func (tr trial) verifyRecord(ctx context.Context) error {
+	agents, err := tr.Portal.Agents(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -27,16 +27,16 @@ func (tr *trial) verifyRecord(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", a.ID, err)
 		}
 	}
-	for id, agent := range tr.accepted {
+	for id, agent := range tr.Accepted {
 		var op drive.Operation
-		if err := tr.p.Call(ctx, "GET", "/operations/"+id, nil, &op); err != nil {
+		if err := tr.Portal.Call(ctx, "GET", "/operations/"+id, nil, &op); err != nil {
 			return fmt.Errorf("an accepted operation on %s is lost: %w", agent, err)
 		}
 		if op.State != "SUCCEEDED" && op.State != "FAILED" && op.State != "CANCELLED" {
 			return fmt.Errorf("operation %s (%s on %s) did not end: %s", id, op.Kind, agent, op.State)
 		}
 	}
-	if out, err := tr.p.Run(ctx, "audit", "verify", "--data", tr.p.Data); err != nil {
+	if out, err := tr.Portal.Run(ctx, "audit", "verify", "--data", tr.Portal.Data); err != nil {
 		return fmt.Errorf("audit chain: %w\n%s", err, out)
 	}
 	return nil
@@ -44,8 +44,8 @@ func (tr *trial) verifyRecord(ctx context.Context) error {
 
 // verifyHistory checks that transitions follow on each other without a gap and
 // that each operation that succeeded made exactly one.
-func (tr *trial) verifyHistory(ctx context.Context, a drive.Agent) error {
-	list, err := all[transition](ctx, tr.p, "/agents/"+a.ID+"/history")
+func (tr trial) verifyHistory(ctx context.Context, a drive.Agent) error {
+	list, err := all[transition](ctx, tr.Portal, "/agents/"+a.ID+"/history")
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (tr *trial) verifyHistory(ctx context.Context, a drive.Agent) error {
 	if state != a.State {
 		return fmt.Errorf("the history ends with %s, the agent is %s", state, a.State)
 	}
-	ops, err := all[drive.Operation](ctx, tr.p, "/operations?agent="+url.QueryEscape(a.ID))
+	ops, err := all[drive.Operation](ctx, tr.Portal, "/operations?agent="+url.QueryEscape(a.ID))
 	if err != nil {
 		return err
 	}

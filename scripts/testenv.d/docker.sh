@@ -24,12 +24,14 @@ TOML
 # docker_resume starts dockerd alone, on the containerd that runs.
 docker_resume() {
 	local root=$1 socket="unix://$1/docker.sock"
-	[[ -s $root/subnet ]] || echo "172.30.$(subnet 30).0/24" >"$root/subnet"
+	[[ -s $root/subnet ]] || echo "172.30.$(subnet 30).0/24 172.28.$(subnet 28).0/24" >"$root/subnet"
+	local first second
+	read -r first second <"$root/subnet"
 	# The network of the machine is left as it is: no rules, no bridge but those of
 	# networks that are asked for.
 	start "$root" dockerd dockerd --containerd="$root/containerd.sock" --host="$socket" --data-root="$root/data" \
 		--exec-root="$root/exec" --pidfile="$root/docker.pid" --live-restore --bridge=none \
-		--default-address-pool "base=$(cat "$root/subnet"),size=28" \
+		--default-address-pool "base=$first,size=26" --default-address-pool "base=$second,size=26" \
 		--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false
 	await "$root" dockerd 60 "the Docker engine answers" answers "$socket"
 }

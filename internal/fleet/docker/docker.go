@@ -67,6 +67,7 @@ type Runtime struct {
 	locks   upkeep.Locks
 	builtIn builtIn
 	checked sync.Map // what prepare found in order
+	helpers sync.Map // names of the containers that look into images now
 
 	ctx   context.Context
 	end   context.CancelFunc

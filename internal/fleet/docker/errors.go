@@ -34,6 +34,10 @@ func (r *Runtime) answered(ctx context.Context, what string, err error) error {
 		return fault.New(fault.Unavailable, "docker.disk_full", "The disk of the Docker engine is full").
 			Because("%s", brief(err)).Do("Make room where the engine keeps images and containers, for example by `docker system prune`.").Wrap(err)
 	}
+	if strings.Contains(text, "no available ip") || strings.Contains(text, "could not find an available, non-overlapping") {
+		return fault.New(fault.Unavailable, "docker.addresses", "The Docker engine has no network address left").
+			Because("%s", brief(err)).Do("Give the engine larger or more address pools (default-address-pools), or remove networks and containers that nobody needs.").Wrap(err)
+	}
 	return fault.New(fault.Unavailable, "docker.failed", "The Docker engine did not do what was asked: %s", what).
 		Because("%s", brief(err)).Do("See the engine's log, then try again.").Wrap(err)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,10 +144,13 @@ func (r *Runtime) tryOut(ctx context.Context, p *ready) error {
 	for i, m := range p.mounts {
 		mounts[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: "/.portal/" + itoa(i), VolumeOptions: m.VolumeOptions}
 	}
+	name := r.name("helper", strings.ToLower(rand.Text()))
+	r.helpers.Store(name, true)
+	defer r.helpers.Delete(name)
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	made, err := r.api.ContainerCreate(bounded, client.ContainerCreateOptions{
-		Name: r.name("helper", strings.ToLower(rand.Text())),
+		Name: name,
 		Config: &container.Config{
 			Image: p.image.id, Entrypoint: []string{"/never-run"}, NetworkDisabled: true,
 			Labels: map[string]string{labelOwner: r.cfg.Owner, labelRole: roleHelper, labelAgent: p.launch.AgentID},
@@ -251,7 +255,9 @@ func (r *Runtime) giveVolumes(ctx context.Context, id string, p *ready) error {
 	return err
 }
 
-// sweepHelpers removes what a portal that was killed left of looking into images.
+// sweepHelpers removes what a portal that was killed left of looking into images:
+// every helper that is not at work for this one. Portals with the same mark never
+// work at the same time.
 func (r *Runtime) sweepHelpers(ctx context.Context) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
@@ -260,8 +266,14 @@ func (r *Runtime) sweepHelpers(ctx context.Context) {
 		return
 	}
 	for _, c := range got.Items {
-		if time.Since(time.Unix(c.Created, 0)) > 2*r.cfg.Timeout {
+		if !slices.ContainsFunc(c.Names, r.helping) {
 			_, _ = r.api.ContainerRemove(bounded, c.ID, client.ContainerRemoveOptions{Force: true})
 		}
 	}
+}
+
+// helping tells whether the container of that name is at work.
+func (r *Runtime) helping(name string) bool {
+	_, ok := r.helpers.Load(strings.TrimPrefix(name, "/"))
+	return ok
 }
