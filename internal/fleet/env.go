@@ -24,6 +24,7 @@ type outfit struct {
 	revision int
 	vars     map[string]string // contract variables and secrets
 	command  []string          // of the built-in program; nil for any other
+	base     int               // at which the places of its ports begin
 }
 
 // outfit resolves the secrets and the credential. Faults: NotFound and Invalid

@@ -50,10 +50,17 @@ func (s *Service) finish(ctx context.Context, op *operation.Operation) error {
 	switch op.State {
 	case operation.Succeeded:
 		return s.succeed(ctx, op, in, a)
-	case operation.Cancelled:
+	case operation.Cancelled, operation.Failed:
+		if op.State == operation.Failed && in.Action != Move {
+			break
+		}
 		whole, err := s.restored(ctx, op, in)
 		if err != nil {
 			return err
+		}
+		if whole && in.Action == Move {
+			a.UpdatedAt = s.Now().UTC()
+			return s.unmoved(ctx, op, in, a)
 		}
 		if whole {
 			return s.restore(ctx, op, in, a)
@@ -73,7 +80,7 @@ func meta(op *operation.Operation, in input) map[string]any {
 func (s *Service) succeed(ctx context.Context, op *operation.Operation, in input, a *agent.Agent) error {
 	a.Failure = nil
 	switch {
-	case in.Action == agent.Deploy, in.To == agent.Running && a.DeployedRevision == 0:
+	case in.Action == agent.Deploy, in.Action == Move && in.PreviousRevision != 0, in.To == agent.Running && a.DeployedRevision == 0:
 		a.DeployedRevision = in.Revision
 	case in.Action == agent.Revoke:
 		a.DeployedRevision = 0
@@ -102,6 +109,10 @@ func (s *Service) succeed(ctx context.Context, op *operation.Operation, in input
 
 // offer says for how long the operation can be taken back.
 func (s *Service) offer(op *operation.Operation, in input) {
+	if in.Action == Move {
+		op.Undo = &operation.Undo{Action: string(Move), Until: s.Now().UTC().Add(s.undoWindow()), Details: fmt.Sprintf("moves it back to %v", in.Back["runtime"])}
+		return
+	}
 	by, ok := undoOf(in.Action)
 	if !ok || in.Action == agent.Deploy && (in.PreviousRevision == 0 || in.PreviousRevision == in.Revision) {
 		return

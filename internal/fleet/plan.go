@@ -22,6 +22,12 @@ type input struct {
 	// PreviousRevision is the one that was deployed before; 0 if none was.
 	PreviousRevision int `json:"previous_revision,omitempty"`
 	Replicas         int `json:"replicas,omitempty"`
+	// Of a move: whether the runtime that it leads to held something of the agent
+	// before, whether the old instances end before the new ones start, and the merge
+	// patch that takes the specification back.
+	Held  bool           `json:"held,omitempty"`
+	Apart bool           `json:"apart,omitempty"`
+	Back  map[string]any `json:"back,omitempty"`
 	// Provisioned tells whether the agent had its queues, credential and ports.
 	Provisioned bool `json:"provisioned"`
 }
@@ -65,25 +71,30 @@ func (s *Service) Register() {
 		agent.Restart:   s.planRestart,
 		agent.Revoke:    s.planRevoke,
 	}
+	s.register(Move, s.planMove)
+	s.Ops.OnUndo(kindOf(Move), s.undoMove)
 	for _, action := range agent.Actions() {
-		plan := plans[action]
-		s.Ops.Register(operation.Definition{
-			Kind: kindOf(action),
-			Steps: func(op *operation.Operation) []operation.StepDef {
-				in, err := inputOf(op)
-				if err != nil {
-					panic(fmt.Sprintf("operation %s: %v", op.ID, err))
-				}
-				return plan(in)
-			},
-			Finish: s.finish,
-		})
+		s.register(action, plans[action])
 		if undo, ok := undoOf(action); ok {
 			s.Ops.OnUndo(kindOf(action), func(ctx context.Context, op *operation.Operation) (*operation.Operation, error) {
 				return s.undo(ctx, op, undo)
 			})
 		}
 	}
+}
+
+func (s *Service) register(action agent.Action, plan func(in input) []operation.StepDef) {
+	s.Ops.Register(operation.Definition{
+		Kind: kindOf(action),
+		Steps: func(op *operation.Operation) []operation.StepDef {
+			in, err := inputOf(op)
+			if err != nil {
+				panic(fmt.Sprintf("operation %s: %v", op.ID, err))
+			}
+			return plan(in)
+		},
+		Finish: s.finish,
+	})
 }
 
 // undoOf gives the action that takes another back. Deploying is taken back by
@@ -101,7 +112,7 @@ func (s *Service) undo(ctx context.Context, op *operation.Operation, by agent.Ac
 	if err != nil {
 		return nil, err
 	}
-	w := want{action: by, ActOptions: ActOptions{Reason: "undo of " + string(in.Action)}}
+	w := want{action: by, within: true, ActOptions: ActOptions{Reason: "undo of " + string(in.Action)}}
 	if in.Action == agent.Deploy {
 		w.revision, w.undoes = in.PreviousRevision, true
 	}

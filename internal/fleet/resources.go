@@ -172,11 +172,30 @@ func (j *job) dropResources(ctx context.Context) error {
 }
 
 func (j *job) removeFromRuntime(ctx context.Context) error {
+	j.removeElsewhere(ctx)
 	if j.rt == nil {
 		j.detail(ctx, "the runtime is not on this portal, and nothing was deployed")
 		return nil
 	}
 	return unreachable(j.rt, j.rt.Remove(ctx, j.a.ID))
+}
+
+// removeElsewhere removes what the agent left on runtimes that it ran on before.
+// What can't be removed now is found as left over later.
+func (j *job) removeElsewhere(ctx context.Context) {
+	for _, rt := range j.byName() {
+		ac, ok := rt.(Accountant)
+		if !ok || rt == j.rt {
+			continue
+		}
+		list, err := ac.Holdings(ctx, j.a.ID)
+		if err == nil && len(list) > 0 {
+			err = rt.Remove(ctx, j.a.ID)
+		}
+		if err != nil {
+			j.detail(ctx, "what it may have left on %s could not be removed: %s", rt.Name(), plainReason(err))
+		}
+	}
 }
 
 // brief joins at most n texts.

@@ -101,13 +101,16 @@ func (j *job) checkConfiguration(ctx context.Context) error {
 	return err
 }
 
-func (j *job) prepare(ctx context.Context) error {
+func (j *job) prepare(ctx context.Context) error { return j.prepareAt(ctx, 0) }
+
+// prepareAt prepares the instances, whose ports are reserved from that place on.
+func (j *job) prepareAt(ctx context.Context, base int) error {
 	o, err := j.outfit(ctx, j.a, j.spec, j.in.Revision)
 	if err != nil {
 		return err
 	}
 	return each(ctx, j.replicas(), func(ctx context.Context, i int) error {
-		p, err := j.port(ctx, j.a, i, false)
+		p, err := j.port(ctx, j.a, base+i, false)
 		if err != nil {
 			return err
 		}
@@ -144,7 +147,10 @@ func (j *job) checkDependencies(ctx context.Context) error {
 	return nil
 }
 
-func (j *job) launchAll(ctx context.Context) error {
+func (j *job) launchAll(ctx context.Context) error { return j.launchAt(ctx, 0) }
+
+// launchAt launches the instances, whose ports are reserved from that place on.
+func (j *job) launchAt(ctx context.Context, base int) error {
 	seen, err := j.observe(ctx)
 	if err != nil {
 		return err
@@ -153,6 +159,7 @@ func (j *job) launchAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.base = base
 	runs := slices.ContainsFunc(seen, func(in Instance) bool { return alive(in.State) && j.wants(in) })
 	for _, in := range seen {
 		if !j.wants(in) {
@@ -200,7 +207,7 @@ const portTries = 4
 
 // launchOn runs one instance on the port that is reserved for it.
 func (s *Service) launchOn(ctx context.Context, rt Runtime, o *outfit, index int, held bool) error {
-	port, err := s.port(ctx, o.a, index, held)
+	port, err := s.port(ctx, o.a, o.base+index, held)
 	if err != nil || held {
 		return err
 	}

@@ -72,6 +72,7 @@ type Service struct {
 	Agents   agent.Store
 	History  agent.History
 	AgentSvc Transitioner
+	Specs    Specs // for moves
 	Ops      Operations
 	Runtimes map[string]Runtime // by name
 	Observed InstanceStore
@@ -103,13 +104,17 @@ type Service struct {
 	// built-in agents; Templates are their names.
 	SelfCommand []string
 	Templates   []string
+	// Quotas bound what agents may ask for together.
+	Quotas []Quota
 	// Changed is called after an action on the agent has begun and has ended; it
 	// must not block. May be nil.
 	Changed func(agentID string)
 
 	ends  sync.Map // operation id to the Instance that made it fail
 	locks keyedMutex
-	specs specCache
+	// admission is held from the look at the quotas until what is admitted is stored.
+	admission sync.Mutex
+	specs     specCache
 }
 
 // ActOptions say more about an action.
@@ -131,8 +136,8 @@ type want struct {
 	ActOptions
 	// revision is the revision to deploy; 0 means the newest.
 	revision int
-	// undoes tells that it takes back an earlier deploy.
-	undoes bool
+	// undoes tells that it takes back an earlier deploy, within a transaction.
+	undoes, within bool
 }
 
 // Act begins an action on an agent and gives its operation, which goes on by
@@ -146,6 +151,10 @@ func (s *Service) Act(ctx context.Context, agentID string, action agent.Action, 
 func (s *Service) act(ctx context.Context, agentID string, w want) (*operation.Operation, error) {
 	var op *operation.Operation
 	var err error
+	if admitted(w.action) && len(s.Quotas) > 0 && !w.within {
+		s.admission.Lock()
+		defer s.admission.Unlock()
+	}
 	for range 4 {
 		err = s.Tx.Do(ctx, func(ctx context.Context) error {
 			var err error
@@ -191,6 +200,15 @@ func (s *Service) begin(ctx context.Context, agentID string, w want) (*operation
 	if err != nil {
 		return nil, err
 	}
+	if admitted(w.action) {
+		spec, err := s.spec(ctx, a, in.Revision)
+		if err == nil {
+			err = s.admit(ctx, a, spec)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	data, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
@@ -215,6 +233,9 @@ func (s *Service) begin(ctx context.Context, agentID string, w want) (*operation
 	}
 	return op, s.Ops.Create(ctx, op)
 }
+
+// admitted tells whether quotas are looked at before the action.
+func admitted(action agent.Action) bool { return action == agent.Provision || action == agent.Deploy }
 
 // permit tells whether the action may begin, and the state it leads to.
 func (s *Service) permit(ctx context.Context, a *agent.Agent, w want) (agent.State, error) {

@@ -36,7 +36,9 @@ type world struct {
 	prober  *prober
 	secrets string
 	env     map[string]string
-	from    int // of the ports
+	from    int           // of the ports
+	other   fleet.Runtime // beside runtime; may be nil
+	quotas  []fleet.Quota
 	*portal
 }
 
@@ -101,8 +103,8 @@ func (w *world) boot(rt fleet.Runtime) {
 	p.ops = &operation.Service{Store: w.store.Operations(), Tx: w.store, Events: w.store.Events(), Audit: p.audit,
 		Now: time.Now, NewID: newID, Log: log, Poll: 50 * time.Millisecond}
 	p.fleet = &fleet.Service{
-		Agents: w.store.Agents(), History: w.store.History(), AgentSvc: p.agents, Ops: p.ops,
-		Runtimes: map[string]fleet.Runtime{rt.Name(): rt}, Observed: w.store.Instances(), Broker: w.broker,
+		Agents: w.store.Agents(), History: w.store.History(), AgentSvc: p.agents, Specs: p.agents, Ops: p.ops,
+		Runtimes: w.runtimes(rt), Quotas: w.quotas, Observed: w.store.Instances(), Broker: w.broker,
 		Keys: p.keys, Secrets: fleet.SecretDir{Dir: w.secrets, Getenv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok }}, Prober: w.prober, Tx: w.store, Audit: p.audit,
 		Events: w.store.Events(), Now: time.Now, NewID: newID, Log: log,
 		PortalURL: "http://127.0.0.1:8080", PortFrom: w.from, PortTo: w.from + 39, Holder: func(int) (int, string) { return 4711, "squatter" },
@@ -115,6 +117,14 @@ func (w *world) boot(rt fleet.Runtime) {
 		w.t.Fatal(err)
 	}
 	w.portal = p
+}
+
+func (w *world) runtimes(rt fleet.Runtime) map[string]fleet.Runtime {
+	out := map[string]fleet.Runtime{rt.Name(): rt}
+	if w.other != nil {
+		out[w.other.Name()] = w.other
+	}
+	return out
 }
 
 func (w *world) stopEngine() {

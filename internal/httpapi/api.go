@@ -46,6 +46,16 @@ type Fleet interface {
 	Logs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error
 }
 
+// Steward knows what agents hold where, and moves them. See fleet.Service.
+type Steward interface {
+	Account(ctx context.Context, agentID string) (*fleet.Account, error)
+	Orphans(ctx context.Context) ([]fleet.Orphan, []string, error)
+	RemoveOrphan(ctx context.Context, runtime, agentID, reason string) (*fleet.Orphan, error)
+	QuotaUses(ctx context.Context) ([]fleet.QuotaUse, error)
+	PlanMove(ctx context.Context, agentID string, opt fleet.MoveOptions) (*fleet.MovePlan, error)
+	Move(ctx context.Context, agentID string, opt fleet.MoveOptions) (*operation.Operation, error)
+}
+
 // Operations shows and steers operations. See operation.Service.
 type Operations interface {
 	Get(ctx context.Context, id string) (*operation.Operation, error)
@@ -144,6 +154,7 @@ type Config struct {
 	AgentStore  door.Agents
 	History     AgentHistory
 	Fleet       Fleet
+	Steward     Steward
 	Operations  Operations
 	Bulks       Bulks
 	Probes      ProbeHistory
@@ -230,6 +241,7 @@ func (s *server) register() {
 	s.registerAgents()
 	s.registerActions()
 	s.registerAgentDetails()
+	s.registerHoldings()
 	s.registerOperations()
 	s.registerBulk()
 	observe.Register(s.Door, s.cfg.Observe)

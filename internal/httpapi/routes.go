@@ -52,6 +52,12 @@ var fleetRoutes = []door.Route{
 	{Method: "GET", Path: base + "/agents/{id}/versions", Role: auth.Viewer, ID: "agent-versions"},
 	{Method: "GET", Path: base + "/agents/{id}/health", Role: auth.Viewer, ID: "agent-health"},
 	{Method: "GET", Path: base + "/agents/{id}/logs", Role: auth.Viewer, ID: "agent-logs", Stream: true},
+	{Method: "GET", Path: base + "/agents/{id}/resources", Role: auth.Viewer, ID: "agent-resources"},
+	{Method: "POST", Path: base + "/agents/{id}/move", Role: auth.Operator, ID: "move-agent", Waits: true},
+	{Method: "POST", Path: base + "/agents/{id}/move/plan", Role: auth.Operator, ID: "plan-move"},
+	{Method: "GET", Path: base + "/quotas", Role: auth.Viewer, ID: "list-quotas"},
+	{Method: "GET", Path: base + "/orphans", Role: auth.Operator, ID: "list-orphans"},
+	{Method: "DELETE", Path: base + "/orphans/{runtime}/{agent}", Role: auth.Admin, ID: "remove-orphan"},
 	{Method: "POST", Path: base + "/agents/{id}/tasks", Role: auth.Operator, ID: "send-task"},
 
 	{Method: "GET", Path: base + "/operations", Role: auth.Viewer, ID: "list-operations"},

@@ -112,7 +112,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	agents := &agent.Service{Store: st.Agents(), History: st.History(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID}
 	ops := &operation.Service{Store: st.Operations(), Tx: st, Events: st.Events(), Audit: rec, Now: w.clock.Now, NewID: newID, Log: log}
 	ops.Engine = operationtest.NewEngine(t, ops)
-	w.fleet = &fleet.Service{Agents: st.Agents(), History: st.History(), AgentSvc: agents, Ops: ops,
+	w.fleet = &fleet.Service{Agents: st.Agents(), History: st.History(), AgentSvc: agents, Specs: agents, Ops: ops,
 		Runtimes: map[string]fleet.Runtime{"process": w.runtime}, Observed: st.Instances(), Broker: w.queues,
 		Keys: &auth.Keyring{Key: bytes.Repeat([]byte{7}, 32), Store: st.Credentials(), Tx: st, Audit: rec, Now: w.clock.Now},
 		Tx:   st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID, Log: log}
@@ -144,7 +144,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	diagnostics := &diagnosis.Service{Checks: []diagnosis.Check{checks.Store(st.Diagnoses()), checks.Unavailable("other", "Not here.")}, Agents: st.Agents(), Revisions: st.History(), Observed: st.Instances(),
 		Store: st.Diagnoses(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID, Log: log}
 	w.alerts = newAlerts(w, rec, newID, log)
-	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet,
+	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet, Steward: w.fleet,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
 		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,

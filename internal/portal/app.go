@@ -179,7 +179,7 @@ func (a *app) services() {
 	a.agents = &agent.Service{Store: s.Agents(), History: s.History(), Tx: s, Audit: a.audit, Events: events, Now: now, NewID: newID}
 	a.checker = &health.Checker{Agents: s.Agents(), Store: s.Health(), Tx: s, Events: events, Audit: a.audit, Now: steady, Log: a.log}
 	a.fleet = &fleet.Service{
-		Agents: s.Agents(), History: s.History(), AgentSvc: a.agents, Ops: a.operations,
+		Agents: s.Agents(), History: s.History(), AgentSvc: a.agents, Specs: a.agents, Quotas: a.cfg.Quotas, Ops: a.operations,
 		Runtimes: a.runtimes.byName(), Observed: s.Instances(), Broker: a.bus, Keys: a.keys,
 		Secrets: fleet.SecretDir{Dir: a.cfg.SecretsDir}, Prober: a.checker, Monitor: a.checker, Tx: s, Audit: a.audit, Events: events,
 		Now: now, NewID: newID, Log: a.log, PortalURL: a.cfg.PublicURL, PortFrom: a.cfg.PortFrom, PortTo: a.cfg.PortTo,

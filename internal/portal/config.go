@@ -18,6 +18,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/egress"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/oidc"
 )
 
@@ -50,8 +51,9 @@ type Config struct {
 	Egress       egress.Policy // which addresses of the inside webhooks and receivers of alerts may reach
 	OIDC         OIDC          // where people sign in who have no account of the portal's own
 
-	Logs   Logs   // what agents write
-	Docker Docker // the engine of agents with the runtime docker
+	Logs   Logs          // what agents write
+	Quotas []fleet.Quota // what agents may ask for together
+	Docker Docker        // the engine of agents with the runtime docker
 
 	Diagnose time.Duration // between two scheduled diagnoses; 0 for none
 	values   []Value       // what was set, and where
@@ -188,6 +190,11 @@ var Settings = []Setting{
 		set: func(c *Config, v string) error { return c.Docker.allow(v) }},
 	{Key: "docker.pinned-only", Default: "false", Doc: "true refuses images that are not named by their digest.",
 		set: boolean(func(c *Config) *bool { return &c.Docker.Policy.PinnedOnly })},
+	{Key: "quotas", Doc: "What agents may ask for together, by tier, by runtime or both, for example \"tier=1 memory=8Gi cpu=4; runtime=docker replicas=20\". Bounds are agents, replicas, cpu, memory and disk; they are looked at when an agent is provisioned, deployed or moved.",
+		set: func(c *Config, v string) (err error) {
+			c.Quotas, err = fleet.ParseQuotas(v)
+			return err
+		}},
 	{Key: "log.level", Default: "info", Doc: "debug, info, warn or error.",
 		set: oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 	{Key: "log.format", Default: "text", Doc: "text or json, on standard error.",

@@ -66,7 +66,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	h.agents = &agent.Service{Store: st.Agents(), History: st.History(), Tx: st, Audit: rec, Events: st.Events(), Now: time.Now, NewID: newID}
 	h.ops = &operation.Service{Store: st.Operations(), Tx: st, Events: st.Events(), Audit: rec, Now: time.Now, NewID: newID, Log: log}
 	h.ops.Engine = operationtest.NewEngine(t, h.ops)
-	h.fleet = &fleet.Service{Agents: st.Agents(), History: st.History(), AgentSvc: h.agents, Ops: h.ops,
+	h.fleet = &fleet.Service{Agents: st.Agents(), History: st.History(), AgentSvc: h.agents, Specs: h.agents, Ops: h.ops,
 		Runtimes: map[string]fleet.Runtime{"process": h.runtime}, Observed: st.Instances(), Broker: queuetest.NewFake(),
 		Keys: &auth.Keyring{Key: bytes.Repeat([]byte{7}, 32), Store: st.Credentials(), Tx: st, Audit: rec, Now: time.Now},
 		Tx:   st, Audit: rec, Events: st.Events(), Now: time.Now, NewID: newID, Log: log, SelfCommand: []string{"portal"}, Templates: agents.Names(), Prober: ready{}}

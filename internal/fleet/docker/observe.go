@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -156,8 +157,8 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-// Agents gives the agents that have anything on the engine: also those of which
-// only volumes are left.
+// Agents implements fleet.Accountant: also those are named of which only volumes
+// or output are left.
 func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 	list, err := r.containers(ctx, "")
 	if err != nil {
@@ -176,6 +177,15 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 	for _, v := range volumes.Items {
 		if id := v.Labels[labelAgent]; upkeep.CheckIDs(id) == nil {
 			found[id] = true
+		}
+	}
+	dirs, err := os.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range dirs {
+		if d.IsDir() && upkeep.CheckIDs(d.Name()) == nil {
+			found[d.Name()] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found)), nil

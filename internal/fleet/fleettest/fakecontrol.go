@@ -2,6 +2,7 @@ package fleettest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -119,3 +120,34 @@ func (f *Fake) OnExec(fn func(ctx context.Context, instanceID string, command []
 	defer f.w.mu.Unlock()
 	f.w.exec = fn
 }
+
+// Agents implements fleet.Accountant.
+func (f *Fake) Agents(ctx context.Context) ([]string, error) {
+	if err := f.enter(ctx, "Agents", ""); err != nil {
+		return nil, err
+	}
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.w.agents)), nil
+}
+
+// Holdings implements fleet.Accountant.
+func (f *Fake) Holdings(ctx context.Context, agentID string) ([]fleet.Holding, error) {
+	if err := f.enter(ctx, "Holdings", agentID); err != nil {
+		return nil, err
+	}
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	a := f.w.agents[agentID]
+	if a == nil {
+		return nil, nil
+	}
+	list := []fleet.Holding{{Kind: "directory", Name: "data", Bytes: 4096}}
+	for id := range a.instances {
+		list = append(list, fleet.Holding{Kind: "instance", Name: id, Instance: id})
+	}
+	fleet.SortHoldings(list)
+	return list, nil
+}
+
+var _ fleet.Accountant = (*Fake)(nil)

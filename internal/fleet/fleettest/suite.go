@@ -60,6 +60,7 @@ func Run(t *testing.T, h Harness) {
 		"logs are read from any point":                                 testLogs,
 		"logs of instances are merged, and followed":                   testLogsMerged,
 		"a new object adopts what runs":                                testAdoption,
+		"what is held is accounted for":                                testHoldings,
 		"remove leaves nothing":                                        testRemove,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -291,3 +291,35 @@ func testRemove(t *testing.T, b *bench) {
 		t.Errorf("another agent was touched: %+v", in)
 	}
 }
+
+func testHoldings(t *testing.T, b *bench) {
+	ac, ok := b.rt.(fleet.Accountant)
+	if !ok {
+		t.Skip("the runtime does not say what it holds")
+	}
+	l := b.start("holder", 0, "wait")
+	ids, err := ac.Agents(b.ctx())
+	if err != nil || !slices.Equal(ids, []string{"holder"}) {
+		t.Errorf("agents %v, %v", ids, err)
+	}
+	list, err := ac.Holdings(b.ctx(), "holder")
+	if err != nil || !slices.ContainsFunc(list, func(h fleet.Holding) bool { return h.Instance == l.InstanceID }) ||
+		!slices.ContainsFunc(list, func(h fleet.Holding) bool { return h.Kind == "directory" || h.Kind == "volume" }) {
+		t.Errorf("it holds %+v, %v", list, err)
+	}
+	if list, err := ac.Holdings(b.ctx(), "somebody"); err != nil || len(list) > 0 {
+		t.Errorf("an agent that is not there holds %+v, %v", list, err)
+	}
+	// What is stopped keeps what outlives instances.
+	b.ok(b.rt.Stop(b.ctx(), "holder", l.InstanceID, time.Second))
+	if list, err := ac.Holdings(b.ctx(), "holder"); err != nil || len(list) == 0 {
+		t.Errorf("after the stop it holds %+v, %v", list, err)
+	}
+	b.ok(b.rt.Remove(b.ctx(), "holder"))
+	if list, err := ac.Holdings(b.ctx(), "holder"); err != nil || len(list) > 0 {
+		t.Errorf("after its removal it holds %+v, %v", list, err)
+	}
+	if ids, err := ac.Agents(b.ctx()); err != nil || len(ids) > 0 {
+		t.Errorf("after its removal there are %v, %v", ids, err)
+	}
+}

@@ -1,0 +1,103 @@
+package docker
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
+)
+
+// Holdings implements fleet.Accountant.
+func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding, error) {
+	if err := upkeep.CheckIDs(agentID); err != nil {
+		return nil, err
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	containers, err := r.api.ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine(agentID)})
+	if err != nil {
+		return nil, r.answered(ctx, "list containers", err)
+	}
+	volumes, err := r.api.VolumeList(bounded, client.VolumeListOptions{Filters: r.mine(agentID)})
+	if err != nil {
+		return nil, r.answered(ctx, "list volumes", err)
+	}
+	var list []fleet.Holding
+	images := map[string]bool{}
+	for _, c := range containers.Items {
+		name := strings.TrimPrefix(strings.Join(c.Names, ", "), "/")
+		list = append(list, fleet.Holding{
+			Kind: "container", Name: name, Where: c.Status, Instance: c.Labels[labelInstance], CreatedAt: time.Unix(c.Created, 0).UTC(),
+		})
+		if !images[c.Image] {
+			images[c.Image] = true
+			h := fleet.Holding{Kind: "image", Name: c.Image, Where: c.ImageID, Shared: true}
+			if im, err := r.api.ImageInspect(bounded, c.ImageID); err == nil {
+				h.Bytes = im.Size
+			}
+			list = append(list, h)
+		}
+	}
+	sizes := map[string]int64{}
+	if len(volumes.Items) > 0 {
+		sizes = r.volumeSizes(ctx)
+	}
+	for _, v := range volumes.Items {
+		h := fleet.Holding{Kind: "volume", Name: v.Name, Where: v.Mountpoint, Bytes: sizes[v.Name]}
+		h.CreatedAt, _ = time.Parse(time.RFC3339, v.CreatedAt)
+		list = append(list, h)
+	}
+	list = append(list, r.logFiles(agentID)...)
+	fleet.SortHoldings(list)
+	return list, nil
+}
+
+// volumeSizes gives what volumes take, as far as the engine says.
+func (r *Runtime) volumeSizes(ctx context.Context) map[string]int64 {
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	out := map[string]int64{}
+	use, err := r.api.DiskUsage(bounded, client.DiskUsageOptions{Volumes: true, Verbose: true})
+	if err != nil {
+		r.cfg.Log.Debug("the engine does not say what volumes take", "error", err)
+		return out
+	}
+	for _, v := range use.Volumes.Items {
+		if v.UsageData != nil {
+			out[v.Name] = max(0, v.UsageData.Size)
+		}
+	}
+	return out
+}
+
+// logFiles are the directories of output that the portal itself keeps.
+func (r *Runtime) logFiles(agentID string) []fleet.Holding {
+	entries, err := os.ReadDir(r.logsDir(agentID))
+	if err != nil {
+		return nil
+	}
+	var list []fleet.Holding
+	for _, e := range entries {
+		dir := filepath.Join(r.logsDir(agentID), e.Name())
+		h := fleet.Holding{Kind: "logs", Name: e.Name(), Where: dir, Instance: e.Name()}
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, f := range files {
+			if info, err := f.Info(); err == nil {
+				h.Bytes += info.Size()
+			}
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+var _ fleet.Accountant = (*Runtime)(nil)

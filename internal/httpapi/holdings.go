@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/httpapi/door"
+)
+
+func (s *server) registerHoldings() {
+	door.Handle(s.Door, "agent-resources", "What an agent holds where, and how much of its limits it uses", s.account)
+	door.Handle(s.Door, "list-quotas", "What agents may ask for together, and what is taken of it", s.quotas)
+	door.Handle(s.Door, "list-orphans", "List what runtimes hold and no agent owns", s.orphans)
+	door.Handle(s.Door, "remove-orphan", "Remove what a runtime holds and no agent owns; the answer is what was removed", s.removeOrphan)
+	door.Handle(s.Door, "plan-move", "What a move to another runtime would do; nothing is changed", s.planMove)
+	door.Handle(s.Door, "move-agent", "Move an agent to another runtime", s.move, door.Status(http.StatusAccepted))
+}
+
+type accountAnswer struct{ Body *fleet.Account }
+
+func (s *server) account(ctx context.Context, in *door.ByID) (*accountAnswer, error) {
+	acc, err := s.cfg.Steward.Account(ctx, in.ID)
+	return &accountAnswer{Body: acc}, err
+}
+
+func (s *server) quotas(ctx context.Context, _ *struct{}) (*door.ListAnswer[fleet.QuotaUse], error) {
+	list, err := s.cfg.Steward.QuotaUses(ctx)
+	return &door.ListAnswer[fleet.QuotaUse]{Body: door.ListOf(list, "")}, err
+}
+
+type orphansAnswer struct {
+	Body struct {
+		Items []fleet.Orphan `json:"items"`
+		Notes []string       `json:"notes" doc:"Runtimes that could not be asked"`
+	}
+}
+
+func (s *server) orphans(ctx context.Context, _ *struct{}) (*orphansAnswer, error) {
+	list, notes, err := s.cfg.Steward.Orphans(ctx)
+	out := &orphansAnswer{}
+	out.Body.Items, out.Body.Notes = list, notes
+	return out, err
+}
+
+type orphanInput struct {
+	Runtime string `path:"runtime" maxLength:"50"`
+	Agent   string `path:"agent" maxLength:"200"`
+	Reason  string `query:"reason" maxLength:"500" doc:"For the record"`
+}
+
+type orphanAnswer struct{ Body *fleet.Orphan }
+
+func (s *server) removeOrphan(ctx context.Context, in *orphanInput) (*orphanAnswer, error) {
+	o, err := s.cfg.Steward.RemoveOrphan(ctx, in.Runtime, in.Agent, in.Reason)
+	return &orphanAnswer{Body: o}, err
+}
+
+// moveBody says where an agent goes.
+type moveBody struct {
+	Runtime string         `json:"runtime" maxLength:"50" doc:"Name of the runtime that it moves to"`
+	Changes map[string]any `json:"changes,omitempty" doc:"Merge patch of what else has to differ there, for example image and command"`
+	Reason  string         `json:"reason,omitempty" maxLength:"500" doc:"For the record"`
+}
+
+type planMoveInput struct {
+	door.ByID
+	Body moveBody
+}
+
+type movePlanAnswer struct{ Body *fleet.MovePlan }
+
+func (s *server) planMove(ctx context.Context, in *planMoveInput) (*movePlanAnswer, error) {
+	p, err := s.cfg.Steward.PlanMove(ctx, in.ID, fleet.MoveOptions{Runtime: in.Body.Runtime, Changes: in.Body.Changes})
+	return &movePlanAnswer{Body: p}, err
+}
+
+type moveInput struct {
+	door.ByID
+	Matching
+	door.Waitable
+	Body moveBody
+}
+
+func (s *server) move(ctx context.Context, in *moveInput) (*door.Accepted, error) {
+	version, err := in.version()
+	if err != nil {
+		return nil, err
+	}
+	op, err := s.cfg.Steward.Move(ctx, in.ID, fleet.MoveOptions{
+		Runtime: in.Body.Runtime, Changes: in.Body.Changes, IfMatch: version, Reason: in.Body.Reason,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return door.Begun(op), nil
+}
