@@ -126,7 +126,6 @@ func (f *Fake) Agents(ctx context.Context) ([]string, error) {
 	if err := f.enter(ctx, "Agents", ""); err != nil {
 		return nil, err
 	}
-	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	return slices.Sorted(maps.Keys(f.w.agents)), nil
 }
@@ -136,7 +135,6 @@ func (f *Fake) Holdings(ctx context.Context, agentID string) ([]fleet.Holding, e
 	if err := f.enter(ctx, "Holdings", agentID); err != nil {
 		return nil, err
 	}
-	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	a := f.w.agents[agentID]
 	if a == nil {
