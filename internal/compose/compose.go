@@ -1,0 +1,179 @@
+// Package compose reads docker-compose files as specifications of agents. What a
+// specification can't say is named, service by service and field by field;
+// nothing is dropped in silence, and nothing outside the file is read.
+package compose
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/sirupsen/logrus"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/manifest"
+)
+
+// Options say how a file is read.
+type Options struct {
+	Runtime string            // of the agents; docker where empty
+	Env     map[string]string // what the file's ${NAME} stand for
+	Images  map[string]string // service to image, for services that are built
+}
+
+// Note is something about the file that a person should know.
+type Note struct {
+	Path string `json:"path"` // as services.web.privileged
+	Text string `json:"text"`
+	// Lost says that what stands there has no effect on the agents.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// Plan is what the services of a file become.
+type Plan struct {
+	Project string
+	Docs    []map[string]any // specifications, by name
+	Notes   []Note           // by path
+}
+
+// maxServices bounds a file.
+const maxServices = 500
+
+// Read makes specifications of the services. Invalid for a file that is none, or
+// that holds no service that can become an agent.
+func Read(ctx context.Context, data []byte, o Options) (*Plan, error) {
+	model, err := load(ctx, data, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Runtime == "" {
+		o.Runtime = "docker"
+	}
+	p := &Plan{}
+	p.Project, _ = model["name"].(string)
+	services, _ := model["services"].(map[string]any)
+	if len(services) > maxServices {
+		return nil, fault.New(fault.TooLarge, "compose.services", "The file has %d services", len(services)).Because("at most %d are accepted", maxServices)
+	}
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		fields, _ := services[name].(map[string]any)
+		s := &service{plan: p, name: name, path: "services." + name, left: maps.Clone(fields), o: o, doc: map[string]any{"name": name, "runtime": o.Runtime}}
+		if s.convert() {
+			p.Docs = append(p.Docs, s.doc)
+		}
+		s.rest("", s.left)
+	}
+	p.above(model)
+	slices.SortStableFunc(p.Notes, func(a, b Note) int { return strings.Compare(a.Path, b.Path) })
+	if len(p.Docs) == 0 {
+		f := fault.New(fault.Invalid, "compose.empty", "The file has no service that can become an agent")
+		for _, n := range p.Notes {
+			f = f.At(fault.Field{Path: n.Path, Message: n.Text})
+		}
+		return nil, f.Do("Name an image for at least one service.")
+	}
+	return p, nil
+}
+
+// load checks the file against the compose specification and gives it with
+// variables filled in and short forms written out.
+func load(ctx context.Context, data []byte, o Options) (model map[string]any, err error) {
+	docs, err := manifest.Parse(data) // bounds what may be read
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) != 1 {
+		return nil, fault.New(fault.Invalid, "compose.several", "The input holds %d documents", len(docs)).Because("one compose file is expected")
+	}
+	if _, ok := docs[0].Tree["services"].(map[string]any); !ok {
+		return nil, fault.New(fault.Invalid, "compose.no_services", "The input is no compose file").At(fault.Field{Path: "services", Message: "must be a mapping of services"})
+	}
+	defer func() {
+		// The library is made for files that people wrote in good faith.
+		if p := recover(); p != nil {
+			model, err = nil, fault.New(fault.Invalid, "compose.invalid", "The compose file can't be read").Because("%v", p)
+		}
+	}()
+	env := types.Mapping{}
+	maps.Copy(env, o.Env)
+	details := types.ConfigDetails{WorkingDir: "/nowhere", Environment: env, ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Config: plain(docs[0].Tree).(map[string]any)}}}
+	model, err = loader.LoadModelWithContext(ctx, details, func(l *loader.Options) {
+		// Nothing but the file itself is read.
+		l.SkipInclude, l.SkipExtends, l.SkipResolveEnvironment, l.SkipNormalization, l.ResolvePaths = true, true, true, true, false
+		l.SkipConsistencyCheck, l.SkipDefaultValues = true, true
+		l.SetProjectName("compose", false)
+	})
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "compose.invalid", "The compose file can't be read").
+			Because("%s", strings.TrimPrefix(err.Error(), "validating compose.yaml: ")).Do("`docker compose config` shows what it makes of the file.").Wrap(err)
+	}
+	return model, nil
+}
+
+// plain gives the tree in the types that the library expects.
+func plain(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			out[k] = plain(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = plain(e)
+		}
+		return out
+	case int64:
+		return int(v)
+	case fmt.Stringer: // a number as it is written
+		var n int
+		if _, err := fmt.Sscan(v.String(), &n); err == nil && fmt.Sprint(n) == v.String() {
+			return n
+		}
+		var f float64
+		if _, err := fmt.Sscan(v.String(), &f); err == nil {
+			return f
+		}
+		return v.String()
+	}
+	return v
+}
+
+// above notes what stands beside the services.
+func (p *Plan) above(model map[string]any) {
+	for _, key := range slices.Sorted(maps.Keys(model)) {
+		named, _ := model[key].(map[string]any)
+		switch key {
+		case "services", "name", "version":
+		case "volumes":
+			for _, name := range slices.Sorted(maps.Keys(named)) {
+				if options, _ := named[name].(map[string]any); len(options) > 0 {
+					p.note("volumes."+name, true, "its options are left out: a volume belongs to one agent and to the portal; the content of the old one is not copied")
+				}
+			}
+		case "networks":
+			for _, name := range slices.Sorted(maps.Keys(named)) {
+				p.note("networks."+name, true, "there are no networks to choose from: agents share one")
+			}
+		default:
+			p.note(key, true, "is not supported and left out")
+		}
+	}
+}
+
+func (p *Plan) note(path string, lost bool, text string, args ...any) {
+	if len(args) > 0 {
+		text = fmt.Sprintf(text, args...)
+	}
+	p.Notes = append(p.Notes, Note{Path: path, Text: text, Lost: lost})
+}
+
+// The library says on its own log what is told as a note here.
+func init() { logrus.SetOutput(io.Discard) }
