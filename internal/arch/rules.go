@@ -72,6 +72,7 @@ var folders = []Folder{
 	{Path: "internal/logdb/hush", Storey: Ground, Purpose: "keeps libraries quiet while the program is initialised"},
 	{Path: "internal/notify", Storey: Adapter, Purpose: "alert.Sender: webhooks, chat, mail and Alertmanager"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
+	{Path: "internal/compose", Storey: Adapter, Purpose: "services of docker-compose files as specifications of agents"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
 	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API: its table of routes, and what is done with agents",
@@ -151,6 +152,8 @@ var libraries = []Library{
 	{"github.com/go-jose/go-jose/v4", []string{"internal/oidc", "internal/jwt"}},
 	{"golang.org/x/oauth2", []string{"internal/oidc"}},
 	{"github.com/coder/websocket", []string{"internal/live"}},
+	{"github.com/compose-spec/compose-go/v2", []string{"internal/compose"}},
+	{"github.com/sirupsen/logrus", []string{"internal/compose"}},
 	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}},
 	{"github.com/dbos-inc/dbos-transact-golang", []string{"internal/engine"}},
 	{"github.com/evanw/esbuild", []string{"scripts/assets/bundle"}},

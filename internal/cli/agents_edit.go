@@ -11,8 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/cli/client"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/manifest"
+	"net/http"
 )
 
 func agentsCreateCommand(a *app) *cobra.Command {
@@ -287,4 +290,93 @@ func commented(text string) string {
 		b.WriteString("# " + line)
 	}
 	return b.String()
+}
+
+func orphansCommand(a *app) *cobra.Command {
+	return a.remote(group("orphans", "What runtimes hold and no agent owns", orphansListCommand(a), orphansRemoveCommand(a)))
+}
+
+// orphans asks for what is left over; the rows show every piece of it.
+func (a *app) orphans(ctx context.Context, c *conn) (list []fleet.Orphan, v view, err error) {
+	var answer struct {
+		Items []fleet.Orphan `json:"items"`
+		Notes []string       `json:"notes"`
+	}
+	v = view{empty: "Nothing is left over.", head: []string{"RUNTIME/AGENT", "KIND", "NAME", "SIZE", "WHY"}}
+	v.raw, err = c.once(ctx, &answer, func(ctx context.Context) (*http.Response, error) { return c.api.ListOrphans(ctx) })
+	for _, o := range answer.Items {
+		id := o.Runtime + "/" + o.AgentID
+		v.names = append(v.names, id)
+		for _, h := range o.Holdings {
+			v.rows = append(v.rows, []string{id, h.Kind, h.Name, shownBytes(h.Bytes), o.Why})
+		}
+	}
+	for _, n := range answer.Notes {
+		a.say("%s", n)
+	}
+	return answer.Items, v, err
+}
+
+func orphansListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List what is left over", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			_, v, err := a.orphans(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			return a.show(v)
+		},
+	}
+}
+
+func orphansRemoveCommand(a *app) *cobra.Command {
+	var yes bool
+	var reason string
+	c := &cobra.Command{
+		Use: "rm RUNTIME/AGENT…", Short: "Remove what is left over, with its content", Args: cobra.MinimumNArgs(1),
+		Long: "Removes what a runtime holds for an agent that has nothing to do there: containers, volumes, directories and\n" +
+			"output. It is listed first. What an agent owns is refused. It needs the role admin, and is on record.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			list, _, err := a.orphans(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			for _, arg := range args {
+				runtime, agentID, ok := strings.Cut(arg, "/")
+				if !ok {
+					return usagef("%s is not RUNTIME/AGENT, as portal orphans ls shows it", arg)
+				}
+				for _, o := range list {
+					for _, h := range o.Holdings {
+						if o.Runtime == runtime && o.AgentID == agentID && !h.Shared {
+							a.say("%s %s %s", h.Kind, h.Name, shownBytes(h.Bytes))
+						}
+					}
+				}
+				if err := a.confirm(yes, "Remove what "+agentID+" has left on "+runtime+", with its content?"); err != nil {
+					return err
+				}
+				p := client.RemoveOrphanParams{Reason: param(reason)}
+				if _, err := c.once(cmd.Context(), nil, func(ctx context.Context) (*http.Response, error) {
+					return c.api.RemoveOrphan(ctx, runtime, agentID, &p)
+				}); err != nil {
+					return err
+				}
+				a.say("%s removed", arg)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	return c
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
+	"github.com/waooaw/platform-portal/internal/operation"
+	"net/http"
 )
 
 // listing is a command that shows one list of things of one agent.
@@ -262,4 +264,114 @@ func taskCommand(a *app) *cobra.Command {
 	}
 	c.Flags().StringVarP(&data, "data", "d", "{}", "JSON, @FILE, or - for standard input")
 	return c
+}
+
+func moveCommand(a *app) *cobra.Command {
+	var f actionFlags
+	var to, image, command string
+	var arguments []string
+	var plan bool
+	c := &cobra.Command{
+		Use: "move ID --to RUNTIME", Short: "Bring an agent to another runtime", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
+		Long: "Brings an agent to another runtime. Where possible the new instances are ready before the old ones end, and if\n" +
+			"they do not get ready everything is taken back. The content of volumes does not go along. With --plan it is\n" +
+			"said what would happen, and nothing is changed.",
+		Example: "  portal agents move wow-memory --to docker --plan\n  portal agents move worker --to docker --image registry.example/worker:1.2",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usagef("say where to, with --to")
+			}
+			changes := map[string]any{}
+			if image != "" {
+				changes["image"] = image
+			}
+			if command != "" {
+				changes["command"] = command
+			}
+			if cmd.Flags().Changed("arg") {
+				changes["args"] = arguments
+			}
+			body, err := jsonBody(map[string]any{"runtime": to, "changes": changes, "reason": f.reason})
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if plan {
+				var p fleet.MovePlan
+				raw, err := c.once(cmd.Context(), &p, func(ctx context.Context) (*http.Response, error) {
+					return c.api.PlanMoveWithBody(ctx, args[0], nil, jsonType, body)
+				})
+				if err != nil {
+					return err
+				}
+				return a.show(view{raw: raw, names: []string{p.AgentID}, text: movePlanText(p)})
+			}
+			var answer struct {
+				Operation json.RawMessage `json:"operation"`
+			}
+			if _, err := c.once(cmd.Context(), &answer, func(ctx context.Context) (*http.Response, error) {
+				return c.api.MoveAgentWithBody(ctx, args[0], nil, jsonType, body)
+			}); err != nil {
+				return err
+			}
+			return a.followOperation(cmd, c, answer.Operation, f, func() { a.say("%s runs on %s", args[0], to) })
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "runtime that it moves to, e.g. docker")
+	c.Flags().StringVar(&image, "image", "", "image that it runs there")
+	c.Flags().StringVar(&command, "command", "", "command that it runs there")
+	c.Flags().StringArrayVar(&arguments, "arg", nil, "argument of the command; may be given several times")
+	c.Flags().BoolVar(&plan, "plan", false, "only say what would happen")
+	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit log")
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "return once the portal has taken it over")
+	f.wait = true
+	return c
+}
+
+// followOperation waits for an operation that was begun, unless that is not wanted.
+func (a *app) followOperation(cmd *cobra.Command, c *conn, raw json.RawMessage, f actionFlags, done func()) error {
+	var op operation.Operation
+	if err := c.decode(raw, &op); err != nil {
+		return err
+	}
+	if f.noWait || !f.wait {
+		return a.showOperation(raw, &op)
+	}
+	raw, err := a.waitOperation(cmd.Context(), c, op.ID)
+	if raw != nil {
+		if showErr := a.showResult(raw, op.ID, done, err); showErr != nil {
+			return showErr
+		}
+	}
+	return err
+}
+
+// movePlanText tells a plan to people.
+func movePlanText(p fleet.MovePlan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s moves from %s to %s.\n", clean(p.AgentID), clean(p.From), clean(p.To))
+	if p.Interrupts != "" {
+		fmt.Fprintf(&b, "It does not serve for a while: %s.\n", clean(p.Interrupts))
+	}
+	part := func(title string, lines []string) {
+		if len(lines) > 0 {
+			fmt.Fprintf(&b, "\n%s\n", title)
+		}
+		for _, l := range lines {
+			fmt.Fprintf(&b, "  %s\n", clean(l))
+		}
+	}
+	var diff []string
+	for _, d := range p.Diff {
+		diff = append(diff, fmt.Sprintf("%s: %v → %v", d.Path, d.Old, d.New))
+	}
+	part("Steps:", p.Steps)
+	part("Its specification:", diff)
+	part("As before:", p.Moves)
+	part("Does not go along:", p.Stays)
+	part("To be known:", p.Warnings)
+	return b.String()
 }

@@ -129,7 +129,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "access"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{importCommand(a), applyCommand(a), agentsCommand(a), bulkCommand(a)} {
+	for _, c := range []*cobra.Command{importCommand(a), applyCommand(a), agentsCommand(a), bulkCommand(a), quotasCommand(a), orphansCommand(a)} {
 		c.GroupID = "fleet"
 		root.AddCommand(c)
 	}

@@ -11,9 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/cli/client"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
 func diagnosticsCommand(a *app) *cobra.Command {
@@ -247,4 +249,88 @@ func saveAs(file string, from io.Reader) error {
 		return err
 	}
 	return os.Rename(part.Name(), file)
+}
+
+// shownBytes writes a size; nothing for what is not known.
+func shownBytes(n int64) string {
+	if n <= 0 {
+		return ""
+	}
+	return agent.Quantity(n).String()
+}
+
+func resourcesCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "resources ID", Short: "Show what an agent holds where, and how much of its limits it uses", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var acc fleet.Account
+			raw, err := c.once(cmd.Context(), &acc, func(ctx context.Context) (*http.Response, error) { return c.api.AgentResources(ctx, args[0]) })
+			if err != nil {
+				return err
+			}
+			v := view{raw: raw, empty: "It holds nothing.", head: []string{"PLACE", "KIND", "NAME", "SIZE", "WHERE"}}
+			for _, st := range acc.Stocks {
+				place := st.Place
+				if st.Left {
+					place += " (left)"
+				}
+				for _, h := range st.Holdings {
+					v.names = append(v.names, h.Name)
+					v.rows = append(v.rows, []string{place, h.Kind, h.Name, shownBytes(h.Bytes), h.Where})
+				}
+			}
+			for _, u := range acc.Uses {
+				memory := shownBytes(u.Memory)
+				if u.MemoryLimit > 0 {
+					memory += " of " + shownBytes(u.MemoryLimit)
+				}
+				v.rows = append(v.rows, []string{acc.Runtime, "use", u.Instance, memory, fmt.Sprintf("%.1f s of CPU, %d processes and threads", u.CPUSeconds, u.PIDs)})
+			}
+			if err := a.show(v); err != nil {
+				return err
+			}
+			for _, n := range acc.Notes {
+				a.say("%s", n)
+			}
+			return nil
+		},
+	}
+}
+
+func quotasCommand(a *app) *cobra.Command {
+	return a.remote(&cobra.Command{
+		Use: "quotas", Short: "Show what agents may ask for together, and what is taken of it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			raw, err := c.collect(cmd.Context(), 0, func(ctx context.Context, _ *int64, _ *string) (*http.Response, error) { return c.api.ListQuotas(ctx) })
+			if err != nil {
+				return err
+			}
+			v := view{raw: raw, empty: "There are no quotas (setting quotas).", head: []string{"OF", "WHAT", "TAKEN", "BOUND"}}
+			for _, r := range raw {
+				var q fleet.QuotaUse
+				if err := json.Unmarshal(r, &q); err != nil {
+					return err
+				}
+				row := func(what, taken, bound string) {
+					if bound != "0" && bound != "" {
+						v.rows = append(v.rows, []string{q.String(), what, taken, bound})
+					}
+				}
+				row("agents", fmt.Sprint(q.Taken.Agents), fmt.Sprint(q.Agents))
+				row("replicas", fmt.Sprint(q.Taken.Replicas), fmt.Sprint(q.Replicas))
+				row("cpu", fmt.Sprint(q.Taken.CPU), fmt.Sprint(q.CPU))
+				row("memory", q.Taken.Memory.String(), shownBytes(int64(q.Memory)))
+				row("disk", q.Taken.Disk.String(), shownBytes(int64(q.Disk)))
+			}
+			return a.show(v)
+		},
+	})
 }

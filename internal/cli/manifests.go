@@ -14,9 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"context"
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/manifest"
+	"net/http"
 )
 
 // maxManifest bounds what is read of all files together; the API takes no more.
@@ -167,6 +169,7 @@ func importCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be made")
 	c.Flags().StringVar(&unknown, "unknown", "keep", "fields that are not part of the specification: keep or refuse")
+	c.AddCommand(composeCommand(a))
 	return a.remote(c)
 }
 
@@ -300,4 +303,66 @@ func compact(v any) string {
 		return fmt.Sprint(v)
 	}
 	return strings.TrimSpace(b.String())
+}
+
+func composeCommand(a *app) *cobra.Command {
+	var plan, apply bool
+	var runtime string
+	var env, images map[string]string
+	c := &cobra.Command{
+		Use: "compose FILE", Short: "Make agents of the services of a docker-compose file", Args: cobra.ExactArgs(1),
+		Long: "Makes an agent in DRAFT of each service. Nothing is started, and what compose runs goes on untouched. What an\n" +
+			"agent can't have is named, field by field; with --plan that is all that happens. Nothing but the file is read.",
+		Example: "  portal import compose docker-compose.yaml --plan\n  portal import compose docker-compose.yaml --image web=registry.example/web:3 --env TAG=3",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			data, err := a.readFile(args[0])
+			if err != nil {
+				return err
+			}
+			body, err := jsonBody(map[string]any{"file": string(data), "runtime": runtime, "env": env, "images": images, "apply": apply, "dry_run": plan})
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Notes []struct {
+					Path, Text string
+					Lost       bool
+				} `json:"notes"`
+				Result agent.ImportResult `json:"result"`
+			}
+			raw, err := c.once(cmd.Context(), &answer, func(ctx context.Context) (*http.Response, error) {
+				return c.api.ImportComposeWithBody(ctx, nil, jsonType, body)
+			})
+			if err != nil {
+				return err
+			}
+			for _, n := range answer.Notes {
+				mark := "note"
+				if n.Lost {
+					mark = "lost"
+				}
+				a.say("%s  %s %s", mark, n.Path, n.Text)
+			}
+			v := view{raw: raw, head: []string{"AGENT", "CHANGE"}}
+			for _, it := range answer.Result.Items {
+				change := it.Change
+				if plan && change != agent.Unchanged {
+					change = "would be " + change
+				}
+				v.names = append(v.names, it.ID)
+				v.rows = append(v.rows, []string{it.ID, change})
+			}
+			return a.show(v)
+		},
+	}
+	c.Flags().BoolVar(&plan, "plan", false, "only say what would be made, and what would be lost")
+	c.Flags().BoolVar(&apply, "apply", false, "change agents that exist already")
+	c.Flags().StringVar(&runtime, "runtime", "docker", "runtime of the agents")
+	c.Flags().StringToStringVar(&env, "env", nil, "what the file's variables stand for, as NAME=VALUE")
+	c.Flags().StringToStringVar(&images, "image", nil, "image of a service that is built, as SERVICE=IMAGE")
+	return c
 }

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/loader"
@@ -41,8 +43,36 @@ type Plan struct {
 	Notes   []Note           // by path
 }
 
-// maxServices bounds a file.
-const maxServices = 500
+// What bounds a file.
+const (
+	maxServices = 500
+	maxPorts    = 1000 // in all ranges together
+)
+
+var portRange = regexp.MustCompile(`(\d{1,5})-(\d{1,5})`)
+
+// bounded refuses files of which more would be made than anybody wrote.
+func bounded(tree map[string]any) error {
+	services, _ := tree["services"].(map[string]any)
+	ports := 0
+	for _, v := range services {
+		fields, _ := v.(map[string]any)
+		list, _ := fields["ports"].([]any)
+		for _, p := range list {
+			ports++
+			for _, m := range portRange.FindAllStringSubmatch(fmt.Sprint(p), -1) {
+				from, _ := strconv.Atoi(m[1])
+				to, _ := strconv.Atoi(m[2])
+				ports += max(0, to-from)
+			}
+		}
+	}
+	if len(services) > maxServices || ports > maxPorts {
+		return fault.New(fault.Invalid, "compose.too_much", "The compose file is too large").
+			Because("it has %d services and %d ports", len(services), ports).Do("Import at most %d services and %d ports at once.", maxServices, maxPorts)
+	}
+	return nil
+}
 
 // Read makes specifications of the services. Invalid for a file that is none, or
 // that holds no service that can become an agent.
@@ -57,9 +87,6 @@ func Read(ctx context.Context, data []byte, o Options) (*Plan, error) {
 	p := &Plan{}
 	p.Project, _ = model["name"].(string)
 	services, _ := model["services"].(map[string]any)
-	if len(services) > maxServices {
-		return nil, fault.New(fault.TooLarge, "compose.services", "The file has %d services", len(services)).Because("at most %d are accepted", maxServices)
-	}
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		fields, _ := services[name].(map[string]any)
 		s := &service{plan: p, name: name, path: "services." + name, left: maps.Clone(fields), o: o, doc: map[string]any{"name": name, "runtime": o.Runtime}}
@@ -99,9 +126,17 @@ func load(ctx context.Context, data []byte, o Options) (model map[string]any, er
 			model, err = nil, fault.New(fault.Invalid, "compose.invalid", "The compose file can't be read").Because("%v", p)
 		}
 	}()
+	if err := bounded(docs[0].Tree); err != nil {
+		return nil, err
+	}
+	// Aliases are written out here, within bounds.
+	content, err := manifest.Encode(docs[0].Tree, "json")
+	if err != nil {
+		return nil, err
+	}
 	env := types.Mapping{}
 	maps.Copy(env, o.Env)
-	details := types.ConfigDetails{WorkingDir: "/nowhere", Environment: env, ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Config: plain(docs[0].Tree).(map[string]any)}}}
+	details := types.ConfigDetails{WorkingDir: "/nowhere", Environment: env, ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Content: content}}}
 	model, err = loader.LoadModelWithContext(ctx, details, func(l *loader.Options) {
 		// Nothing but the file itself is read.
 		l.SkipInclude, l.SkipExtends, l.SkipResolveEnvironment, l.SkipNormalization, l.ResolvePaths = true, true, true, true, false
@@ -113,37 +148,6 @@ func load(ctx context.Context, data []byte, o Options) (model map[string]any, er
 			Because("%s", strings.TrimPrefix(err.Error(), "validating compose.yaml: ")).Do("`docker compose config` shows what it makes of the file.").Wrap(err)
 	}
 	return model, nil
-}
-
-// plain gives the tree in the types that the library expects.
-func plain(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, e := range v {
-			out[k] = plain(e)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = plain(e)
-		}
-		return out
-	case int64:
-		return int(v)
-	case fmt.Stringer: // a number as it is written
-		var n int
-		if _, err := fmt.Sscan(v.String(), &n); err == nil && fmt.Sprint(n) == v.String() {
-			return n
-		}
-		var f float64
-		if _, err := fmt.Sscan(v.String(), &f); err == nil {
-			return f
-		}
-		return v.String()
-	}
-	return v
 }
 
 // above notes what stands beside the services.

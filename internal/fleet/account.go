@@ -275,10 +275,7 @@ func (s *Service) unowned(ctx context.Context, runtime, id string) (string, erro
 // RemoveOrphan removes what the runtime holds for the id, and gives what that
 // was. NotFound if there is nothing that nobody owns.
 func (s *Service) RemoveOrphan(ctx context.Context, runtime, id, reason string) (*Orphan, error) {
-	rt, err := s.Runtime(runtime)
-	if err != nil {
-		return nil, err
-	}
+	rt := s.Runtimes[runtime]
 	ac, ok := rt.(Accountant)
 	if !ok {
 		return nil, noOrphan(runtime, id)

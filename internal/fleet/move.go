@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -234,19 +233,6 @@ func (s *Service) mayMove(ctx context.Context, a *agent.Agent, from string, opt 
 		return noRuntime(from)
 	}
 	return nil
-}
-
-// interruption says why the old instances have to end first; "" if they need not.
-func interruption(was, is agent.Spec, state agent.State) string {
-	switch {
-	case state == agent.Errored:
-		return "it is ERRORED and serves nobody; what is left of it ends first"
-	case state != agent.Running:
-		return ""
-	case len(was.Ports) > 0 && len(is.Ports) > 0:
-		return fmt.Sprintf("port %d is fixed by the specification, and only one of both can have it", is.Ports[0].Port)
-	}
-	return ""
 }
 
 // moveBase is where the places begin at which the ports of new instances are

@@ -83,3 +83,16 @@ func (s *Service) staying(ctx context.Context, m *moving, p *MovePlan) {
 		}
 	}
 }
+
+// interruption says why the old instances have to end first; "" if they need not.
+func interruption(was, is agent.Spec, state agent.State) string {
+	switch {
+	case state == agent.Errored:
+		return "it is ERRORED and serves nobody; what is left of it ends first"
+	case state != agent.Running:
+		return ""
+	case len(was.Ports) > 0 && len(is.Ports) > 0:
+		return fmt.Sprintf("port %d is fixed by the specification, and only one of both can have it", is.Ports[0].Port)
+	}
+	return ""
+}

@@ -155,6 +155,7 @@ type Config struct {
 	History     AgentHistory
 	Fleet       Fleet
 	Steward     Steward
+	Compose     AdoptFrom
 	Operations  Operations
 	Bulks       Bulks
 	Probes      ProbeHistory

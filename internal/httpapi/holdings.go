@@ -4,11 +4,13 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/httpapi/door"
 )
 
 func (s *server) registerHoldings() {
+	door.Handle(s.Door, "import-compose", "Make agents of the services of a docker-compose file; nothing is started or stopped", s.importCompose)
 	door.Handle(s.Door, "agent-resources", "What an agent holds where, and how much of its limits it uses", s.account)
 	door.Handle(s.Door, "list-quotas", "What agents may ask for together, and what is taken of it", s.quotas)
 	door.Handle(s.Door, "list-orphans", "List what runtimes hold and no agent owns", s.orphans)
@@ -44,15 +46,15 @@ func (s *server) orphans(ctx context.Context, _ *struct{}) (*orphansAnswer, erro
 }
 
 type orphanInput struct {
-	Runtime string `path:"runtime" maxLength:"50"`
-	Agent   string `path:"agent" maxLength:"200"`
-	Reason  string `query:"reason" maxLength:"500" doc:"For the record"`
+	Where  string `path:"where" maxLength:"50" doc:"Name of the runtime"`
+	Agent  string `path:"agent" maxLength:"200"`
+	Reason string `query:"reason" maxLength:"500" doc:"For the record"`
 }
 
 type orphanAnswer struct{ Body *fleet.Orphan }
 
 func (s *server) removeOrphan(ctx context.Context, in *orphanInput) (*orphanAnswer, error) {
-	o, err := s.cfg.Steward.RemoveOrphan(ctx, in.Runtime, in.Agent, in.Reason)
+	o, err := s.cfg.Steward.RemoveOrphan(ctx, in.Where, in.Agent, in.Reason)
 	return &orphanAnswer{Body: o}, err
 }
 
@@ -94,4 +96,56 @@ func (s *server) move(ctx context.Context, in *moveInput) (*door.Accepted, error
 		return nil, err
 	}
 	return door.Begun(op), nil
+}
+
+// Adopted is what is read of what runs elsewhere: specifications, and what they
+// can't say.
+type Adopted struct {
+	Docs  []map[string]any `json:"agents" doc:"Specifications of the agents"`
+	Notes []AdoptNote      `json:"notes" doc:"What a person should know, and everything that has no effect on the agents"`
+}
+
+// AdoptNote is about one field of what was read.
+type AdoptNote struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
+	Lost bool   `json:"lost,omitempty" doc:"What stands there has no effect on the agents"`
+}
+
+// AdoptFrom reads a file of another tool.
+type AdoptFrom func(ctx context.Context, file []byte, runtime string, env, images map[string]string) (*Adopted, error)
+
+type composeInput struct {
+	Body struct {
+		File    string            `json:"file" maxLength:"5000000" doc:"The file's text"`
+		Runtime string            `json:"runtime,omitempty" maxLength:"50" doc:"Runtime of the agents; docker where left out"`
+		Env     map[string]string `json:"env,omitempty" doc:"What the file's ${NAME} stand for"`
+		Images  map[string]string `json:"images,omitempty" doc:"Service to image, for services that are built"`
+		Apply   bool              `json:"apply,omitempty" doc:"Change agents that exist already"`
+		DryRun  bool              `json:"dry_run,omitempty" doc:"Say what would change, and change nothing"`
+		Reason  string            `json:"reason,omitempty" maxLength:"500" doc:"For the record"`
+	}
+}
+
+type composeAnswer struct {
+	Body struct {
+		Adopted
+		Result agent.ImportResult `json:"result"`
+	}
+}
+
+func (s *server) importCompose(ctx context.Context, in *composeInput) (*composeAnswer, error) {
+	b := &in.Body
+	plan, err := s.cfg.Compose(ctx, []byte(b.File), b.Runtime, b.Env, b.Images)
+	if err != nil {
+		return nil, err
+	}
+	opt := agent.ImportOptions{Mode: agent.ImportCreate, DryRun: b.DryRun, Decode: agent.Strict, Reason: b.Reason}
+	if b.Apply {
+		opt.Mode = agent.ImportApply
+	}
+	out := &composeAnswer{}
+	out.Body.Adopted = *plan
+	out.Body.Result, err = s.cfg.Agents.Import(ctx, plan.Docs, opt)
+	return out, err
 }

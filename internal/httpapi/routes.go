@@ -35,6 +35,7 @@ var fleetRoutes = []door.Route{
 	{Method: "GET", Path: base + "/agents", Role: auth.Viewer, ID: "list-agents"},
 	{Method: "POST", Path: base + "/agents", Role: auth.Operator, ID: "create-agent"},
 	{Method: "POST", Path: base + "/agents/import", Role: auth.Operator, ID: "import-agents", Large: true},
+	{Method: "POST", Path: base + "/agents/import/compose", Role: auth.Operator, ID: "import-compose", Large: true},
 	{Method: "GET", Path: base + "/agents/{id}", Role: auth.Viewer, ID: "get-agent"},
 	{Method: "PATCH", Path: base + "/agents/{id}", Role: auth.Operator, ID: "patch-agent"},
 	{Method: "DELETE", Path: base + "/agents/{id}", Role: auth.Operator, ID: "delete-agent"},
@@ -57,7 +58,7 @@ var fleetRoutes = []door.Route{
 	{Method: "POST", Path: base + "/agents/{id}/move/plan", Role: auth.Operator, ID: "plan-move"},
 	{Method: "GET", Path: base + "/quotas", Role: auth.Viewer, ID: "list-quotas"},
 	{Method: "GET", Path: base + "/orphans", Role: auth.Operator, ID: "list-orphans"},
-	{Method: "DELETE", Path: base + "/orphans/{runtime}/{agent}", Role: auth.Admin, ID: "remove-orphan"},
+	{Method: "DELETE", Path: base + "/orphans/{where}/{agent}", Role: auth.Admin, ID: "remove-orphan"},
 	{Method: "POST", Path: base + "/agents/{id}/tasks", Role: auth.Operator, ID: "send-task"},
 
 	{Method: "GET", Path: base + "/operations", Role: auth.Viewer, ID: "list-operations"},

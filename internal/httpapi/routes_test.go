@@ -16,7 +16,7 @@ import (
 // pathOf fills the pattern's parameters with ids that nothing has.
 func pathOf(r door.Route) string {
 	p := strings.TrimSuffix(r.Path, "{$}")
-	for _, name := range []string{"{id}", "{agent}", "{code}", "{name}", "{runtime}"} {
+	for _, name := range []string{"{id}", "{agent}", "{code}", "{name}", "{where}"} {
 		p = strings.ReplaceAll(p, name, "nobody")
 	}
 	return p

@@ -26,6 +26,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
 	"github.com/waooaw/platform-portal/internal/egress"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/httpapi"
@@ -144,7 +145,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	diagnostics := &diagnosis.Service{Checks: []diagnosis.Check{checks.Store(st.Diagnoses()), checks.Unavailable("other", "Not here.")}, Agents: st.Agents(), Revisions: st.History(), Observed: st.Instances(),
 		Store: st.Diagnoses(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID, Log: log}
 	w.alerts = newAlerts(w, rec, newID, log)
-	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet, Steward: w.fleet,
+	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet, Steward: w.fleet, Compose: composed,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
 		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,
@@ -360,3 +361,12 @@ type (
 	agentState  = agent.State
 	agentHealth = agent.Health
 )
+
+// composed reads a file whose only service is named after its text.
+func composed(_ context.Context, file []byte, runtime string, _, _ map[string]string) (*httpapi.Adopted, error) {
+	if len(file) == 0 {
+		return nil, fault.New(fault.Invalid, "compose.empty", "The file is empty")
+	}
+	return &httpapi.Adopted{Docs: []map[string]any{{"name": string(file), "runtime": runtime, "command": "/bin/true"}},
+		Notes: []httpapi.AdoptNote{{Path: "services." + string(file), Text: "is a test", Lost: true}}}, nil
+}

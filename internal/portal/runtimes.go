@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,12 +11,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waooaw/platform-portal/internal/compose"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/docker"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
+	"github.com/waooaw/platform-portal/internal/httpapi"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 )
 
@@ -152,4 +155,17 @@ func (a *app) hosts() []string {
 		return a.cfg.Hosts
 	}
 	return append(slices.Clone(a.cfg.Hosts), docker.PortalHost)
+}
+
+// composed reads compose files for the API.
+func composed(ctx context.Context, file []byte, runtime string, env, images map[string]string) (*httpapi.Adopted, error) {
+	p, err := compose.Read(ctx, file, compose.Options{Runtime: runtime, Env: env, Images: images})
+	if err != nil {
+		return nil, err
+	}
+	out := &httpapi.Adopted{Docs: p.Docs, Notes: []httpapi.AdoptNote{}}
+	for _, n := range p.Notes {
+		out.Notes = append(out.Notes, httpapi.AdoptNote(n))
+	}
+	return out, nil
 }

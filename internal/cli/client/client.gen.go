@@ -1736,6 +1736,14 @@ type AcknowledgeInputBody struct {
 	Reason string `json:"reason"`
 }
 
+// AdoptNote defines model for AdoptNote.
+type AdoptNote struct {
+	// Lost What stands there has no effect on the agents
+	Lost *bool  `json:"lost,omitempty"`
+	Path string `json:"path"`
+	Text string `json:"text"`
+}
+
 // AgentBackoff defines model for AgentBackoff.
 type AgentBackoff struct {
 	// Initial Default 100ms
@@ -2626,6 +2634,40 @@ type ComponentHealth struct {
 // ComponentHealthStatus defines model for ComponentHealth.Status.
 type ComponentHealthStatus string
 
+// ComposeAnswerBody defines model for ComposeAnswerBody.
+type ComposeAnswerBody struct {
+	// Agents Specifications of the agents
+	Agents []map[string]interface{} `json:"agents"`
+
+	// Notes What a person should know, and everything that has no effect on the agents
+	Notes  []AdoptNote       `json:"notes"`
+	Result AgentImportResult `json:"result"`
+}
+
+// ComposeInputBody defines model for ComposeInputBody.
+type ComposeInputBody struct {
+	// Apply Change agents that exist already
+	Apply *bool `json:"apply,omitempty"`
+
+	// DryRun Say what would change, and change nothing
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Env What the file's ${NAME} stand for
+	Env *map[string]string `json:"env,omitempty"`
+
+	// File The file's text
+	File string `json:"file"`
+
+	// Images Service to image, for services that are built
+	Images *map[string]string `json:"images,omitempty"`
+
+	// Reason For the record
+	Reason *string `json:"reason,omitempty"`
+
+	// Runtime Runtime of the agents; docker where left out
+	Runtime *string `json:"runtime,omitempty"`
+}
+
 // CreateTokenInputBody defines model for CreateTokenInputBody.
 type CreateTokenInputBody struct {
 	// Name What it is for
@@ -2762,6 +2804,28 @@ type FixParameters struct {
 	Parameters *map[string]interface{} `json:"parameters,omitempty"`
 }
 
+// FleetAccount defines model for FleetAccount.
+type FleetAccount struct {
+	AgentId string         `json:"agent_id"`
+	Limits  AgentResources `json:"limits"`
+
+	// Notes What could not be found out, and why
+	Notes    []string     `json:"notes"`
+	Replicas int64        `json:"replicas"`
+	Runtime  string       `json:"runtime"`
+	Stocks   []FleetStock `json:"stocks"`
+	Uses     []FleetUse   `json:"uses"`
+}
+
+// FleetAmount defines model for FleetAmount.
+type FleetAmount struct {
+	Agents   *int64   `json:"agents,omitempty"`
+	Cpu      *float64 `json:"cpu,omitempty"`
+	Disk     *string  `json:"disk,omitempty"`
+	Memory   *string  `json:"memory,omitempty"`
+	Replicas *int64   `json:"replicas,omitempty"`
+}
+
 // FleetCheck defines model for FleetCheck.
 type FleetCheck struct {
 	Down   *bool   `json:"down,omitempty"`
@@ -2770,6 +2834,27 @@ type FleetCheck struct {
 	Ok     bool    `json:"ok"`
 	Remedy *string `json:"remedy,omitempty"`
 	Why    *string `json:"why,omitempty"`
+}
+
+// FleetHolding defines model for FleetHolding.
+type FleetHolding struct {
+	// Bytes On disk; left out where that is nothing or not known
+	Bytes     *int64     `json:"bytes,omitempty"`
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+
+	// Instance Where it belongs to one instance
+	Instance *string `json:"instance,omitempty"`
+
+	// Kind instance, container, volume, directory, logs, cgroup, image, port, queue or credential
+	Kind string `json:"kind"`
+
+	// Limit Bytes that it may have; left out where nothing bounds it
+	Limit  *int64 `json:"limit,omitempty"`
+	Name   string `json:"name"`
+	Shared *bool  `json:"shared,omitempty"`
+
+	// Where Path, address, or what else tells where it is
+	Where *string `json:"where,omitempty"`
 }
 
 // FleetImpact defines model for FleetImpact.
@@ -2812,6 +2897,71 @@ type FleetLogLine struct {
 	Instance string    `json:"instance"`
 	Stream   string    `json:"stream"`
 	Text     string    `json:"text"`
+}
+
+// FleetMovePlan defines model for FleetMovePlan.
+type FleetMovePlan struct {
+	AgentId string `json:"agent_id"`
+
+	// Diff What becomes another in the specification that is deployed
+	Diff       []AgentFieldChange `json:"diff"`
+	From       string             `json:"from"`
+	Interrupts *string            `json:"interrupts,omitempty"`
+
+	// Moves What is there afterwards as before
+	Moves []string `json:"moves"`
+	State string   `json:"state"`
+
+	// Stays What does not go along
+	Stays    []string `json:"stays"`
+	Steps    []string `json:"steps"`
+	To       string   `json:"to"`
+	Warnings []string `json:"warnings"`
+}
+
+// FleetOrphan defines model for FleetOrphan.
+type FleetOrphan struct {
+	AgentId  string         `json:"agent_id"`
+	Bytes    int64          `json:"bytes"`
+	Holdings []FleetHolding `json:"holdings"`
+	Runtime  string         `json:"runtime"`
+	Why      string         `json:"why"`
+}
+
+// FleetQuotaUse defines model for FleetQuotaUse.
+type FleetQuotaUse struct {
+	Agents   *int64      `json:"agents,omitempty"`
+	Cpu      *float64    `json:"cpu,omitempty"`
+	Disk     *string     `json:"disk,omitempty"`
+	Memory   *string     `json:"memory,omitempty"`
+	Replicas *int64      `json:"replicas,omitempty"`
+	Runtime  *string     `json:"runtime,omitempty"`
+	Taken    FleetAmount `json:"taken"`
+	Tier     *int64      `json:"tier,omitempty"`
+}
+
+// FleetStock defines model for FleetStock.
+type FleetStock struct {
+	Bytes    int64          `json:"bytes"`
+	Holdings []FleetHolding `json:"holdings"`
+	Left     *bool          `json:"left,omitempty"`
+
+	// Place Name of a runtime, or portal
+	Place string `json:"place"`
+}
+
+// FleetUse defines model for FleetUse.
+type FleetUse struct {
+	CpuSeconds       float64  `json:"cpu_seconds"`
+	Disk             int64    `json:"disk"`
+	FileLimit        *int64   `json:"file_limit,omitempty"`
+	Instance         string   `json:"instance"`
+	Memory           int64    `json:"memory"`
+	MemoryLimit      *int64   `json:"memory_limit,omitempty"`
+	OpenFiles        *int64   `json:"open_files,omitempty"`
+	Pids             int64    `json:"pids"`
+	State            string   `json:"state"`
+	ThrottledSeconds *float64 `json:"throttled_seconds,omitempty"`
 }
 
 // HealthResult defines model for HealthResult.
@@ -2999,6 +3149,19 @@ type ListQueueView struct {
 	// FilteredByAgent The agents that were asked for
 	FilteredByAgent *[]string   `json:"filtered_by_agent,omitempty"`
 	Items           []QueueView `json:"items"`
+
+	// NextCursor Cursor of the next page; absent on the last
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Total How many there are on all pages
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListQuotaUse defines model for ListQuotaUse.
+type ListQuotaUse struct {
+	// FilteredByAgent The agents that were asked for
+	FilteredByAgent *[]string       `json:"filtered_by_agent,omitempty"`
+	Items           []FleetQuotaUse `json:"items"`
 
 	// NextCursor Cursor of the next page; absent on the last
 	NextCursor *string `json:"next_cursor,omitempty"`
@@ -3380,6 +3543,18 @@ type MetricsSeries struct {
 // MetricsSeriesMeasure defines model for MetricsSeries.Measure.
 type MetricsSeriesMeasure string
 
+// MoveBody defines model for MoveBody.
+type MoveBody struct {
+	// Changes Merge patch of what else has to differ there, for example image and command
+	Changes *map[string]interface{} `json:"changes,omitempty"`
+
+	// Reason For the record
+	Reason *string `json:"reason,omitempty"`
+
+	// Runtime Name of the runtime that it moves to
+	Runtime string `json:"runtime"`
+}
+
 // NewLink defines model for NewLink.
 type NewLink struct {
 	// Path To be opened in a browser on the portal's address, once
@@ -3459,6 +3634,14 @@ type OperationUndo struct {
 	Details *string   `json:"details,omitempty"`
 	Until   time.Time `json:"until"`
 	UsedBy  *string   `json:"used_by,omitempty"`
+}
+
+// OrphansAnswerBody defines model for OrphansAnswerBody.
+type OrphansAnswerBody struct {
+	Items []FleetOrphan `json:"items"`
+
+	// Notes Runtimes that could not be asked
+	Notes []string `json:"notes"`
 }
 
 // PatchUserInputBody defines model for PatchUserInputBody.
@@ -4037,6 +4220,12 @@ type ImportAgentsParamsMode string
 // ImportAgentsParamsUnknown defines parameters for ImportAgents.
 type ImportAgentsParamsUnknown string
 
+// ImportComposeParams defines parameters for ImportCompose.
+type ImportComposeParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // DeleteAgentParams defines parameters for DeleteAgent.
 type DeleteAgentParams struct {
 	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
@@ -4167,6 +4356,24 @@ type AgentMetricsParamsWindow string
 
 // AgentMetricsParamsSeries defines parameters for AgentMetrics.
 type AgentMetricsParamsSeries string
+
+// MoveAgentParams defines parameters for MoveAgent.
+type MoveAgentParams struct {
+	// Wait Answer when the operation is done (then 200), at most after this time, e.g. 30s; at most 5m
+	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch ETag of the agent as the client saw it; 412 if it was changed since
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// PlanMoveParams defines parameters for PlanMove.
+type PlanMoveParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
 
 // ProvisionAgentParams defines parameters for ProvisionAgent.
 type ProvisionAgentParams struct {
@@ -4982,6 +5189,15 @@ type UndoOperationParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// RemoveOrphanParams defines parameters for RemoveOrphan.
+type RemoveOrphanParams struct {
+	// Reason For the record
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // ListQueuesParams defines parameters for ListQueues.
 type ListQueuesParams struct {
 	// Agent Only what concerns these agents; id or name, in any case
@@ -5123,6 +5339,9 @@ type CreateAgentJSONRequestBody = AgentSpec
 // ImportAgentsJSONRequestBody defines body for ImportAgents for application/json ContentType.
 type ImportAgentsJSONRequestBody = AgentSpec
 
+// ImportComposeJSONRequestBody defines body for ImportCompose for application/json ContentType.
+type ImportComposeJSONRequestBody = ComposeInputBody
+
 // PatchAgentJSONRequestBody defines body for PatchAgent for application/json ContentType.
 type PatchAgentJSONRequestBody PatchAgentJSONBody
 
@@ -5131,6 +5350,12 @@ type PatchAgentApplicationMergePatchPlusJSONRequestBody PatchAgentApplicationMer
 
 // DeployAgentJSONRequestBody defines body for DeployAgent for application/json ContentType.
 type DeployAgentJSONRequestBody = Reason
+
+// MoveAgentJSONRequestBody defines body for MoveAgent for application/json ContentType.
+type MoveAgentJSONRequestBody = MoveBody
+
+// PlanMoveJSONRequestBody defines body for PlanMove for application/json ContentType.
+type PlanMoveJSONRequestBody = MoveBody
 
 // ProvisionAgentJSONRequestBody defines body for ProvisionAgent for application/json ContentType.
 type ProvisionAgentJSONRequestBody = Reason
@@ -5732,6 +5957,24 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/agents/import (the `ImportAgents` operationId).
 	ImportAgents(ctx context.Context, params *ImportAgentsParams, body ImportAgentsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ImportComposeWithBody Make agents of the services of a docker-compose file; nothing is started or stopped
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+	ImportComposeWithBody(ctx context.Context, params *ImportComposeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportCompose Make agents of the services of a docker-compose file; nothing is started or stopped
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+	ImportCompose(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DeleteAgent Delete an agent that is DRAFT or REVOKED
 	//
 	// Needs the role operator.
@@ -5840,6 +6083,42 @@ type ClientInterface interface {
 	// Corresponds with GET /api/platform/agents/{id}/metrics (the `AgentMetrics` operationId).
 	AgentMetrics(ctx context.Context, id string, params *AgentMetricsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// MoveAgentWithBody Move an agent to another runtime
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+	MoveAgentWithBody(ctx context.Context, id string, params *MoveAgentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MoveAgent Move an agent to another runtime
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+	MoveAgent(ctx context.Context, id string, params *MoveAgentParams, body MoveAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PlanMoveWithBody What a move to another runtime would do; nothing is changed
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+	PlanMoveWithBody(ctx context.Context, id string, params *PlanMoveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PlanMove What a move to another runtime would do; nothing is changed
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+	PlanMove(ctx context.Context, id string, params *PlanMoveParams, body PlanMoveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ProvisionAgentWithBody Bring an agent to PROVISIONED: provision
 	//
 	// Needs the role operator.
@@ -5857,6 +6136,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/platform/agents/{id}/provision (the `ProvisionAgent` operationId).
 	ProvisionAgent(ctx context.Context, id string, params *ProvisionAgentParams, body ProvisionAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AgentResources What an agent holds where, and how much of its limits it uses
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/agents/{id}/resources (the `AgentResources` operationId).
+	AgentResources(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RestartAgentWithBody Bring an agent to RUNNING: restart
 	//
@@ -6579,6 +6865,20 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 	UndoOperation(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListOrphans List what runtimes hold and no agent owns
+	//
+	// Needs the role operator.
+	//
+	// Corresponds with GET /api/platform/orphans (the `ListOrphans` operationId).
+	ListOrphans(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveOrphan Remove what a runtime holds and no agent owns; the answer is what was removed
+	//
+	// Needs the role admin.
+	//
+	// Corresponds with DELETE /api/platform/orphans/{where}/{agent} (the `RemoveOrphan` operationId).
+	RemoveOrphan(ctx context.Context, where string, agent string, params *RemoveOrphanParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListQueues List the command queues of agents
 	//
 	// Needs the role viewer.
@@ -6592,6 +6892,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 	GetQueue(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListQuotas What agents may ask for together, and what is taken of it
+	//
+	// Needs the role viewer.
+	//
+	// Corresponds with GET /api/platform/quotas (the `ListQuotas` operationId).
+	ListQuotas(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRecoveryPolicies How much is mended by itself
 	//
@@ -6915,6 +7222,44 @@ func (c *Client) ImportAgents(ctx context.Context, params *ImportAgentsParams, b
 	return c.Client.Do(req)
 }
 
+// ImportComposeWithBody Make agents of the services of a docker-compose file; nothing is started or stopped
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+func (c *Client) ImportComposeWithBody(ctx context.Context, params *ImportComposeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportComposeRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportCompose Make agents of the services of a docker-compose file; nothing is started or stopped
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+func (c *Client) ImportCompose(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportComposeRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // DeleteAgent Delete an agent that is DRAFT or REVOKED
 //
 // Needs the role operator.
@@ -7163,6 +7508,82 @@ func (c *Client) AgentMetrics(ctx context.Context, id string, params *AgentMetri
 	return c.Client.Do(req)
 }
 
+// MoveAgentWithBody Move an agent to another runtime
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+func (c *Client) MoveAgentWithBody(ctx context.Context, id string, params *MoveAgentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMoveAgentRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MoveAgent Move an agent to another runtime
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+func (c *Client) MoveAgent(ctx context.Context, id string, params *MoveAgentParams, body MoveAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMoveAgentRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanMoveWithBody What a move to another runtime would do; nothing is changed
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+func (c *Client) PlanMoveWithBody(ctx context.Context, id string, params *PlanMoveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanMoveRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanMove What a move to another runtime would do; nothing is changed
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+func (c *Client) PlanMove(ctx context.Context, id string, params *PlanMoveParams, body PlanMoveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanMoveRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ProvisionAgentWithBody Bring an agent to PROVISIONED: provision
 //
 // Needs the role operator.
@@ -7191,6 +7612,23 @@ func (c *Client) ProvisionAgentWithBody(ctx context.Context, id string, params *
 // Corresponds with POST /api/platform/agents/{id}/provision (the `ProvisionAgent` operationId).
 func (c *Client) ProvisionAgent(ctx context.Context, id string, params *ProvisionAgentParams, body ProvisionAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewProvisionAgentRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AgentResources What an agent holds where, and how much of its limits it uses
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/agents/{id}/resources (the `AgentResources` operationId).
+func (c *Client) AgentResources(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAgentResourcesRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -8832,6 +9270,40 @@ func (c *Client) UndoOperation(ctx context.Context, id string, params *UndoOpera
 	return c.Client.Do(req)
 }
 
+// ListOrphans List what runtimes hold and no agent owns
+//
+// Needs the role operator.
+//
+// Corresponds with GET /api/platform/orphans (the `ListOrphans` operationId).
+func (c *Client) ListOrphans(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOrphansRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveOrphan Remove what a runtime holds and no agent owns; the answer is what was removed
+//
+// Needs the role admin.
+//
+// Corresponds with DELETE /api/platform/orphans/{where}/{agent} (the `RemoveOrphan` operationId).
+func (c *Client) RemoveOrphan(ctx context.Context, where string, agent string, params *RemoveOrphanParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveOrphanRequest(c.Server, where, agent, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListQueues List the command queues of agents
 //
 // Needs the role viewer.
@@ -8856,6 +9328,23 @@ func (c *Client) ListQueues(ctx context.Context, params *ListQueuesParams, reqEd
 // Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 func (c *Client) GetQueue(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetQueueRequest(c.Server, agent)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListQuotas What agents may ask for together, and what is taken of it
+//
+// Needs the role viewer.
+//
+// Corresponds with GET /api/platform/quotas (the `ListQuotas` operationId).
+func (c *Client) ListQuotas(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListQuotasRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -9720,6 +10209,61 @@ func NewImportAgentsRequestWithBody(server string, params *ImportAgentsParams, c
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewImportComposeRequest calls the generic ImportCompose builder with application/json body
+func NewImportComposeRequest(server string, params *ImportComposeParams, body ImportComposeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewImportComposeRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewImportComposeRequestWithBody constructs an http.Request for the ImportCompose method, with any body, and a specified content type
+func NewImportComposeRequestWithBody(server string, params *ImportComposeParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/import/compose")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -10631,6 +11175,168 @@ func NewAgentMetricsRequest(server string, id string, params *AgentMetricsParams
 	return req, nil
 }
 
+// NewMoveAgentRequest calls the generic MoveAgent builder with application/json body
+func NewMoveAgentRequest(server string, id string, params *MoveAgentParams, body MoveAgentJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMoveAgentRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewMoveAgentRequestWithBody constructs an http.Request for the MoveAgent method, with any body, and a specified content type
+func NewMoveAgentRequestWithBody(server string, id string, params *MoveAgentParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/move", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewPlanMoveRequest calls the generic PlanMove builder with application/json body
+func NewPlanMoveRequest(server string, id string, params *PlanMoveParams, body PlanMoveJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPlanMoveRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewPlanMoveRequestWithBody constructs an http.Request for the PlanMove method, with any body, and a specified content type
+func NewPlanMoveRequestWithBody(server string, id string, params *PlanMoveParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/move/plan", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewProvisionAgentRequest calls the generic ProvisionAgent builder with application/json body
 func NewProvisionAgentRequest(server string, id string, params *ProvisionAgentParams, body ProvisionAgentJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -10726,6 +11432,40 @@ func NewProvisionAgentRequestWithBody(server string, id string, params *Provisio
 			req.Header.Set("If-Match", headerParam1)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewAgentResourcesRequest constructs an http.Request for the AgentResources method
+func NewAgentResourcesRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/resources", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -16282,6 +17022,116 @@ func NewUndoOperationRequest(server string, id string, params *UndoOperationPara
 	return req, nil
 }
 
+// NewListOrphansRequest constructs an http.Request for the ListOrphans method
+func NewListOrphansRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/orphans")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRemoveOrphanRequest constructs an http.Request for the RemoveOrphan method
+func NewRemoveOrphanRequest(server string, where string, agent string, params *RemoveOrphanParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "where", where, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "agent", agent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/orphans/%s/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListQueuesRequest constructs an http.Request for the ListQueues method
 func NewListQueuesRequest(server string, params *ListQueuesParams) (*http.Request, error) {
 	var err error
@@ -16377,6 +17227,33 @@ func NewGetQueueRequest(server string, agent string) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/api/platform/queues/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListQuotasRequest constructs an http.Request for the ListQuotas method
+func NewListQuotasRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/quotas")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -17607,6 +18484,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/import (the `ImportAgents` operationId).
 	ImportAgentsWithResponse(ctx context.Context, params *ImportAgentsParams, body ImportAgentsJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportAgentsResponse, error)
 
+	// ImportComposeWithBodyWithResponse Make agents of the services of a docker-compose file; nothing is started or stopped
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+	ImportComposeWithBodyWithResponse(ctx context.Context, params *ImportComposeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportComposeResponse, error)
+
+	// ImportComposeWithResponse Make agents of the services of a docker-compose file; nothing is started or stopped
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+	ImportComposeWithResponse(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportComposeResponse, error)
+
 	// DeleteAgentWithResponse Delete an agent that is DRAFT or REVOKED
 	//
 	// Needs the role operator.
@@ -17733,6 +18628,42 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/platform/agents/{id}/metrics (the `AgentMetrics` operationId).
 	AgentMetricsWithResponse(ctx context.Context, id string, params *AgentMetricsParams, reqEditors ...RequestEditorFn) (*AgentMetricsResponse, error)
 
+	// MoveAgentWithBodyWithResponse Move an agent to another runtime
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+	MoveAgentWithBodyWithResponse(ctx context.Context, id string, params *MoveAgentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MoveAgentResponse, error)
+
+	// MoveAgentWithResponse Move an agent to another runtime
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+	MoveAgentWithResponse(ctx context.Context, id string, params *MoveAgentParams, body MoveAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*MoveAgentResponse, error)
+
+	// PlanMoveWithBodyWithResponse What a move to another runtime would do; nothing is changed
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+	PlanMoveWithBodyWithResponse(ctx context.Context, id string, params *PlanMoveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PlanMoveResponse, error)
+
+	// PlanMoveWithResponse What a move to another runtime would do; nothing is changed
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+	PlanMoveWithResponse(ctx context.Context, id string, params *PlanMoveParams, body PlanMoveJSONRequestBody, reqEditors ...RequestEditorFn) (*PlanMoveResponse, error)
+
 	// ProvisionAgentWithBodyWithResponse Bring an agent to PROVISIONED: provision
 	//
 	// Needs the role operator.
@@ -17750,6 +18681,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/platform/agents/{id}/provision (the `ProvisionAgent` operationId).
 	ProvisionAgentWithResponse(ctx context.Context, id string, params *ProvisionAgentParams, body ProvisionAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*ProvisionAgentResponse, error)
+
+	// AgentResourcesWithResponse What an agent holds where, and how much of its limits it uses
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/agents/{id}/resources (the `AgentResources` operationId).
+	AgentResourcesWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*AgentResourcesResponse, error)
 
 	// RestartAgentWithBodyWithResponse Bring an agent to RUNNING: restart
 	//
@@ -18570,6 +19510,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/operations/{id}/undo (the `UndoOperation` operationId).
 	UndoOperationWithResponse(ctx context.Context, id string, params *UndoOperationParams, reqEditors ...RequestEditorFn) (*UndoOperationResponse, error)
 
+	// ListOrphansWithResponse List what runtimes hold and no agent owns
+	//
+	// Needs the role operator.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/orphans (the `ListOrphans` operationId).
+	ListOrphansWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListOrphansResponse, error)
+
+	// RemoveOrphanWithResponse Remove what a runtime holds and no agent owns; the answer is what was removed
+	//
+	// Needs the role admin.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/platform/orphans/{where}/{agent} (the `RemoveOrphan` operationId).
+	RemoveOrphanWithResponse(ctx context.Context, where string, agent string, params *RemoveOrphanParams, reqEditors ...RequestEditorFn) (*RemoveOrphanResponse, error)
+
 	// ListQueuesWithResponse List the command queues of agents
 	//
 	// Needs the role viewer.
@@ -18587,6 +19545,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/platform/queues/{agent} (the `GetQueue` operationId).
 	GetQueueWithResponse(ctx context.Context, agent string, reqEditors ...RequestEditorFn) (*GetQueueResponse, error)
+
+	// ListQuotasWithResponse What agents may ask for together, and what is taken of it
+	//
+	// Needs the role viewer.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/quotas (the `ListQuotas` operationId).
+	ListQuotasWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListQuotasResponse, error)
 
 	// GetRecoveryPoliciesWithResponse How much is mended by itself
 	//
@@ -19020,6 +19987,54 @@ func (r ImportAgentsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ImportAgentsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportComposeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ComposeAnswerBody
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportComposeResponse) GetJSON200() *ComposeAnswerBody {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportComposeResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportComposeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportComposeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportComposeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportComposeResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -19586,6 +20601,123 @@ func (r AgentMetricsResponse) ContentType() string {
 	return ""
 }
 
+// MoveAgentResponse200Headers the declared response headers of an HTTP 200 response for MoveAgent
+type MoveAgentResponse200Headers struct {
+	Location *string
+}
+
+// MoveAgentResponse202Headers the declared response headers of an HTTP 202 response for MoveAgent
+type MoveAgentResponse202Headers struct {
+	Location *string
+}
+
+type MoveAgentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationAnswer
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *OperationAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *MoveAgentResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *MoveAgentResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MoveAgentResponse) GetJSON200() *OperationAnswer {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r MoveAgentResponse) GetJSON202() *OperationAnswer {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r MoveAgentResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r MoveAgentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MoveAgentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MoveAgentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MoveAgentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PlanMoveResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FleetMovePlan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PlanMoveResponse) GetJSON200() *FleetMovePlan {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PlanMoveResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PlanMoveResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PlanMoveResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PlanMoveResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PlanMoveResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ProvisionAgentResponse200Headers the declared response headers of an HTTP 200 response for ProvisionAgent
 type ProvisionAgentResponse200Headers struct {
 	Location *string
@@ -19649,6 +20781,54 @@ func (r ProvisionAgentResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ProvisionAgentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AgentResourcesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FleetAccount
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AgentResourcesResponse) GetJSON200() *FleetAccount {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AgentResourcesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AgentResourcesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AgentResourcesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AgentResourcesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AgentResourcesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -23241,6 +24421,102 @@ func (r UndoOperationResponse) ContentType() string {
 	return ""
 }
 
+type ListOrphansResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OrphansAnswerBody
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOrphansResponse) GetJSON200() *OrphansAnswerBody {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListOrphansResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOrphansResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOrphansResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOrphansResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOrphansResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveOrphanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FleetOrphan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RemoveOrphanResponse) GetJSON200() *FleetOrphan {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveOrphanResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveOrphanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveOrphanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveOrphanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveOrphanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListQueuesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -23331,6 +24607,54 @@ func (r GetQueueResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetQueueResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListQuotasResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListQuotaUse
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListQuotasResponse) GetJSON200() *ListQuotaUse {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListQuotasResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListQuotasResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListQuotasResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListQuotasResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListQuotasResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -24468,6 +25792,36 @@ func (c *ClientWithResponses) ImportAgentsWithResponse(ctx context.Context, para
 	return ParseImportAgentsResponse(rsp)
 }
 
+// ImportComposeWithBodyWithResponse Make agents of the services of a docker-compose file; nothing is started or stopped
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+func (c *ClientWithResponses) ImportComposeWithBodyWithResponse(ctx context.Context, params *ImportComposeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportComposeResponse, error) {
+	rsp, err := c.ImportComposeWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportComposeResponse(rsp)
+}
+
+// ImportComposeWithResponse Make agents of the services of a docker-compose file; nothing is started or stopped
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
+func (c *ClientWithResponses) ImportComposeWithResponse(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportComposeResponse, error) {
+	rsp, err := c.ImportCompose(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportComposeResponse(rsp)
+}
+
 // DeleteAgentWithResponse Delete an agent that is DRAFT or REVOKED
 //
 // Needs the role operator.
@@ -24678,6 +26032,66 @@ func (c *ClientWithResponses) AgentMetricsWithResponse(ctx context.Context, id s
 	return ParseAgentMetricsResponse(rsp)
 }
 
+// MoveAgentWithBodyWithResponse Move an agent to another runtime
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+func (c *ClientWithResponses) MoveAgentWithBodyWithResponse(ctx context.Context, id string, params *MoveAgentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MoveAgentResponse, error) {
+	rsp, err := c.MoveAgentWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMoveAgentResponse(rsp)
+}
+
+// MoveAgentWithResponse Move an agent to another runtime
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/{id}/move (the `MoveAgent` operationId).
+func (c *ClientWithResponses) MoveAgentWithResponse(ctx context.Context, id string, params *MoveAgentParams, body MoveAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*MoveAgentResponse, error) {
+	rsp, err := c.MoveAgent(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMoveAgentResponse(rsp)
+}
+
+// PlanMoveWithBodyWithResponse What a move to another runtime would do; nothing is changed
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+func (c *ClientWithResponses) PlanMoveWithBodyWithResponse(ctx context.Context, id string, params *PlanMoveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PlanMoveResponse, error) {
+	rsp, err := c.PlanMoveWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanMoveResponse(rsp)
+}
+
+// PlanMoveWithResponse What a move to another runtime would do; nothing is changed
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/{id}/move/plan (the `PlanMove` operationId).
+func (c *ClientWithResponses) PlanMoveWithResponse(ctx context.Context, id string, params *PlanMoveParams, body PlanMoveJSONRequestBody, reqEditors ...RequestEditorFn) (*PlanMoveResponse, error) {
+	rsp, err := c.PlanMove(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanMoveResponse(rsp)
+}
+
 // ProvisionAgentWithBodyWithResponse Bring an agent to PROVISIONED: provision
 //
 // Needs the role operator.
@@ -24706,6 +26120,21 @@ func (c *ClientWithResponses) ProvisionAgentWithResponse(ctx context.Context, id
 		return nil, err
 	}
 	return ParseProvisionAgentResponse(rsp)
+}
+
+// AgentResourcesWithResponse What an agent holds where, and how much of its limits it uses
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/agents/{id}/resources (the `AgentResources` operationId).
+func (c *ClientWithResponses) AgentResourcesWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*AgentResourcesResponse, error) {
+	rsp, err := c.AgentResources(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAgentResourcesResponse(rsp)
 }
 
 // RestartAgentWithBodyWithResponse Bring an agent to RUNNING: restart
@@ -26073,6 +27502,36 @@ func (c *ClientWithResponses) UndoOperationWithResponse(ctx context.Context, id 
 	return ParseUndoOperationResponse(rsp)
 }
 
+// ListOrphansWithResponse List what runtimes hold and no agent owns
+//
+// Needs the role operator.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/orphans (the `ListOrphans` operationId).
+func (c *ClientWithResponses) ListOrphansWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListOrphansResponse, error) {
+	rsp, err := c.ListOrphans(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOrphansResponse(rsp)
+}
+
+// RemoveOrphanWithResponse Remove what a runtime holds and no agent owns; the answer is what was removed
+//
+// Needs the role admin.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/platform/orphans/{where}/{agent} (the `RemoveOrphan` operationId).
+func (c *ClientWithResponses) RemoveOrphanWithResponse(ctx context.Context, where string, agent string, params *RemoveOrphanParams, reqEditors ...RequestEditorFn) (*RemoveOrphanResponse, error) {
+	rsp, err := c.RemoveOrphan(ctx, where, agent, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveOrphanResponse(rsp)
+}
+
 // ListQueuesWithResponse List the command queues of agents
 //
 // Needs the role viewer.
@@ -26101,6 +27560,21 @@ func (c *ClientWithResponses) GetQueueWithResponse(ctx context.Context, agent st
 		return nil, err
 	}
 	return ParseGetQueueResponse(rsp)
+}
+
+// ListQuotasWithResponse What agents may ask for together, and what is taken of it
+//
+// Needs the role viewer.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/quotas (the `ListQuotas` operationId).
+func (c *ClientWithResponses) ListQuotasWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListQuotasResponse, error) {
+	rsp, err := c.ListQuotas(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListQuotasResponse(rsp)
 }
 
 // GetRecoveryPoliciesWithResponse How much is mended by itself
@@ -26660,6 +28134,39 @@ func ParseImportAgentsResponse(rsp *http.Response) (*ImportAgentsResponse, error
 	return response, nil
 }
 
+// ParseImportComposeResponse parses an HTTP response from a ImportComposeWithResponse call
+func ParseImportComposeResponse(rsp *http.Response) (*ImportComposeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportComposeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ComposeAnswerBody
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseDeleteAgentResponse parses an HTTP response from a DeleteAgentWithResponse call
 func ParseDeleteAgentResponse(rsp *http.Response) (*DeleteAgentResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -27106,6 +28613,102 @@ func ParseAgentMetricsResponse(rsp *http.Response) (*AgentMetricsResponse, error
 	return response, nil
 }
 
+// ParseMoveAgentResponse parses an HTTP response from a MoveAgentWithResponse call
+func ParseMoveAgentResponse(rsp *http.Response) (*MoveAgentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MoveAgentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest OperationAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers MoveAgentResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers MoveAgentResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePlanMoveResponse parses an HTTP response from a PlanMoveWithResponse call
+func ParsePlanMoveResponse(rsp *http.Response) (*PlanMoveResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PlanMoveResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FleetMovePlan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseProvisionAgentResponse parses an HTTP response from a ProvisionAgentWithResponse call
 func ParseProvisionAgentResponse(rsp *http.Response) (*ProvisionAgentResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -27164,6 +28767,39 @@ func ParseProvisionAgentResponse(rsp *http.Response) (*ProvisionAgentResponse, e
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAgentResourcesResponse parses an HTTP response from a AgentResourcesWithResponse call
+func ParseAgentResourcesResponse(rsp *http.Response) (*AgentResourcesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AgentResourcesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FleetAccount
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -29861,6 +31497,72 @@ func ParseUndoOperationResponse(rsp *http.Response) (*UndoOperationResponse, err
 	return response, nil
 }
 
+// ParseListOrphansResponse parses an HTTP response from a ListOrphansWithResponse call
+func ParseListOrphansResponse(rsp *http.Response) (*ListOrphansResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOrphansResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OrphansAnswerBody
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveOrphanResponse parses an HTTP response from a RemoveOrphanWithResponse call
+func ParseRemoveOrphanResponse(rsp *http.Response) (*RemoveOrphanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveOrphanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FleetOrphan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListQueuesResponse parses an HTTP response from a ListQueuesWithResponse call
 func ParseListQueuesResponse(rsp *http.Response) (*ListQueuesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -29910,6 +31612,39 @@ func ParseGetQueueResponse(rsp *http.Response) (*GetQueueResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest QueueView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListQuotasResponse parses an HTTP response from a ListQuotasWithResponse call
+func ParseListQuotasResponse(rsp *http.Response) (*ListQuotasResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListQuotasResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListQuotaUse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
