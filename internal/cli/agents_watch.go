@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/operation"
-	"net/http"
 )
 
 // listing is a command that shows one list of things of one agent.

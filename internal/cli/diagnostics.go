@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -256,7 +257,12 @@ func shownBytes(n int64) string {
 	if n <= 0 {
 		return ""
 	}
-	return agent.Quantity(n).String()
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, unit := float64(n), 0
+	for v >= 1024 && unit < len(units)-1 {
+		v, unit = v/1024, unit+1
+	}
+	return strconv.FormatFloat(v, 'f', min(unit, 1), 64) + " " + units[unit]
 }
 
 func resourcesCommand(a *app) *cobra.Command {

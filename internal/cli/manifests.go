@@ -2,9 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,11 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"context"
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/manifest"
-	"net/http"
 )
 
 // maxManifest bounds what is read of all files together; the API takes no more.

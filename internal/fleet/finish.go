@@ -88,7 +88,7 @@ func (s *Service) succeed(ctx context.Context, op *operation.Operation, in input
 	}
 	s.offer(op, in)
 	switch {
-	case in.From == agent.Running && in.To == agent.Running:
+	case in.From == agent.Running && in.To == agent.Running && in.Action != Move:
 		// The probes have gone on all the time and know better.
 	case in.To == agent.Running:
 		// It was just seen to be ready.

@@ -74,6 +74,14 @@ func TestMoveHasTheNewReadyBeforeTheOldEnd(t *testing.T) {
 		t.Fatalf("%s: %+v", op.State, op.Problem)
 	}
 	a := w.expect(id, agent.Running)
+	if a.Health != agent.HealthHealthy {
+		t.Errorf("health %s after the move", a.Health)
+	}
+	for _, step := range plan.Steps {
+		if strings.ContainsAny(step, "{}%") {
+			t.Errorf("a step reads %q", step)
+		}
+	}
 	if a.Spec.Runtime != "docker" || a.DeployedRevision != 2 || len(w.on(id)) != 0 || len(seen(t, other, id)) != 2 {
 		t.Errorf("after the move: %+v, %v, %v", a, w.on(id), seen(t, other, id))
 	}

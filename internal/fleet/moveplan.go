@@ -11,11 +11,11 @@ import (
 
 // stepTexts say what the steps of a move do.
 var stepTexts = map[string]string{
-	"check":   "See whether %[2]s can take it, and whether its configuration is complete.",
-	"prepare": "Put the new revision on %[2]s: image or command, directories or volumes.",
-	"launch":  "Start the new instances on %[2]s.",
+	"check":   "See whether {to} can take it, and whether its configuration is complete.",
+	"prepare": "Put the new revision on {to}: image or command, directories or volumes.",
+	"launch":  "Start the new instances on {to}.",
 	"ready":   "Wait until they are ready. If they do not get so, everything is taken back.",
-	"end":     "End what runs on %[1]s.",
+	"end":     "End what runs on {from}.",
 	"ports":   "Keep the ports of the new instances for them.",
 }
 
@@ -26,12 +26,17 @@ func (s *Service) movePlan(ctx context.Context, m *moving) (*MovePlan, error) {
 		Diff: agent.Diff(m.was, m.is), Steps: []string{}, Moves: []string{}, Stays: []string{}, Warnings: []string{},
 		Interrupts: interruption(m.was, m.is, m.state),
 	}
+	names := strings.NewReplacer("{from}", p.From, "{to}", p.To)
 	for _, st := range s.planMove(m.in) {
-		p.Steps = append(p.Steps, fmt.Sprintf(stepTexts[st.Name], p.From, p.To))
+		p.Steps = append(p.Steps, names.Replace(stepTexts[st.Name]))
 	}
 	p.Moves = append(p.Moves, "Its name, specification, history, queue and credential stay as they are.")
 	if m.state == agent.Running || m.state == agent.Errored {
-		p.Moves = append(p.Moves, fmt.Sprintf("%d new instances run on %s afterwards, each on a port of its own.", m.in.Replicas, p.To))
+		n := "1 new instance runs"
+		if m.in.Replicas > 1 {
+			n = fmt.Sprintf("%d new instances run", m.in.Replicas)
+		}
+		p.Moves = append(p.Moves, n+" on "+p.To+" afterwards, on other ports than now.")
 	}
 	p.Moves = append(p.Moves, "What it has written so far stays in the log search; `portal agents logs` shows that of "+p.To+" from then on.")
 	if m.in.PreviousRevision != 0 {

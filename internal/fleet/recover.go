@@ -169,7 +169,7 @@ func (r *Reconciler) during(ctx context.Context, v *view) error {
 		return r.release(ctx, v.a, op.Problem)
 	}
 	switch op.Kind {
-	case kindOf(agent.Stop), kindOf(agent.Suspend), kindOf(agent.Revoke):
+	case kindOf(agent.Stop), kindOf(agent.Suspend), kindOf(agent.Revoke), kindOf(Move):
 		r.unprobe(v.id)
 	default:
 		r.probe(v)
