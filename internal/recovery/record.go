@@ -17,6 +17,9 @@ import (
 // generic are causes that say how it fails and not why: a better one takes their place.
 var generic = []cause.Code{cause.Unknown, cause.Flaky, cause.CrashLoop, cause.Hang}
 
+// guess is how certain a cause is at most that gives way to any that is more so.
+const guess = 0.7
+
 // sighting is one time that something was seen to go wrong.
 type sighting struct {
 	Source     Source
@@ -91,6 +94,8 @@ func place(active []*Incident, agentID string, found *cause.Finding) (in *Incide
 			return a, true
 		case !known && vague:
 			return a, false
+		case known && !vague && a.Certainty < guess && found.Certainty > a.Certainty:
+			return a, true
 		case known && related(a.Cause, found.Code):
 			return a, found.Certainty > a.Certainty
 		}

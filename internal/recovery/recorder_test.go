@@ -57,3 +57,20 @@ func TestACrashIsSeenAlsoWhereAnotherInstanceIsLostRightAfter(t *testing.T) {
 		})
 	}
 }
+
+// A guess gives way to what is known; what is known stays beside what else is wrong.
+func TestAGuessGivesWay(t *testing.T) {
+	poison := &cause.Finding{Code: cause.PoisonMessage, Certainty: 0.94, Key: "message"}
+	guessed := &Incident{Cause: cause.BadConfig, Certainty: 0.6, Fingerprint: "a"}
+	known := &Incident{Cause: cause.BadConfig, Certainty: 0.95, Fingerprint: "b"}
+	if in, better := place([]*Incident{guessed}, "agent", poison); in != guessed || !better {
+		t.Errorf("beside a guess: %+v, %t", in, better)
+	}
+	if in, _ := place([]*Incident{known}, "agent", poison); in != nil {
+		t.Errorf("what is known is taken for something else: %+v", in)
+	}
+	less := &cause.Finding{Code: cause.SlowDependency, Certainty: 0.5}
+	if in, better := place([]*Incident{guessed}, "agent", less); in != nil && better {
+		t.Errorf("a worse guess takes its place: %+v", in)
+	}
+}
