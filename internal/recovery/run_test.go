@@ -223,6 +223,7 @@ func TestFixesAreCarriedOutOnce(t *testing.T) {
 		"nothing but time":            {agent.Running, cause.Wait, nil, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newClinic(t)
 			editor := w.Editor.(*agent.Service)
 			if _, _, err := editor.Create(w.as(), agent.Spec{Name: "other", Command: "/bin/other"}); err != nil {
