@@ -69,6 +69,7 @@ func TestAnErrorIsMendedAndTakenBack(t *testing.T) {
 	p := h.visit(t, "/errors")
 	p.wait("a list without errors", `document.querySelector('#errors')?.innerText.includes('Nothing went wrong')`)
 	p.mark()
+	eval[bool](p, `(window.times = [], document.addEventListener('htmx:after:swap', () => setTimeout(() => times.push(...[...document.querySelectorAll('#errors time')].map(e => e.textContent)))), true)`)
 	for _, action := range []string{"provision", "deploy", "start"} {
 		if _, err := h.Act(limit(t), "caller", action); err != nil {
 			t.Fatal(err)
@@ -76,6 +77,10 @@ func TestAnErrorIsMendedAndTakenBack(t *testing.T) {
 	}
 	p.wait("the error, without a reload", fmt.Sprintf(`document.querySelector('#errors tbody tr')?.innerText.includes('Port %d is already in use')`, port))
 	p.marked()
+	p.wait("a second look at it", `times.length > 1`)
+	if shown := eval[string](p, `times.join('|')`); strings.Contains(shown, ":") {
+		t.Errorf("how long ago becomes a date when the list is loaded again: %s", shown)
+	}
 	p.picture(h, "errors-live")
 	p.click(`#errors tbody tr a[href^="/errors/"]`)
 	holder := fmt.Sprintf("(pid %d)", os.Getpid())

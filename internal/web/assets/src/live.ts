@@ -141,8 +141,12 @@ function begin(): void {
   });
   keepTimes();
   settle();
-  // What a page put in place may be older than what was said since.
-  document.addEventListener("htmx:after:swap", () => rows.repeatAll());
+  // What a page put in place may be older than what was said since, and has times
+  // as the server writes them, also in elements that stayed.
+  document.addEventListener("htmx:after:swap", (e) => {
+    rows.repeatAll();
+    refreshTimes(e.target instanceof Element && e.target.isConnected ? e.target : document);
+  });
   document.addEventListener("visibilitychange", visibility);
   window.addEventListener("pagehide", () => connection.stop());
   window.addEventListener("pageshow", (e) => {
