@@ -175,7 +175,7 @@ func (s *Server) showAlert(w http.ResponseWriter, r *http.Request, problem *faul
 	if wantsPart(r) {
 		return s.fragment(w, r, alertDetail(alertFrame{Role: auth.From(r.Context()).Role, Key: newNonce()}, a, history))
 	}
-	return s.showAlerts(w, r, a.Name, "", problem, func(f alertFrame) templ.Component { return alertDetail(f, a, history) })
+	return s.showAlerts(w, r, a.Name, alertsPath, problem, func(f alertFrame) templ.Component { return alertDetail(f, a, history) })
 }
 
 // afterAlert ends a form: with what is wrong on the page again, or else at the
@@ -350,7 +350,7 @@ func (s *Server) showRule(w http.ResponseWriter, r *http.Request, v alert.RuleVi
 		}
 		preview = p
 	}
-	return s.showAlerts(w, r, v.Name, "", problem, func(f alertFrame) templ.Component { return ruleBody(f, v, form, preview, trouble) })
+	return s.showAlerts(w, r, v.Name, rulesPath, problem, func(f alertFrame) templ.Component { return ruleBody(f, v, form, preview, trouble) })
 }
 
 func (s *Server) preview(ctx context.Context, v alert.RuleView, form tuneForm) (*alert.Preview, error) {
