@@ -56,7 +56,9 @@ func (y *yard) up() (container string) {
 	return container
 }
 
-func TestThePortalRunsFromTheComposeFile(t *testing.T) {
+// openYard gives an engine with an image of the portal.
+func openYard(t *testing.T) *yard {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("a Docker engine is started")
 	}
@@ -78,7 +80,11 @@ func TestThePortalRunsFromTheComposeFile(t *testing.T) {
 	y.port = fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 	l.Close()
 	y.run(filepath.Join("scripts", "portal-image.sh"), y.bin, "portal-compose-test")
+	return y
+}
 
+func TestThePortalRunsFromTheComposeFile(t *testing.T) {
+	y := openYard(t)
 	first := y.up()
 	if logs := y.engine.Docker(t, "logs", first); !strings.Contains(logs, "/auth/link/") {
 		t.Errorf("the log holds no link to sign in: %s", logs)
@@ -101,4 +107,39 @@ func TestThePortalRunsFromTheComposeFile(t *testing.T) {
 		t.Errorf("the agent is gone with the container: %v", err)
 	}
 	y.compose("down", "--volumes")
+}
+
+func TestExportedAgentsRunUnderCompose(t *testing.T) {
+	y := openYard(t)
+	p, err := drive.New(y.bin, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(t.TempDir(), "agents.yaml")
+	for _, args := range [][]string{
+		{"import", filepath.Join(y.root, "examples", "fleet")},
+		{"agents", "export", "--format", "compose", "--image", "portal-compose-test", "--file", file},
+	} {
+		if _, err := p.Run(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compose := []string{"-p", "exported", "-f", file}
+	y.run("docker-compose", append(compose, "config", "-q")...)
+	y.run("docker-compose", append(compose, "up", "-d", "--no-deps", "wow-memory")...)
+	container := y.run("docker-compose", append(compose, "ps", "-q", "wow-memory")...)
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(y.engine.Docker(t, "logs", container), "ready"); {
+		if time.Now().After(end) {
+			t.Fatalf("the agent is not ready: %s", y.engine.Docker(t, "logs", container))
+		}
+	}
+	y.run("docker-compose", append(compose, "down", "--volumes")...)
 }

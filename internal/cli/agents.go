@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/cli/export"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
@@ -68,7 +70,7 @@ func (s shownAgent) restarts() int {
 
 func agentsCommand(a *app) *cobra.Command {
 	c := group("agents", "Agents: list, make, change, and act on them",
-		agentsListCommand(a), agentsGetCommand(a), agentsCreateCommand(a), agentsEditCommand(a), agentsRemoveCommand(a),
+		agentsListCommand(a), agentsGetCommand(a), agentsCreateCommand(a), agentsEditCommand(a), agentsRemoveCommand(a), exportCommand(a),
 		logsCommand(a), historyCommand(a), versionsCommand(a), instancesCommand(a), agentHealthCommand(a), waitCommand(a), taskCommand(a), resourcesCommand(a), moveCommand(a))
 	for _, rule := range agent.Rules {
 		c.AddCommand(actionCommand(a, rule))
@@ -273,4 +275,72 @@ func (a *app) completeAgents(cmd *cobra.Command, _ []string, prefix string) ([]s
 		}
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// exportCommand writes agents as manifests for elsewhere.
+func exportCommand(a *app) *cobra.Command {
+	var format, file string
+	var o export.Options
+	c := &cobra.Command{
+		Use: "export [ID…]", Short: "Write agents as manifests for Kubernetes or Compose", ValidArgsFunction: a.completeAgents,
+		Long: "Writes manifests that run agents without the portal, all of them where no id is given. Values of secrets are\n" +
+			"not written, and neither are credentials of the portal's message queue. What the format can't say is\n" +
+			"told on standard error.",
+		Example: "  portal agents export wow-memory --format kubernetes --image registry.example.com/platform-portal:1.0.0\n" +
+			"  portal agents export --format compose --image platform-portal:latest --file agents.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			specs, err := c.specs(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			text, notes, err := export.Write(specs, format, o)
+			if err != nil {
+				return err
+			}
+			for _, note := range notes {
+				fmt.Fprintln(a.io.Err, "Note:", clean(note))
+			}
+			if file == "" {
+				_, err = a.io.Out.Write(text)
+				return err
+			}
+			return saveAs(file, bytes.NewReader(text))
+		},
+	}
+	c.Flags().StringVar(&format, "format", export.Formats[0], strings.Join(export.Formats, " or "))
+	c.Flags().StringVar(&o.Image, "image", "", "image for agents that name none; for built-in agents one of the portal")
+	c.Flags().StringVarP(&file, "file", "f", "", "file to write instead of standard output")
+	return c
+}
+
+// specs gives the specs of the agents, of all where none is named.
+func (c *conn) specs(ctx context.Context, ids []string) ([]agent.Spec, error) {
+	if len(ids) == 0 {
+		all, err := c.listAgents(ctx, agentFilter{}, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, raw := range all {
+			var s shownAgent
+			if err := c.decode(raw, &s); err != nil {
+				return nil, err
+			}
+			ids = append(ids, s.ID)
+		}
+	}
+	out := make([]agent.Spec, len(ids))
+	for i, id := range ids {
+		raw, err := c.agent(ctx, id, &shownAgent{})
+		if err != nil {
+			return nil, err
+		}
+		if err := c.decode(raw, &out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
