@@ -84,15 +84,18 @@ type Probe struct {
 	SuccessThreshold int        `json:"success_threshold,omitempty" yaml:"success_threshold,omitempty" doc:"Successes in a row before it counts again; default 1"`
 }
 
-// HTTPProbe succeeds on a 2xx or 3xx answer from loopback.
+// HTTPProbe succeeds on a 2xx or 3xx answer from the instance.
 type HTTPProbe struct {
 	Path string  `json:"path,omitempty" yaml:"path,omitempty"`
 	Port PortRef `json:"port,omitempty" yaml:"port,omitempty" doc:"Number or $(PORT), which is the default"`
+	// Host is where the instance is, once a probe is for one; no spec can set it.
+	Host string `json:"-" yaml:"-"`
 }
 
 // TCPProbe succeeds if a connection opens.
 type TCPProbe struct {
 	Port PortRef `json:"port,omitempty" yaml:"port,omitempty"`
+	Host string  `json:"-" yaml:"-"` // as for HTTPProbe
 }
 
 // ExecProbe succeeds if the command, run in the instance's environment and limits, exits 0.

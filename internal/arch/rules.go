@@ -47,6 +47,7 @@ var folders = []Folder{
 	{Path: "internal/diagnosis/checks", Storey: Nested, Purpose: "the checks themselves: contract, ports, DNS, disk, clock, queue, store, certificates …"},
 
 	{Path: "internal/fleet/docker", Storey: Nested, Purpose: "instances as containers of a Docker engine", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
+	{Path: "internal/fleet/kubernetes", Storey: Nested, Purpose: "instances as pods of a Kubernetes cluster", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/upkeep", Storey: Nested, Purpose: "locks, changes and restarts of instances, the same on every runtime"},
 
@@ -126,6 +127,7 @@ var folders = []Folder{
 	{Path: "bench", Storey: Tool, Purpose: "the figures of the targets"},
 	{Path: "e2e", Storey: Tool, Purpose: "black-box scripts against the program"},
 	{Path: "e2e/docker", Storey: Tool, Purpose: "agents in containers of a real engine"},
+	{Path: "e2e/kubernetes", Storey: Tool, Purpose: "agents in pods of a real cluster"},
 	{Path: "e2e/browser", Storey: Tool, Purpose: "the pages in a real browser"},
 	{Path: "e2e/dex", Storey: Tool, Purpose: "a real OpenID Connect provider for tests, in a module of its own"},
 	{Path: "e2e/victorialogs", Storey: Tool, Purpose: "a real VictoriaLogs server for tests, in a module of its own"},
@@ -167,6 +169,10 @@ var libraries = []Library{
 	{"github.com/containerd/errdefs", []string{"internal/fleet/docker"}},
 	{"github.com/distribution/reference", []string{"internal/fleet/docker"}},
 	{"github.com/moby/moby", []string{"internal/fleet/docker"}},
+	{"k8s.io/api", []string{"internal/fleet/kubernetes"}},
+	{"k8s.io/apimachinery", []string{"internal/fleet/kubernetes"}},
+	{"k8s.io/client-go", []string{"internal/fleet/kubernetes"}},
+	{"k8s.io/klog", []string{"internal/fleet/kubernetes"}},
 	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},
 	{"github.com/nats-io/nats.go", []string{"internal/bus", "agentkit"}},
 	{"github.com/nats-io/jwt/v2", []string{"internal/bus"}},

@@ -127,8 +127,8 @@ func probesOf(spec agent.Spec) agent.Probes {
 	}
 }
 
-// probesFor gives the probes with their ports filled in for one instance.
-func probesFor(a *agent.Agent, spec agent.Spec, port int) (agent.Probes, error) {
+// probesFor gives the probes with their hosts and ports filled in for one instance.
+func probesFor(a *agent.Agent, spec agent.Spec, host string, port int) (agent.Probes, error) {
 	p := probesOf(spec)
 	vars := maps.Clone(spec.Env)
 	if vars == nil {
@@ -137,15 +137,15 @@ func probesFor(a *agent.Agent, spec agent.Spec, port int) (agent.Probes, error) 
 	vars["PORT"], vars["AGENT_ID"] = strconv.Itoa(port), a.ID
 	var err error
 	for _, q := range []**agent.Probe{&p.Liveness, &p.Readiness} {
-		if *q, err = fill(*q, vars); err != nil {
+		if *q, err = fill(*q, vars, host); err != nil {
 			return agent.Probes{}, err
 		}
 	}
 	return p, nil
 }
 
-// fill gives a copy of the probe with its port as a number.
-func fill(p *agent.Probe, vars map[string]string) (*agent.Probe, error) {
+// fill gives a copy of the probe with its host, and its port as a number.
+func fill(p *agent.Probe, vars map[string]string, host string) (*agent.Probe, error) {
 	if p == nil {
 		return nil, nil
 	}
@@ -156,13 +156,13 @@ func fill(p *agent.Probe, vars map[string]string) (*agent.Probe, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.HTTP = &agent.HTTPProbe{Path: p.HTTP.Path, Port: agent.PortRef(strconv.Itoa(n))}
+		c.HTTP = &agent.HTTPProbe{Path: p.HTTP.Path, Host: host, Port: agent.PortRef(strconv.Itoa(n))}
 	case p.TCP != nil:
 		n, err := p.TCP.Port.Resolve(vars)
 		if err != nil {
 			return nil, err
 		}
-		c.TCP = &agent.TCPProbe{Port: agent.PortRef(strconv.Itoa(n))}
+		c.TCP = &agent.TCPProbe{Host: host, Port: agent.PortRef(strconv.Itoa(n))}
 	}
 	return &c, nil
 }

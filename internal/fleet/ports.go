@@ -24,6 +24,12 @@ func (s *Service) port(ctx context.Context, a *agent.Agent, index int, held bool
 	return s.Observed.ReservePort(ctx, a.ID, index, from, to, free)
 }
 
+// distant tells whether the runtime's instances have addresses of their own.
+func distant(rt Runtime) bool {
+	d, ok := rt.(Distant)
+	return ok && d.Distant()
+}
+
 // fixedPorts checks that nobody has the ports that the spec itself names.
 func (s *Service) fixedPorts(spec agent.Spec) error {
 	for _, p := range spec.Ports {

@@ -118,7 +118,7 @@ func (j *job) look(ctx context.Context, seen []Instance, watches []*watch) error
 			w.last, w.ready, w.run = said(*at), false, ""
 		default:
 			if run := runOf(*at); run != w.run {
-				p, err := probesFor(j.a, j.spec, at.Port)
+				p, err := probesFor(j.a, j.spec, at.Host, at.Port)
 				if err != nil {
 					return err
 				}

@@ -212,7 +212,7 @@ func same(before, now []Instance) bool {
 }
 
 func alike(a, b Instance) bool {
-	return a.State == b.State && a.PID == b.PID && a.Port == b.Port && a.Restarts == b.Restarts &&
+	return a.State == b.State && a.PID == b.PID && a.Host == b.Host && a.Port == b.Port && a.Restarts == b.Restarts &&
 		a.Reason == b.Reason && a.Signal == b.Signal && a.OOMKilled == b.OOMKilled &&
 		a.StartedAt.UnixMicro() == b.StartedAt.UnixMicro() && equal(a.ExitCode, b.ExitCode)
 }

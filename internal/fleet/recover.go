@@ -114,7 +114,7 @@ func (r *Reconciler) recovered(ctx context.Context, v *view) (changed bool, agai
 
 // ready asks the instance itself.
 func (r *Reconciler) ready(ctx context.Context, v *view, in Instance) (bool, error) {
-	probes, err := probesFor(v.a, v.spec, in.Port)
+	probes, err := probesFor(v.a, v.spec, in.Host, in.Port)
 	if err != nil {
 		return false, err
 	}
@@ -226,7 +226,7 @@ func (r *Reconciler) probe(v *view) {
 			InstanceID: p.ID, Run: runOf(p.Instance), Up: p.State == InstanceRunning || p.State == InstanceStarting,
 			Note: said(p.Instance), Live: p.Live, Ready: p.Ready, Restarts: p.Restarts,
 		}
-		if probes, err := probesFor(v.a, v.spec, p.Port); err == nil {
+		if probes, err := probesFor(v.a, v.spec, p.Host, p.Port); err == nil {
 			t.Liveness, t.Readiness = probes.Liveness, probes.Readiness
 		}
 		sub.Targets = append(sub.Targets, t)

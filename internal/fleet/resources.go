@@ -108,7 +108,7 @@ func (j *job) reserve(ctx context.Context) ([]string, error) {
 	var got []string
 	for _, i := range j.replicas() {
 		at := find(seen, InstanceID(j.a.ID, j.in.Revision, i))
-		p, err := j.port(ctx, j.a, i, at != nil && alive(at.State))
+		p, err := j.port(ctx, j.a, i, at != nil && alive(at.State) || distant(j.rt))
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +125,7 @@ func (j *job) releasePorts(ctx context.Context) error {
 // instances got, and says what will be asked.
 func (j *job) registerProbes(ctx context.Context) error {
 	from, _ := j.ports()
-	p, err := probesFor(j.a, j.spec, from)
+	p, err := probesFor(j.a, j.spec, "", from)
 	if err != nil {
 		return err
 	}

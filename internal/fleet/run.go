@@ -97,7 +97,7 @@ func (j *job) checkConfiguration(ctx context.Context) error {
 	if _, err = o.launch(0, from); err != nil {
 		return err
 	}
-	_, err = probesFor(j.a, j.spec, from)
+	_, err = probesFor(j.a, j.spec, "", from)
 	return err
 }
 
@@ -110,7 +110,7 @@ func (j *job) prepareAt(ctx context.Context, base int) error {
 		return err
 	}
 	return each(ctx, j.replicas(), func(ctx context.Context, i int) error {
-		p, err := j.port(ctx, j.a, base+i, false)
+		p, err := j.port(ctx, j.a, base+i, distant(j.rt))
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (j *job) launchAt(ctx context.Context, base int) error {
 			}
 		}
 	}
-	if !runs {
+	if !runs && !distant(j.rt) {
 		if err := j.fixedPorts(j.spec); err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ const portTries = 4
 
 // launchOn runs one instance on the port that is reserved for it.
 func (s *Service) launchOn(ctx context.Context, rt Runtime, o *outfit, index int, held bool) error {
-	port, err := s.port(ctx, o.a, o.base+index, held)
+	port, err := s.port(ctx, o.a, o.base+index, held || distant(rt))
 	if err != nil || held {
 		return err
 	}

@@ -33,6 +33,7 @@ type Instance struct {
 	Index     int           `json:"index"` // 0 … replicas-1
 	State     InstanceState `json:"state"`
 	PID       int           `json:"pid,omitempty"`
+	Host      string        `json:"host,omitempty"` // where Port is; "" means this machine
 	Port      int           `json:"port,omitempty"`
 	Restarts  int           `json:"restarts"` // since it was launched
 	StartedAt time.Time     `json:"started_at,omitzero"`
@@ -126,6 +127,12 @@ type Execer interface {
 // reconciler need not wait for its timer. A value is the id of an agent.
 type Notifier interface {
 	Changes() <-chan string
+}
+
+// Distant is a Runtime whose instances have addresses of their own: what listens
+// on this machine does not take ports from them.
+type Distant interface {
+	Distant() bool
 }
 
 // LogLine is one line of an instance's output.

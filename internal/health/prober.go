@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,14 +41,14 @@ type Answer struct {
 	Unsure bool
 }
 
-// Prober asks instances on this machine. The zero value is ready.
+// Prober asks instances. The zero value is ready.
 type Prober struct{}
 
-// loopback dials nothing but this machine, so that no probe, path or redirect
-// can make the portal talk to anybody else.
-func loopback(ctx context.Context, port int) (net.Conn, error) {
+// dial connects to an instance and to nobody else, so that no probe, path or
+// redirect can make the portal talk to others.
+func dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +117,11 @@ func askHTTP(ctx context.Context, p *agent.HTTPProbe) error {
 	if !ok {
 		return fmt.Errorf("GET %s: %q is not a port", pathOf(p), p.Port)
 	}
-	target, err := url.Parse("http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) + pathOf(p))
+	address, err := agent.Address(p.Host, port)
+	if err != nil {
+		return fmt.Errorf("GET %s: %w", pathOf(p), err)
+	}
+	target, err := url.Parse("http://" + address + pathOf(p))
 	if err != nil {
 		return fmt.Errorf("GET %s: not a path", pathOf(p))
 	}
@@ -126,7 +129,7 @@ func askHTTP(ctx context.Context, p *agent.HTTPProbe) error {
 	// agent that serves one client at a time. Redirects are answers, not orders.
 	t := &http.Transport{
 		Proxy:                  nil,
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return loopback(ctx, port) },
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, address) },
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
@@ -150,7 +153,11 @@ func askTCP(ctx context.Context, p *agent.TCPProbe) error {
 	if !ok {
 		return fmt.Errorf("connect: %q is not a port", p.Port)
 	}
-	c, err := loopback(ctx, port)
+	address, err := agent.Address(p.Host, port)
+	if err != nil {
+		return fmt.Errorf("connect to port %d: %w", port, err)
+	}
+	c, err := dial(ctx, address)
 	if err != nil {
 		return fmt.Errorf("connect to port %d: %s", port, plain(err))
 	}

@@ -161,7 +161,7 @@ func (s *Scraper) set(targets []Target) (gone []*ledger) {
 	for _, t := range targets {
 		running[t.InstanceID] = true
 		v := s.visits[t.InstanceID]
-		if v != nil && v.Run == t.Run && v.Port == t.Port {
+		if v != nil && v.Run == t.Run && v.Port == t.Port && v.Host == t.Host {
 			v.AgentName = t.AgentName
 			continue
 		}

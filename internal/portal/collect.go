@@ -70,7 +70,7 @@ func (c *collect) Targets(ctx context.Context) ([]metrics.Target, error) {
 		for _, in := range list {
 			if in.State == fleet.InstanceRunning && in.Port > 0 {
 				out = append(out, metrics.Target{
-					AgentID: id, AgentName: c.name(id), InstanceID: in.ID, Port: in.Port, StartedAt: in.StartedAt,
+					AgentID: id, AgentName: c.name(id), InstanceID: in.ID, Host: in.Host, Port: in.Port, StartedAt: in.StartedAt,
 					Run: fmt.Sprintf("%d/%d/%d", in.PID, in.Restarts, in.StartedAt.UnixMicro()),
 				})
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/egress"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
 	"github.com/waooaw/platform-portal/internal/oidc"
 )
 
@@ -54,6 +55,9 @@ type Config struct {
 	Logs   Logs          // what agents write
 	Quotas []fleet.Quota // what agents may ask for together
 	Docker Docker        // the engine of agents with the runtime docker
+	// Kubernetes is the cluster of those with the runtime kubernetes; there is none
+	// without a Kubeconfig.
+	Kubernetes kubernetes.Config
 
 	Diagnose time.Duration // between two scheduled diagnoses; 0 for none
 	values   []Value       // what was set, and where
@@ -195,6 +199,20 @@ var Settings = []Setting{
 			c.Quotas, err = fleet.ParseQuotas(v)
 			return err
 		}},
+	{Key: "kubernetes.kubeconfig", Doc: "File that says how the cluster is reached for agents with the runtime kubernetes, or in-cluster for the one that the portal's own pod runs on; none where empty.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.Kubeconfig })},
+	{Key: "kubernetes.context", Doc: "Context of the file; the current one where empty.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.Context })},
+	{Key: "kubernetes.namespace", Doc: "Namespace for everything that the portal makes on the cluster; that of the context, or of the portal's own pod, where empty.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.Namespace })},
+	{Key: "kubernetes.image", Doc: "Image that has the portal's program as its entry point, for built-in agents.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.Image })},
+	{Key: "kubernetes.portal-host", Doc: "Name or address by which pods reach the portal's machine, put in place of a loopback address in PORTAL_URL and QUEUE_URL.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.PortalHost })},
+	{Key: "kubernetes.pull-secret", Doc: "Secret of the namespace with the credentials of registries.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.PullSecret })},
+	{Key: "kubernetes.storage-class", Doc: "Storage class of volumes; the cluster's default where empty.",
+		set: text(func(c *Config) *string { return &c.Kubernetes.StorageClass })},
 	{Key: "log.level", Default: "info", Doc: "debug, info, warn or error.",
 		set: oneOf(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 	{Key: "log.format", Default: "text", Doc: "text or json, on standard error.",

@@ -16,6 +16,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/docker"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/metrics"
@@ -76,7 +77,7 @@ func (a *app) agentChecks() []diagnosis.Check {
 		},
 	}
 	contract := checks.Contract{Metrics: func(ctx context.Context, agentID string, in fleet.Instance) error {
-		_, err := scrape.Client{}.Page(ctx, metrics.Target{AgentID: agentID, InstanceID: in.ID, Port: in.Port})
+		_, err := scrape.Client{}.Page(ctx, metrics.Target{AgentID: agentID, InstanceID: in.ID, Host: in.Host, Port: in.Port})
 		return err
 	}}
 	return slices.Concat(of.Checks(), []diagnosis.Check{ports.Check()}, contract.Checks())
@@ -150,6 +151,13 @@ func Examine(ctx context.Context, cfg Config) []diagnosis.Finding {
 			engine := cfg.Docker.engine()
 			engine.Owner, engine.Dir = "doctor", dir
 			return docker.New(engine)
+		})))
+	}
+	if cfg.Kubernetes.Kubeconfig != "" {
+		list = append(list, checks.Runtime("kubernetes", reportOf(func(dir string) (hosting, error) {
+			cluster := cfg.Kubernetes
+			cluster.Owner, cluster.Dir = "doctor", dir
+			return kubernetes.New(cluster)
 		})))
 	}
 	look := func(more ...diagnosis.Check) []diagnosis.Finding {

@@ -16,6 +16,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/docker"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/httpapi"
@@ -50,7 +51,8 @@ func (d *Docker) allow(v string) error {
 // runtimes are what instances run on.
 type runtimes struct {
 	process *process.Runtime
-	docker  *docker.Runtime // nil where none is configured
+	docker  *docker.Runtime     // nil where none is configured
+	cluster *kubernetes.Runtime // nil likewise
 }
 
 // openRuntimes makes them; what runs there already is found again.
@@ -61,13 +63,19 @@ func (a *app) openRuntimes(key []byte) (err error) {
 	if err != nil {
 		return unusable(a.cfg.Data, err)
 	}
-	if a.cfg.Docker.Host == "" {
-		return nil
+	if a.cfg.Docker.Host != "" {
+		cfg := a.cfg.Docker.engine()
+		cfg.Owner, cfg.Dir, cfg.Self, cfg.Log = ownerOf(key), filepath.Join(a.cfg.Data, "docker"), a.build.Self, a.log
+		if a.runtimes.docker, err = docker.New(cfg); err != nil {
+			return errors.Join(err, a.runtimes.close())
+		}
 	}
-	cfg := a.cfg.Docker.engine()
-	cfg.Owner, cfg.Dir, cfg.Self, cfg.Log = ownerOf(key), filepath.Join(a.cfg.Data, "docker"), a.build.Self, a.log
-	if a.runtimes.docker, err = docker.New(cfg); err != nil {
-		return errors.Join(err, a.runtimes.process.Close())
+	if a.cfg.Kubernetes.Kubeconfig != "" {
+		cfg := a.cfg.Kubernetes
+		cfg.Owner, cfg.Dir, cfg.Self, cfg.Log = ownerOf(key), filepath.Join(a.cfg.Data, "kubernetes"), a.build.Self, a.log
+		if a.runtimes.cluster, err = kubernetes.New(cfg); err != nil {
+			return errors.Join(err, a.runtimes.close())
+		}
 	}
 	return nil
 }
@@ -101,6 +109,9 @@ func (r runtimes) all() []hosting {
 	out := []hosting{r.process}
 	if r.docker != nil {
 		out = append(out, r.docker)
+	}
+	if r.cluster != nil {
+		out = append(out, r.cluster)
 	}
 	return out
 }
@@ -149,12 +160,16 @@ func holder(port int) (pid int, name string) {
 }
 
 // hosts are the names that requests may carry beside the portal's address;
-// containers have one of their own for its machine.
+// containers and pods have ones of their own for its machine.
 func (a *app) hosts() []string {
-	if a.runtimes.docker == nil {
-		return a.cfg.Hosts
+	list := slices.Clone(a.cfg.Hosts)
+	if a.runtimes.docker != nil {
+		list = append(list, docker.PortalHost)
 	}
-	return append(slices.Clone(a.cfg.Hosts), docker.PortalHost)
+	if name := a.cfg.Kubernetes.PortalHost; a.runtimes.cluster != nil && name != "" {
+		list = append(list, name)
+	}
+	return list
 }
 
 // composed reads compose files for the API.

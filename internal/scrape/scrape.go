@@ -1,5 +1,5 @@
 // Package scrape gets the figures of running instances: it asks for their
-// GET /metrics on this machine and reads the Prometheus text format. Nothing
+// GET /metrics and reads the Prometheus text format. Nothing
 // that an instance answers may cost more than a little time and memory.
 package scrape
 
@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/metrics"
 )
 
@@ -26,7 +27,7 @@ const (
 	defaultMaxSeries = 5000
 )
 
-// Client is a metrics.Source over HTTP on loopback. The zero value is ready.
+// Client is a metrics.Source over HTTP. The zero value is ready.
 type Client struct {
 	Timeout   time.Duration // of one question; 0 means 2 s
 	MaxBytes  int           // of a page; 0 means 4 MiB
@@ -41,7 +42,11 @@ func (c Client) Page(ctx context.Context, t metrics.Target) (metrics.Page, error
 	timeout := def(c.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	body, err := c.get(ctx, t.Port)
+	address, err := agent.Address(t.Host, t.Port)
+	if err != nil {
+		return metrics.Page{}, none("%v", err)
+	}
+	body, err := c.get(ctx, address)
 	if err != nil && ctx.Err() != nil {
 		return metrics.Page{}, fmt.Errorf("GET /metrics: no answer within %s", timeout)
 	}
@@ -68,10 +73,9 @@ func refuse(metric, why string, args ...any) *metrics.Refusal {
 	return &metrics.Refusal{Why: fmt.Sprintf(why, args...), Metric: metric}
 }
 
-// get reads the page of the instance at the port. It dials nothing but this
-// machine, whatever the answer says; a redirect is an answer, not an order.
-func (c Client) get(ctx context.Context, port int) ([]byte, error) {
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+// get reads the page of the instance at the address. It dials nothing else,
+// whatever the answer says; a redirect is an answer, not an order.
+func (c Client) get(ctx context.Context, address string) ([]byte, error) {
 	// A connection of its own each time: one that is kept open would occupy an
 	// agent that serves one client at a time.
 	transport := &http.Transport{
@@ -85,14 +89,14 @@ func (c Client) get(ctx context.Context, port int) ([]byte, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {
-		return nil, none("%d is not a port", port)
+		return nil, none("%s is not an address", address)
 	}
 	req.Header.Set("User-Agent", "platform-portal-metrics")
 	req.Header.Set("Accept", "text/plain;version=0.0.4;charset=utf-8")
 	resp, err := transport.RoundTrip(req)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, none("nothing listens on its port %d", port)
+		return nil, none("nothing listens on %s", address)
 	case err != nil:
 		return nil, fmt.Errorf("GET /metrics: %s", plain(err))
 	}

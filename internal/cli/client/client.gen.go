@@ -2873,6 +2873,7 @@ type FleetInstance struct {
 	AgentId   string     `json:"agent_id"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
 	ExitCode  *int64     `json:"exit_code,omitempty"`
+	Host      *string    `json:"host,omitempty"`
 	Id        string     `json:"id"`
 	Index     int64      `json:"index"`
 	LastLogs  *[]string  `json:"last_logs,omitempty"`

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
@@ -89,7 +90,7 @@ func (c Contract) one(ctx context.Context, on diagnosis.Subject, in fleet.Instan
 	if in.Port == 0 {
 		return skip("The instance has no port to be asked on.", in.ID)
 	}
-	a, err := get(ctx, in.Port, p.path)
+	a, err := get(ctx, in, p.path)
 	what := fmt.Sprintf("%s: GET %s", in.ID, p.path)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -152,12 +153,14 @@ func isConfig(a answer) (string, bool) {
 	return "", false
 }
 
-// get asks an instance on this machine, and nothing else: a redirect is an
-// answer, not an order.
-func get(ctx context.Context, port int, path string) (answer, error) {
+// get asks an instance, and nothing else: a redirect is an answer, not an order.
+func get(ctx context.Context, in fleet.Instance, path string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	address, err := agent.Address(in.Host, in.Port)
+	if err != nil {
+		return answer{}, err
+	}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer

@@ -33,6 +33,9 @@ func (p Ports) look(_ context.Context, on diagnosis.Subject) diagnosis.Outcome {
 	}
 	var w worse
 	var family []int
+	if running[0].Host != "" {
+		return skip("Its instances have addresses of their own; who listens there is not seen from here.")
+	}
 	for _, in := range running {
 		mine := append(p.Family(in.PID), in.PID)
 		family = append(family, mine...)

@@ -28,6 +28,15 @@ type Harness struct {
 	// Left names what is left of the agent's instances on the machine, apart from
 	// logs and directories that outlive instances; nil if Observe says it all.
 	Left func(t *testing.T, rt fleet.Runtime, agentID string) []string
+	// Run tells the runs of an instance apart where the runtime does not know process
+	// ids; nil if it does.
+	Run func(t *testing.T, rt fleet.Runtime, in fleet.Instance) string
+	// FoundAtLaunch says that a command which is not there is noticed only when it is
+	// to be run.
+	FoundAtLaunch bool
+	// KeepsGrace says that a stop may go on for the grace that was told first,
+	// although a second one is in a hurry.
+	KeepsGrace bool
 }
 
 // patience bounds every wait of the suite.
@@ -137,6 +146,15 @@ func (b *bench) kind(err error, want fault.Kind) *fault.Error {
 		b.Fatalf("got %v, want a fault of kind %s", err, want)
 	}
 	return f
+}
+
+// run names the run of an instance.
+func (b *bench) run(in fleet.Instance) string {
+	b.Helper()
+	if b.h.Run != nil {
+		return b.h.Run(b.T, b.rt, in)
+	}
+	return itoa(in.PID)
 }
 
 // instance gives the instance as observed, or a zero one.
@@ -296,30 +314,17 @@ func testUnknown(t *testing.T, b *bench) {
 func testMissingCommand(t *testing.T, b *bench) {
 	l := b.launch("ghost", 0, "wait")
 	l.Command = "/no/such/program"
-	for _, err := range []error{b.rt.Prepare(b.ctx(), l), b.rt.Launch(b.ctx(), l)} {
+	found := []error{b.rt.Launch(b.ctx(), l)}
+	if !b.h.FoundAtLaunch {
+		found = append(found, b.rt.Prepare(b.ctx(), l))
+	}
+	for _, err := range found {
 		f := b.kind(err, fault.Invalid)
 		if !strings.Contains(f.Error(), "/no/such/program") || f.Remedy == "" {
 			t.Errorf("unclear: %v", f)
 		}
 	}
 	b.nothing("ghost")
-}
-
-func testVolumes(t *testing.T, b *bench) {
-	with := func(l fleet.Launch, path string) fleet.Launch {
-		l.Volumes = []agent.Volume{{Name: "notes", Path: path}}
-		return l
-	}
-	l := with(b.launch("keeper", 0, "file", "deep/notes/a.txt", "x"), "deep/notes")
-	b.ok(b.rt.Launch(b.ctx(), l))
-	b.said(l, "x")
-	b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, time.Second))
-	b.ok(b.rt.Launch(b.ctx(), l))
-	b.said(l, "xx")
-	for _, path := range []string{"../out", "/tmp/out", "a/../../out"} {
-		err := b.rt.Prepare(b.ctx(), with(b.launch("thief", 0, "wait"), path))
-		b.kind(err, fault.Invalid)
-	}
 }
 
 func testExec(t *testing.T, b *bench) {

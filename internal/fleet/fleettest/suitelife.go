@@ -26,7 +26,7 @@ func testLaunch(t *testing.T, b *bench) {
 	b.ok(b.rt.Launch(b.ctx(), l))
 	b.said(l, "GREETING=good day")
 	in := b.untilState(l, fleet.InstanceRunning)
-	if in.AgentID != "speaker" || in.Revision != 7 || in.Index != 2 || in.PID <= 0 || in.Restarts != 0 {
+	if in.AgentID != "speaker" || in.Revision != 7 || in.Index != 2 || b.h.Run == nil && in.PID <= 0 || in.Restarts != 0 {
 		t.Errorf("observed %+v", in)
 	}
 	if in.StartedAt.Before(before) || in.StartedAt.After(time.Now().Add(2*time.Second)) || !in.EndedAt.IsZero() {
@@ -46,10 +46,10 @@ func testLaunchTwice(t *testing.T, b *bench) {
 	}
 	wg.Wait()
 	b.said(l, "GREETING=good day")
-	first := b.instance(l)
+	first := b.run(b.instance(l))
 	b.ok(b.rt.Launch(b.ctx(), l))
-	if now := b.instance(l); now.PID != first.PID || now.Restarts != 0 {
-		t.Errorf("launched anew: %+v, then %+v", first, now)
+	if now := b.instance(l); b.run(now) != first || now.Restarts != 0 {
+		t.Errorf("launched anew: %s, then %+v", first, now)
 	}
 	if lines := b.lines(fleet.LogQuery{AgentID: "twin"}); len(lines) != 1 {
 		t.Errorf("the program ran %d times", len(lines))
@@ -57,7 +57,7 @@ func testLaunchTwice(t *testing.T, b *bench) {
 	other := b.start("twin", 1, "wait")
 	list, err := b.rt.Observe(b.ctx(), "twin")
 	b.ok(err)
-	if len(list) != 2 || b.instance(other).PID == first.PID {
+	if len(list) != 2 || b.run(b.instance(other)) == first {
 		t.Errorf("observed %+v", list)
 	}
 }
@@ -100,8 +100,11 @@ func testStopForced(t *testing.T, b *bench) {
 func testStopHurried(t *testing.T, b *bench) {
 	l := b.start("mule", 0, "stubborn")
 	b.said(l, "ready")
-	slow := make(chan error, 1)
-	go func() { slow <- b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, time.Hour) }()
+	slow, grace := make(chan error, 1), time.Hour
+	if b.h.KeepsGrace {
+		grace = 15 * time.Second
+	}
+	go func() { slow <- b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, grace) }()
 	b.untilState(l, fleet.InstanceStopping)
 	b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, 0))
 	b.ok(<-slow)
@@ -183,7 +186,7 @@ func testSuspend(t *testing.T, b *bench) {
 	}
 	l := b.start("sleeper", 0, "ticks")
 	b.said(l, "tick 3")
-	running := b.instance(l)
+	running := b.run(b.instance(l))
 	b.ok(s.Suspend(b.ctx(), l.AgentID, l.InstanceID))
 	b.ok(s.Suspend(b.ctx(), l.AgentID, l.InstanceID))
 	b.untilState(l, fleet.InstanceSuspended)
@@ -205,8 +208,8 @@ func testSuspend(t *testing.T, b *bench) {
 			t.Fatalf("line %d is %q: its memory was lost", i+1, line)
 		}
 	}
-	if in := b.untilState(l, fleet.InstanceRunning); in.PID != running.PID || in.Restarts != 0 {
-		t.Errorf("was %+v, is %+v", running, in)
+	if in := b.untilState(l, fleet.InstanceRunning); b.run(in) != running || in.Restarts != 0 {
+		t.Errorf("was run %s, is %+v", running, in)
 	}
 	b.ok(s.Suspend(b.ctx(), l.AgentID, l.InstanceID))
 	b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, 10*time.Second)) // also while it stands still
@@ -221,15 +224,15 @@ func testRestarter(t *testing.T, b *bench) {
 	l := b.launch("patient", 0, "family")
 	l.Restart.MaxRestarts, l.Restart.Window = 2, agent.Duration(time.Minute)
 	b.ok(b.rt.Launch(b.ctx(), l))
-	before := b.instance(l)
+	before := b.run(b.instance(l))
 	for i := range 2 {
 		b.ok(r.Restart(b.ctx(), l.AgentID, l.InstanceID, "does not answer"))
 		in := b.instance(l)
-		if in.State != fleet.InstanceRunning || in.PID == before.PID || in.Restarts != i+1 ||
+		if in.State != fleet.InstanceRunning || b.run(in) == before || in.Restarts != i+1 ||
 			!strings.Contains(in.Reason, "does not answer") {
 			t.Errorf("after restart %d: %+v", i+1, in)
 		}
-		before = in
+		before = b.run(in)
 	}
 	b.kind(r.Restart(b.ctx(), l.AgentID, l.InstanceID, "does not answer"), fault.Conflict)
 	in := b.untilState(l, fleet.InstanceFailed)
@@ -245,11 +248,11 @@ func testAdoption(t *testing.T, b *bench) {
 		t.Skip("the runtime cannot be opened twice")
 	}
 	var launches []fleet.Launch
-	pids := map[string]int{}
+	runs := map[string]string{}
 	for _, id := range []string{"one", "two", "three"} {
 		l := b.start(id, 0, "ticks")
 		launches = append(launches, l)
-		pids[l.InstanceID] = b.instance(l).PID
+		runs[l.InstanceID] = b.run(b.instance(l))
 	}
 	b.rt = b.h.Reopen(t, b.rt)
 	list, err := b.rt.Observe(b.ctx(), "")
@@ -258,13 +261,13 @@ func testAdoption(t *testing.T, b *bench) {
 		t.Fatalf("observed %+v", list)
 	}
 	for _, in := range list {
-		if in.PID != pids[in.ID] || in.State != fleet.InstanceRunning {
-			t.Errorf("observed %+v, was pid %d", in, pids[in.ID])
+		if b.run(in) != runs[in.ID] || in.State != fleet.InstanceRunning {
+			t.Errorf("observed %+v, was run %s", in, runs[in.ID])
 		}
 	}
 	for _, l := range launches {
 		b.ok(b.rt.Launch(b.ctx(), l)) // finds it running
-		if in := b.instance(l); in.PID != pids[l.InstanceID] {
+		if in := b.instance(l); b.run(in) != runs[l.InstanceID] {
 			t.Errorf("launched anew: %+v", in)
 		}
 		if s, ok := b.rt.(fleet.Suspender); ok {
@@ -321,5 +324,22 @@ func testHoldings(t *testing.T, b *bench) {
 	}
 	if ids, err := ac.Agents(b.ctx()); err != nil || len(ids) > 0 {
 		t.Errorf("after its removal there are %v, %v", ids, err)
+	}
+}
+
+func testVolumes(t *testing.T, b *bench) {
+	with := func(l fleet.Launch, path string) fleet.Launch {
+		l.Volumes = []agent.Volume{{Name: "notes", Path: path}}
+		return l
+	}
+	l := with(b.launch("keeper", 0, "file", "deep/notes/a.txt", "x"), "deep/notes")
+	b.ok(b.rt.Launch(b.ctx(), l))
+	b.said(l, "x")
+	b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, time.Second))
+	b.ok(b.rt.Launch(b.ctx(), l))
+	b.said(l, "xx")
+	for _, path := range []string{"../out", "/tmp/out", "a/../../out"} {
+		err := b.rt.Prepare(b.ctx(), with(b.launch("thief", 0, "wait"), path))
+		b.kind(err, fault.Invalid)
 	}
 }

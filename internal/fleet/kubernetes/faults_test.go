@@ -1,0 +1,258 @@
+package kubernetes_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
+)
+
+// launch describes an instance that waits.
+func launch(id string, behaviour ...string) fleet.Launch {
+	l := fleet.Launch{
+		InstanceID: fleet.InstanceID(id, 1, 0), AgentID: id, Revision: 1, Grace: time.Second,
+		Restart: agent.RestartPolicy{Backoff: agent.Backoff{Initial: agent.Duration(time.Millisecond)}},
+	}
+	program(&l, behaviour...)
+	return l
+}
+
+func apply(t *testing.T, c *kubernetestest.Cluster, manifest string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Kubectl(t, "apply", "-f", file)
+}
+
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// in gives a runtime in a namespace of its own.
+func in(t *testing.T, namespace string, labels ...string) (*kubernetes.Runtime, kubernetes.Config) {
+	t.Helper()
+	c := kubernetestest.Start(t)
+	c.Kubectl(t, "create", "namespace", namespace)
+	if len(labels) > 0 {
+		c.Kubectl(t, append([]string{"label", "namespace", namespace}, labels...)...)
+	}
+	cfg := config(t)
+	cfg.Namespace = namespace
+	return open(t, cfg), cfg
+}
+
+func observed(t *testing.T, rt fleet.Runtime, l fleet.Launch) fleet.Instance {
+	t.Helper()
+	list, err := rt.Observe(bounded(t), l.AgentID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range list {
+		if in.ID == l.InstanceID {
+			return in
+		}
+	}
+	return fleet.Instance{}
+}
+
+func TestNamespacesWithTheStrictestPolicyTakePods(t *testing.T) {
+	rt, _ := in(t, "strict", "pod-security.kubernetes.io/enforce=restricted")
+	l := launch("careful", "wait")
+	l.Resources = agent.Resources{CPU: 0.2, Memory: 64 << 20}
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	if got := observed(t, rt, l); got.State != fleet.InstanceRunning || got.Host == "" {
+		t.Errorf("observed %+v", got)
+	}
+}
+
+func TestRefusalsSayWhyAndLeaveNothing(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg := in(t, "crowded")
+	apply(t, c, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: crowded}, spec: {hard: {limits.memory: 64Mi, limits.cpu: "1"}}}`)
+	huge := launch("huge", "wait")
+	huge.Resources = agent.Resources{CPU: 0.1, Memory: 1 << 30}
+	nowhere := launch("nowhere", "wait")
+	nowhere.Resources = agent.Resources{CPU: 0.1, Memory: 16 << 20}
+	nowhere.Image = "registry.invalid/nothing:1"
+	bare := launch("bare", "wait")
+	bare.Image = ""
+	for _, one := range []struct {
+		l    fleet.Launch
+		code string
+		why  string
+	}{
+		{huge, "kubernetes.quota", "exceeded quota"},
+		{nowhere, "image.pull", "registry.invalid"},
+		{bare, "image.missing", "images"},
+	} {
+		err := rt.Launch(bounded(t), one.l)
+		f := fault.As(err)
+		if f == nil || f.Code != one.code || !strings.Contains(f.Why, one.why) || f.Remedy == "" {
+			t.Errorf("%s: %v", one.l.AgentID, err)
+		}
+		if left := c.Kubectl(t, "get", "pods,secrets", "-n", cfg.Namespace, "-l", "platform-portal.io/owner", "-o", "name"); left != "" {
+			t.Errorf("%s leaves %s", one.l.AgentID, left)
+		}
+	}
+}
+
+func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg := in(t, "shared")
+	l := launch("guest", "wait")
+	name := "portal-" + cfg.Owner + "-" + l.InstanceID
+	c.Kubectl(t, "create", "secret", "generic", name+"-env", "--from-literal=A=theirs", "-n", "shared")
+	if err := rt.Launch(bounded(t), l); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a foreign secret of the name: %v", err)
+	}
+	if err := rt.Remove(bounded(t), "guest"); err != nil {
+		t.Error(err)
+	}
+	if got := c.Kubectl(t, "get", "secret", name+"-env", "-n", "shared", "-o", "jsonpath={.data.A}"); got != "dGhlaXJz" {
+		t.Errorf("their secret now holds %q", got)
+	}
+	c.Kubectl(t, "delete", "secret", name+"-env", "-n", "shared")
+	c.Kubectl(t, "run", name+"-0", "-n", "shared", "--image="+kubernetestest.Image, "--image-pull-policy=Never", "--", "wait")
+	if err := rt.Launch(bounded(t), l); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a foreign pod of the name: %v", err)
+	}
+	if got := c.Kubectl(t, "get", "pod", name+"-0", "-n", "shared", "-o", "jsonpath={.metadata.labels.run}"); got != name+"-0" {
+		t.Errorf("their pod is now %q", got)
+	}
+}
+
+func TestEndsAreTold(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg := in(t, "ends")
+	greedy := launch("greedy", "hog", "200000000")
+	greedy.Restart.Policy, greedy.Resources = "never", agent.Resources{CPU: 0.5, Memory: 32 << 20}
+	if err := rt.Launch(bounded(t), greedy); err != nil {
+		t.Fatal(err)
+	}
+	fleettest.Eventually(t, "its end", func() bool { return observed(t, rt, greedy).State == fleet.InstanceFailed })
+	if got := observed(t, rt, greedy); !got.OOMKilled || !strings.Contains(got.Reason, "32Mi") {
+		t.Errorf("observed %+v", got)
+	}
+
+	// A pod that somebody removes is gone, and can be launched again.
+	l := launch("target", "wait")
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	c.Kubectl(t, "delete", "pod", "-n", cfg.Namespace, "--grace-period=1", "-l", "platform-portal.io/agent=target")
+	fleettest.Eventually(t, "that it is gone", func() bool { return observed(t, rt, l).ID == "" })
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Error(err)
+	}
+	if got := observed(t, rt, l); got.State != fleet.InstanceRunning {
+		t.Errorf("observed %+v", got)
+	}
+}
+
+func TestTheAPIServerMayGoAway(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg := in(t, "away")
+	l := launch("steady", "ticks")
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	before := observed(t, rt, l)
+	c.Halt(t)
+	fleettest.Eventually(t, "that the cluster is gone", func() bool {
+		_, err := rt.Observe(bounded(t), "")
+		return fault.Is(err, fault.Unavailable)
+	})
+	for _, check := range rt.Report(bounded(t)) {
+		if !check.Down || check.Why == "" || check.Remedy == "" {
+			t.Errorf("reported %+v", check)
+		}
+	}
+	c.Resume(t)
+	fleettest.Eventually(t, "that the cluster is back", func() bool {
+		_, err := rt.Observe(bounded(t), "")
+		return err == nil
+	})
+	if now := observed(t, rt, l); now.State != fleet.InstanceRunning || !now.StartedAt.Equal(before.StartedAt) {
+		t.Errorf("was %+v, is %+v", before, now)
+	}
+	last := func() (text string) {
+		_ = rt.ReadLogs(bounded(t), fleet.LogQuery{AgentID: "steady", Tail: 1}, func(l fleet.LogLine) error { text = l.Text; return nil })
+		return text
+	}
+	was := last()
+	fleettest.Eventually(t, "more output", func() bool { return last() != was })
+	c.Kubectl(t, "delete", "pod", "-n", cfg.Namespace, "--grace-period=1", "-l", "platform-portal.io/agent=steady")
+	fleettest.Eventually(t, "that changes are heard again", func() bool { return observed(t, rt, l).ID == "" })
+}
+
+// The rights in docs/runtimes.md are enough, and when they are taken away that is
+// told.
+func TestTheDocumentedRightsAreEnough(t *testing.T) {
+	c := kubernetestest.Start(t)
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "runtimes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
+	if role == nil {
+		t.Fatal("docs/runtimes.md names no rights")
+	}
+	c.Kubectl(t, "create", "namespace", "agents")
+	apply(t, c, string(role[1]))
+	c.Kubectl(t, "create", "serviceaccount", "portal", "-n", "agents")
+	c.Kubectl(t, "create", "rolebinding", "portal", "-n", "agents", "--role=platform-portal", "--serviceaccount=agents:portal")
+	token := c.Kubectl(t, "create", "token", "portal", "-n", "agents")
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	text, err = os.ReadFile(c.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mine := *c
+	mine.Kubeconfig = file
+	mine.Kubectl(t, "config", "set-credentials", "portal", "--token="+token)
+	mine.Kubectl(t, "config", "set-context", "--current", "--user=portal", "--namespace=agents")
+
+	cfg := config(t)
+	cfg.Kubeconfig = file
+	rt := open(t, cfg)
+	l := launch("modest", "wait")
+	for _, step := range []func() error{
+		func() error { return rt.Prepare(bounded(t), l) },
+		func() error { return rt.Launch(bounded(t), l) },
+		func() error {
+			_, _, err := rt.Exec(bounded(t), l.AgentID, l.InstanceID, []string{kubernetestest.ProgramPath, "env", "X", "end"})
+			return err
+		},
+		func() error { return rt.Restart(bounded(t), l.AgentID, l.InstanceID, "test") },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Kubectl(t, "delete", "rolebinding", "portal", "-n", "agents")
+	fleettest.Eventually(t, "that it is told", func() bool {
+		f := fault.As(rt.Prepare(bounded(t), l))
+		return f != nil && f.Code == "kubernetes.forbidden" && f.Remedy != ""
+	})
+	c.Kubectl(t, "create", "rolebinding", "portal", "-n", "agents", "--role=platform-portal", "--serviceaccount=agents:portal")
+	fleettest.Eventually(t, "that it works again", func() bool { return rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0) == nil })
+}

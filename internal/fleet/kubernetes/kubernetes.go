@@ -1,0 +1,224 @@
+// Package kubernetes runs instances as pods of a Kubernetes cluster. A pod outlives
+// the portal; the next portal finds it by its labels. Only objects with this
+// portal's labels are ever touched.
+//
+// A run of an instance is one pod that the cluster does not start again: whether
+// another run follows is decided here, so that the restart policy of a
+// specification means the same on every runtime.
+package kubernetes
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	core "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
+)
+
+// DataDir is where an instance finds the directory that outlives it.
+const DataDir = "/var/lib/agent"
+
+// InCluster stands for the cluster that the portal's own pod runs on.
+const InCluster = "in-cluster"
+
+// manager is the name under which this program writes objects.
+const manager = "platform-portal"
+
+// Config says which cluster, and how instances run there. Zero values of what
+// follows Dir are the defaults.
+type Config struct {
+	Kubeconfig string // file, or InCluster
+	Context    string // of the file; "" means the current one
+	Namespace  string // "" means that of the context, or of the portal's own pod
+	Owner      string // tells this portal's objects from others'
+	Dir        string // holds output and restart counts, a directory per agent
+
+	Image        string // has the portal's program as its entry point, for built-in agents
+	Self         string // program of the portal on this machine
+	PortalHost   string // name or address by which pods reach the portal's machine
+	PullSecret   string // name of the secret with the credentials of registries
+	StorageClass string // of volumes; "" means the cluster's default
+	Timeout      time.Duration
+	Log          *slog.Logger
+
+	SegmentSize int64 // bytes of a log segment; default 8 MiB
+	Segments    int   // segments kept for an instance; default 4
+}
+
+// Runtime runs instances as pods. Make it by New.
+type Runtime struct {
+	cfg       Config
+	namespace string
+	host      string // the API server's, for people
+	rest      *rest.Config
+	api       *core.CoreV1Client
+	pods      *pods
+	changes   *upkeep.Changes
+	locks     upkeep.Locks
+
+	ctx   context.Context
+	end   context.CancelFunc
+	tasks sync.WaitGroup
+
+	mu    sync.Mutex
+	units map[string]*unit // by instance
+}
+
+var (
+	_ fleet.Runtime   = (*Runtime)(nil)
+	_ fleet.Restarter = (*Runtime)(nil)
+	_ fleet.Execer    = (*Runtime)(nil)
+	_ fleet.Notifier  = (*Runtime)(nil)
+	_ fleet.LogReader = (*Runtime)(nil)
+	_ fleet.DataDirer = (*Runtime)(nil)
+	_ fleet.Distant   = (*Runtime)(nil)
+)
+
+// New makes the runtime. The cluster need not answer yet; what already runs there
+// is found as soon as it does.
+func New(cfg Config) (*Runtime, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.SegmentSize <= 0 {
+		cfg.SegmentSize = 8 << 20
+	}
+	if cfg.Segments <= 0 {
+		cfg.Segments = 4
+	}
+	if err := upkeep.CheckIDs(cfg.Owner); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	access, namespace, err := credentials(cfg)
+	if err != nil {
+		return nil, err
+	}
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // errors are told by those who get them
+	api, err := core.NewForConfig(access)
+	if err != nil {
+		return nil, unusable(cfg, err)
+	}
+	r := &Runtime{
+		cfg: cfg, namespace: namespace, host: access.Host, rest: access, api: api, pods: newPods(),
+		changes: upkeep.NewChanges(), units: map[string]*unit{},
+	}
+	r.ctx, r.end = context.WithCancel(context.Background())
+	r.tasks.Go(func() { r.changes.Send(r.ctx) })
+	r.tasks.Go(r.watchPods)
+	return r, nil
+}
+
+// Close lets go of the instances, which go on.
+func (r *Runtime) Close() error {
+	r.end()
+	r.mu.Lock()
+	for _, u := range r.units {
+		u.rest()
+	}
+	r.mu.Unlock()
+	r.tasks.Wait()
+	return nil
+}
+
+// Name implements fleet.Runtime.
+func (r *Runtime) Name() string { return "kubernetes" }
+
+// Changes implements fleet.Notifier.
+func (r *Runtime) Changes() <-chan string { return r.changes.Out() }
+
+// Distant implements fleet.Distant.
+func (r *Runtime) Distant() bool { return true }
+
+// DataDir implements fleet.DataDirer.
+func (r *Runtime) DataDir(string) string { return DataDir }
+
+func (r *Runtime) agentDir(agentID string) string { return filepath.Join(r.cfg.Dir, agentID) }
+
+func (r *Runtime) logsDir(agentID string) string { return filepath.Join(r.agentDir(agentID), "logs") }
+
+// bounded gives a context for one question to the cluster.
+func (r *Runtime) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, r.cfg.Timeout)
+}
+
+// The labels by which this portal's objects are known, and the annotations that
+// tell what they are for.
+const (
+	labelManager  = "app.kubernetes.io/managed-by"
+	labelOwner    = "platform-portal.io/owner"
+	labelAgent    = "platform-portal.io/agent"    // as labelled gives it
+	labelInstance = "platform-portal.io/instance" // as labelled gives it
+
+	noteAgent    = "platform-portal.io/agent"
+	noteInstance = "platform-portal.io/instance"
+	noteLaunch   = "platform-portal.io/launch" // the same for all runs after one launch
+	noteRevision = "platform-portal.io/revision"
+	noteIndex    = "platform-portal.io/index"
+	notePort     = "platform-portal.io/port"
+	noteRun      = "platform-portal.io/run"     // 0 …
+	noteRestart  = "platform-portal.io/restart" // the policy, as JSON
+	noteMemory   = "platform-portal.io/memory"  // the limit, for people
+)
+
+// mine selects this portal's objects, of one agent if it is named.
+func (r *Runtime) mine(agentID string) string {
+	s := labelOwner + "=" + r.cfg.Owner
+	if agentID != "" {
+		s += "," + labelAgent + "=" + labelled(agentID)
+	}
+	return s
+}
+
+func (r *Runtime) labels(agentID string) map[string]string {
+	return map[string]string{labelManager: manager, labelOwner: r.cfg.Owner, labelAgent: labelled(agentID)}
+}
+
+var plain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// labelled makes a value of a label, and a part of a name, of an id: the id
+// itself where that is possible.
+func labelled(id string) string {
+	if len(id) <= 30 && plain.MatchString(id) {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	short := strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(id), "-"), "-")
+	return strings.TrimSuffix(short[:min(len(short), 21)], "-") + "-" + hex.EncodeToString(sum[:4])
+}
+
+// name gives the name of an object of this portal, which is at most 63 bytes long
+// for an owner of 12.
+func (r *Runtime) name(id, what string) string {
+	return "portal-" + labelled(r.cfg.Owner) + "-" + labelled(id) + "-" + what
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func unusable(cfg Config, err error) error {
+	what := "The kubeconfig " + cfg.Kubeconfig + " can't be used"
+	if cfg.Kubeconfig == InCluster {
+		what = "The cluster of the portal's own pod can't be used"
+	}
+	return fault.New(fault.Invalid, "kubernetes.config", "%s", what).Because("%v", err).
+		Do("Correct kubernetes.kubeconfig and kubernetes.context; for in-cluster the portal has to run in the cluster with a service account.").Wrap(err)
+}

@@ -1,0 +1,171 @@
+package kubernetes
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
+)
+
+const (
+	keptLogs = 20      // ended instances of an agent that keep their logs
+	longest  = 8 << 20 // bytes of a line
+)
+
+// copied is how far the output of a run was taken.
+type copied struct {
+	w    atomic.Pointer[segment.Writer]
+	pod  string
+	last time.Time // of the newest line, as the node gave it
+	same int       // lines that have this time
+}
+
+func (c *copied) close() {
+	if w := c.w.Load(); w != nil {
+		_ = w.Close()
+	}
+}
+
+// note writes a line of the portal's own.
+func (c *copied) note(text string) {
+	if w := c.w.Load(); w != nil {
+		w.Note("%s", text)
+	}
+}
+
+// copyLogs takes the output of a run until it ends. It goes on where it stopped;
+// what the portal before this one took is known by its own files.
+func (u *unit) copyLogs(ctx context.Context, name string) error {
+	c := &u.copied
+	if c.w.Load() == nil {
+		dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
+		w, err := segment.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
+		if err != nil {
+			return err
+		}
+		c.w.Store(w)
+		u.resume(dir, name)
+	}
+	if c.pod != name {
+		c.pod, c.last, c.same = name, time.Time{}, 0
+	}
+	q := &corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}
+	if !c.last.IsZero() {
+		q.SinceTime = &meta.Time{Time: c.last.Truncate(time.Second)}
+	}
+	body, err := u.r.api.Pods(u.r.namespace).GetLogs(name, q).Stream(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return u.take(bufio.NewReaderSize(body, 64<<10))
+}
+
+// resume finds out what an earlier portal took of this run.
+func (u *unit) resume(dir, name string) {
+	q := fleet.LogQuery{AgentID: u.agentID, Instance: u.instanceID, Tail: 100}
+	var at time.Time
+	_ = segment.Read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
+		if l.Stream != segment.Portal {
+			at = l.At
+		}
+		return nil
+	})
+	if pod, _ := u.r.pods.get(name); pod != nil && !at.Before(pod.CreationTimestamp.Time) {
+		u.copied.pod, u.copied.last, u.copied.same = name, at, 1
+	}
+}
+
+// take reads lines, each of which has its time before it. The cluster does not
+// tell standard output and error apart.
+func (u *unit) take(in *bufio.Reader) error {
+	c, w := &u.copied, u.copied.w.Load()
+	defer w.Flush()
+	from, skip := c.last, c.same
+	for {
+		if in.Buffered() == 0 {
+			w.Flush()
+		}
+		line, err := readLine(in)
+		if when, text, ok := bytes.Cut(line, []byte{' '}); ok || len(line) > 0 {
+			at, terr := time.Parse(time.RFC3339Nano, string(when))
+			switch {
+			case terr != nil: // a remark of the node about a log that it lost
+				at, text = time.Now().UTC(), line
+			case at.Before(from):
+				continue
+			case at.Equal(from) && skip > 0:
+				skip--
+				continue
+			}
+			if at.Equal(c.last) {
+				c.same++
+			} else if at.After(c.last) {
+				c.last, c.same = at, 1
+			}
+			w.Line(at.UTC(), segment.Stdout, false, bytes.TrimSuffix(text, []byte{'\r'}))
+		}
+		if err != nil {
+			return ended(err)
+		}
+	}
+}
+
+// readLine reads a line without its end; of one that is too long the beginning.
+func readLine(in *bufio.Reader) (line []byte, err error) {
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part[:min(len(part), longest-len(line))]...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return bytes.TrimSuffix(line, []byte{'\n'}), err
+		}
+	}
+}
+
+// ReadLogs implements fleet.LogReader.
+func (r *Runtime) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
+	if err := upkeep.CheckIDs(q.AgentID); err != nil {
+		return err
+	}
+	if q.Instance != "" {
+		if err := upkeep.CheckIDs(q.Instance); err != nil {
+			return err
+		}
+	}
+	return segment.Read(ctx, r.logsDir(q.AgentID), q, fn)
+}
+
+// pruneLogs removes the oldest logs of instances that are no more.
+func (r *Runtime) pruneLogs(agentID, except string) {
+	entries, err := os.ReadDir(r.logsDir(agentID))
+	if err != nil {
+		return
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == except || r.unit(e.Name()) != nil })
+	age := func(e fs.DirEntry) time.Time {
+		if info, err := e.Info(); err == nil {
+			return info.ModTime()
+		}
+		return time.Time{}
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return age(a).Compare(age(b)) })
+	for _, e := range entries[:max(0, len(entries)-keptLogs)] {
+		_ = os.RemoveAll(filepath.Join(r.logsDir(agentID), e.Name()))
+	}
+}
+
+// remove deletes the record of an instance that is gone.
+func (u *unit) remove() { _ = os.Remove(u.file()) }

@@ -1,0 +1,121 @@
+package kubernetes_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
+)
+
+func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(m)) }
+
+func program(l *fleet.Launch, behaviour ...string) {
+	l.Image, l.Command, l.Args = kubernetestest.Image, kubernetestest.ProgramPath, behaviour
+}
+
+var owners atomic.Int64
+
+// config is that of a portal of its own on the cluster.
+func config(t testing.TB) kubernetes.Config {
+	c := kubernetestest.Start(t)
+	cfg := kubernetes.Config{Kubeconfig: c.Kubeconfig, Owner: "test" + strconv.FormatInt(owners.Add(1), 10), Dir: t.TempDir()}
+	if testing.Verbose() {
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	return cfg
+}
+
+// open gives a runtime that is emptied at the end of the test.
+func open(t testing.TB, cfg kubernetes.Config) *kubernetes.Runtime {
+	t.Helper()
+	rt, err := kubernetes.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		empty(t, cfg)
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return rt
+}
+
+// empty removes all that the portal has on the cluster.
+func empty(t testing.TB, cfg kubernetes.Config) {
+	t.Helper()
+	cfg.Log = nil
+	rt, err := kubernetes.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	agents, err := rt.Agents(ctx)
+	if err != nil {
+		t.Error(err)
+	}
+	var wg sync.WaitGroup
+	for _, id := range agents {
+		wg.Go(func() {
+			if err := rt.Remove(ctx, id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// left names pods and secrets of the agent.
+func left(c *kubernetestest.Cluster, t testing.TB, owner, agentID string) []string {
+	selector := "platform-portal.io/owner=" + owner
+	if agentID != "" {
+		selector += ",platform-portal.io/agent=" + agentID
+	}
+	return strings.Fields(c.Kubectl(t, "get", "pods,secrets", "-l", selector, "-o", "name"))
+}
+
+func TestConformance(t *testing.T) {
+	configs := map[fleet.Runtime]kubernetes.Config{}
+	fleettest.Run(t, fleettest.Harness{
+		New: func(t *testing.T) fleet.Runtime {
+			cfg := config(t)
+			rt := open(t, cfg)
+			configs[rt] = cfg
+			return rt
+		},
+		Reopen: func(t *testing.T, old fleet.Runtime) fleet.Runtime {
+			if err := old.(*kubernetes.Runtime).Close(); err != nil {
+				t.Error(err)
+			}
+			cfg := configs[old]
+			rt := open(t, cfg)
+			configs[rt] = cfg
+			return rt
+		},
+		Program: program,
+		// The cluster gives commands no environment of their own.
+		Command: func(behaviour ...string) []string {
+			return append(append([]string{kubernetestest.ProgramPath}, behaviour...), "end")
+		},
+		Left: func(t *testing.T, rt fleet.Runtime, agentID string) []string {
+			return left(kubernetestest.Start(t), t, configs[rt].Owner, agentID)
+		},
+		Run: func(t *testing.T, rt fleet.Runtime, in fleet.Instance) string {
+			return kubernetestest.Start(t).Kubectl(t, "get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].metadata.uid}",
+				"-l", "platform-portal.io/owner="+configs[rt].Owner+",platform-portal.io/instance="+in.ID)
+		},
+		FoundAtLaunch: true, KeepsGrace: true,
+	})
+}

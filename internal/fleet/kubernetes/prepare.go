@@ -1,0 +1,167 @@
+package kubernetes
+
+import (
+	"context"
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	kerrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycore "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
+)
+
+// claimSize is how big a volume is of which nobody says it.
+const claimSize = 1 << 30
+
+// Prepare implements fleet.Runtime. The cluster says whether it would take the
+// pod; whether its program is in the image shows when it is launched.
+func (r *Runtime) Prepare(ctx context.Context, l fleet.Launch) error {
+	pod, err := r.prepare(ctx, &l)
+	if err != nil {
+		return err
+	}
+	pod.GenerateName, pod.Name = pod.Name+"-", ""
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	_, err = r.api.Pods(r.namespace).Create(bounded, pod, meta.CreateOptions{DryRun: []string{meta.DryRunAll}, FieldManager: manager})
+	return r.refused(ctx, l, err)
+}
+
+// prepare makes the volumes, and gives the pod of the first run.
+func (r *Runtime) prepare(ctx context.Context, l *fleet.Launch) (*corev1.Pod, error) {
+	if err := upkeep.CheckIDs(l.AgentID); err != nil {
+		return nil, err
+	}
+	if err := r.image(l); err != nil {
+		return nil, err
+	}
+	lasting, err := r.storage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	volumes, err := r.volumes(*l, lasting)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		if err := r.claim(ctx, *l, v); err != nil {
+			return nil, err
+		}
+	}
+	return r.object(*l, volumes, "")
+}
+
+// image finds the image of built-in agents.
+func (r *Runtime) image(l *fleet.Launch) error {
+	if l.Image == "" && l.Command != "" && l.Command == r.cfg.Self {
+		if r.cfg.Image == "" {
+			return fault.New(fault.Invalid, "image.missing", "There is no image for the built-in agent %s", l.AgentID).
+				Because("the cluster runs images only, and kubernetes.image names none that is the portal's program").
+				Do("Set kubernetes.image to an image of this portal, with the program as its entry point, that the cluster can pull, or use the runtime process.")
+		}
+		l.Image, l.Command = r.cfg.Image, "" // its entry point is the program
+	}
+	if l.Image == "" {
+		return fault.New(fault.Invalid, "image.missing", "%s names no image", l.AgentID).
+			Because("the runtime kubernetes runs commands in images").Do("Give the agent an image, or the runtime process.")
+	}
+	return nil
+}
+
+// storage tells whether volumes outlive pods here: whether the cluster makes them.
+func (r *Runtime) storage(ctx context.Context) (bool, error) {
+	if r.cfg.StorageClass != "" {
+		return true, nil
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	body, err := r.api.RESTClient().Get().AbsPath("/apis/storage.k8s.io/v1/storageclasses").SetHeader("Accept", "application/json").DoRaw(bounded)
+	if kerrors.IsForbidden(err) || kerrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, r.answered(ctx, "list storage classes", err)
+	}
+	var list struct {
+		Items []meta.PartialObjectMetadata `json:"items"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return false, r.answered(ctx, "list storage classes", err)
+	}
+	for _, c := range list.Items {
+		if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// claim makes a volume that outlives pods, if it is not there.
+func (r *Runtime) claim(ctx context.Context, l fleet.Launch, v volume) error {
+	if v.claim == "" {
+		return nil
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	claims := r.api.PersistentVolumeClaims(r.namespace)
+	got, err := claims.Get(bounded, v.claim, meta.GetOptions{})
+	if err == nil {
+		return r.owned("volume", got.ObjectMeta)
+	}
+	if !kerrors.IsNotFound(err) {
+		return r.answered(ctx, "look at the volume "+v.claim, err)
+	}
+	size := v.size
+	if size <= 0 {
+		size = claimSize
+	}
+	spec := applycore.PersistentVolumeClaimSpec().WithAccessModes(corev1.ReadWriteOnce).
+		WithResources(applycore.VolumeResourceRequirements().WithRequests(corev1.ResourceList{
+			corev1.ResourceStorage: *resource.NewQuantity(size, resource.BinarySI),
+		}))
+	if r.cfg.StorageClass != "" {
+		spec.WithStorageClassName(r.cfg.StorageClass)
+	}
+	_, err = claims.Apply(bounded, applycore.PersistentVolumeClaim(v.claim, r.namespace).WithLabels(r.labels(l.AgentID)).
+		WithAnnotations(map[string]string{noteAgent: l.AgentID}).WithSpec(spec), applying)
+	return r.refused(ctx, l, err)
+}
+
+// applying is how objects are written: the fields that this program sets are its
+// own.
+var applying = meta.ApplyOptions{FieldManager: manager, Force: true}
+
+// secret keeps the environment of an instance, which may hold secrets, apart from
+// its pod.
+func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
+	name := r.name(l.InstanceID, "env")
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	secrets := r.api.Secrets(r.namespace)
+	got, err := secrets.Get(bounded, name, meta.GetOptions{})
+	switch {
+	case err == nil:
+		if err := r.owned("secret", got.ObjectMeta); err != nil {
+			return err
+		}
+	case !kerrors.IsNotFound(err):
+		return r.answered(ctx, "look at the secret "+name, err)
+	}
+	_, err = secrets.Apply(bounded, applycore.Secret(name, r.namespace).WithLabels(r.labels(l.AgentID)).
+		WithAnnotations(map[string]string{noteAgent: l.AgentID}).WithStringData(r.environ(l)), applying)
+	return r.refused(ctx, l, err)
+}
+
+// owned refuses an object of somebody else.
+func (r *Runtime) owned(what string, o meta.ObjectMeta) error {
+	if o.Labels[labelOwner] == r.cfg.Owner {
+		return nil
+	}
+	return fault.New(fault.Conflict, "kubernetes.name_taken", "The %s %s in the namespace %s belongs to somebody else", what, o.Name, o.Namespace).
+		Because("it does not have this portal's labels").Do("Remove or rename it on the cluster.")
+}
