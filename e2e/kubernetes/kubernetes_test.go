@@ -274,24 +274,21 @@ func TestFourteenAgentsStartTogether(t *testing.T) {
 	}
 }
 
+func TestCapabilitiesAreDocumented(t *testing.T) {
+	h := open(t)
+	problems, err := drive.Undocumented(h.runtimes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
 // problem is what the report of runtimes says is wrong with the cluster; "" for
 // nothing.
 func (h *helm) problem() string {
-	h.Helper()
-	var out struct {
-		Runtimes []struct {
-			Name   string `json:"name"`
-			Checks []struct {
-				Name string `json:"name"`
-				OK   bool   `json:"ok"`
-				Why  string `json:"why"`
-			} `json:"checks"`
-		} `json:"runtimes"`
-	}
-	if err := h.Call(h.ctx, http.MethodGet, "/health", nil, &out); err != nil {
-		h.Fatal(err)
-	}
-	for _, r := range out.Runtimes {
+	for _, r := range h.runtimes() {
 		for _, c := range r.Checks {
 			if r.Name == "kubernetes" && c.Name == "kubernetes_cluster" && !c.OK {
 				return c.Why
@@ -299,4 +296,15 @@ func (h *helm) problem() string {
 		}
 	}
 	return ""
+}
+
+func (h *helm) runtimes() []drive.Hosting {
+	h.Helper()
+	var out struct {
+		Runtimes []drive.Hosting `json:"runtimes"`
+	}
+	if err := h.Call(h.ctx, http.MethodGet, "/health", nil, &out); err != nil {
+		h.Fatal(err)
+	}
+	return out.Runtimes
 }
