@@ -2,8 +2,6 @@ package docker
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -53,7 +51,7 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 		h.CreatedAt, _ = time.Parse(time.RFC3339, v.CreatedAt)
 		list = append(list, h)
 	}
-	list = append(list, r.logFiles(agentID)...)
+	list = append(list, upkeep.Logs(r.logsDir(agentID))...)
 	fleet.SortHoldings(list)
 	return list, nil
 }
@@ -74,30 +72,6 @@ func (r *Runtime) volumeSizes(ctx context.Context) map[string]int64 {
 		}
 	}
 	return out
-}
-
-// logFiles are the directories of output that the portal itself keeps.
-func (r *Runtime) logFiles(agentID string) []fleet.Holding {
-	entries, err := os.ReadDir(r.logsDir(agentID))
-	if err != nil {
-		return nil
-	}
-	var list []fleet.Holding
-	for _, e := range entries {
-		dir := filepath.Join(r.logsDir(agentID), e.Name())
-		h := fleet.Holding{Kind: "logs", Name: e.Name(), Where: dir, Instance: e.Name()}
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			continue
-		}
-		for _, f := range files {
-			if info, err := f.Info(); err == nil {
-				h.Bytes += info.Size()
-			}
-		}
-		list = append(list, h)
-	}
-	return list
 }
 
 var _ fleet.Accountant = (*Runtime)(nil)

@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -174,7 +172,7 @@ func (r *Runtime) environ(l fleet.Launch) []string {
 	}
 	for _, name := range []string{"PORTAL_URL", "QUEUE_URL"} {
 		if v, ok := env[name]; ok {
-			env[name] = outside(v)
+			env[name] = upkeep.Outside(v, PortalHost)
 		}
 	}
 	env["AGENT_INSTANCE"] = l.InstanceID
@@ -185,25 +183,6 @@ func (r *Runtime) environ(l fleet.Launch) []string {
 		list = append(list, name+"="+env[name])
 	}
 	return list
-}
-
-// outside gives the address under which an instance reaches what is on the
-// portal's own loopback.
-func outside(address string) string {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return address
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	if u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback() && !ip.IsUnspecified()) {
-		return address
-	}
-	if port := u.Port(); port != "" {
-		u.Host = net.JoinHostPort(PortalHost, port)
-	} else {
-		u.Host = PortalHost
-	}
-	return u.String()
 }
 
 // network gives the network of this portal's instances, which it makes if need

@@ -124,7 +124,7 @@ func described(labels map[string]string, st *container.State) *fleet.Instance {
 		in.PID = st.Pid
 	} else if in.EndedAt = instant(st.FinishedAt); !in.EndedAt.IsZero() {
 		code := st.ExitCode
-		in.ExitCode, in.Signal = &code, signals[code-128]
+		in.ExitCode, in.Signal = &code, upkeep.Signal(code)
 	}
 	return in
 }

@@ -19,18 +19,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
-// record is what a portal has to know of an instance of the portal before it;
-// everything else is asked of the engine.
-type record struct {
-	upkeep.Restarts
-	Container string              `json:"container"`
-	Started   int                 `json:"restarts"`        // again since it was launched
-	State     fleet.InstanceState `json:"state,omitempty"` // what was decided; "" while it just runs
-	Reason    string              `json:"reason,omitempty"`
-	Run       string              `json:"run,omitempty"` // the start of the run that the decision is about
-	Due       time.Time           `json:"due,omitzero"`  // when the back-off is over
-}
-
 // unit looks after one container: it takes its output and decides what
 // happens when it ends.
 type unit struct {
@@ -46,7 +34,7 @@ type unit struct {
 	copied              copied        // of watch alone
 
 	mu    sync.Mutex
-	rec   record
+	rec   upkeep.Record
 	hold  bool          // somebody starts it again by himself
 	quiet chan struct{} // closed once an end is taken in, with all output
 	timer *time.Timer
@@ -69,12 +57,7 @@ func (r *Runtime) adopt(id string, labels map[string]string) *unit {
 	}
 	_ = json.Unmarshal([]byte(labels[labelRestart]), &u.restart)
 	u.ctx, u.cancel = context.WithCancel(r.ctx)
-	if b, err := os.ReadFile(u.file()); err == nil {
-		_ = json.Unmarshal(b, &u.rec)
-	}
-	if u.rec.Container != id {
-		u.rec = record{Container: id}
-	}
+	u.rec = upkeep.ReadRecord(u.file(), id)
 	r.units[instanceID] = u
 	if r.ctx.Err() == nil {
 		r.tasks.Go(u.watch)
@@ -119,18 +102,7 @@ func (u *unit) file() string {
 
 // save keeps the record for the next portal. u.mu is held.
 func (u *unit) save() {
-	b, err := json.Marshal(u.rec)
-	path := u.file()
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(path), 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(path+".new", b, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
+	if err := u.rec.Write(u.file()); err != nil {
 		u.r.cfg.Log.Warn("restarts of an instance can't be kept", "instance", u.instanceID, "error", err)
 	}
 }
@@ -208,19 +180,9 @@ func (u *unit) ended(st *container.State) {
 
 // follow is what follows an end that has the reason. u.mu is held.
 func (u *unit) follow(why string, failed bool) {
-	switch {
-	case !upkeep.Again(u.restart, failed):
-		state := fleet.InstanceExited
-		if failed {
-			state = fleet.InstanceFailed
-		}
-		u.decide(state, why)
-	case !u.rec.Count(u.restart, time.Now()):
-		u.decide(fleet.InstanceFailed, u.rec.Loop(u.restart, why))
-	default:
-		wait := u.rec.Wait(u.restart)
-		u.rec.Due = time.Now().Add(wait)
-		u.decide(fleet.InstanceBackoff, why+"; starts again in "+wait.String())
+	u.rec.Follow(u.restart, why, failed, time.Now())
+	u.decide(u.rec.State, u.rec.Reason)
+	if u.rec.State == fleet.InstanceBackoff {
 		u.schedule()
 	}
 }
@@ -300,12 +262,6 @@ func (u *unit) runs(reason string) {
 	u.r.changes.Add(u.agentID)
 }
 
-// signals are the names of those that end programs.
-var signals = map[int]string{
-	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
-	11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
-}
-
 // describe says in a few words how a run ended. The engine gives 128 plus the
 // number of the signal.
 func (u *unit) describe(st *container.State) string {
@@ -314,8 +270,8 @@ func (u *unit) describe(st *container.State) string {
 		return "killed because it used more than its memory limit of " + u.memory
 	case st.Error != "":
 		return st.Error
-	case signals[st.ExitCode-128] != "":
-		return "ended by " + signals[st.ExitCode-128]
+	case upkeep.Signal(st.ExitCode) != "":
+		return "ended by " + upkeep.Signal(st.ExitCode)
 	}
 	return "exit code " + strconv.Itoa(st.ExitCode)
 }

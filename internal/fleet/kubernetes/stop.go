@@ -194,6 +194,15 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 	if err := r.api.PersistentVolumeClaims(r.namespace).DeleteCollection(bounded, meta.DeleteOptions{}, all); err != nil {
 		return r.answered(ctx, "remove the volumes of "+agentID, err)
 	}
+	for { // what is in use goes a moment later
+		left, err := r.api.PersistentVolumeClaims(r.namespace).List(bounded, all)
+		if err != nil {
+			return r.answered(ctx, "remove the volumes of "+agentID, err)
+		}
+		if len(left.Items) == 0 || !pause(bounded, 100*time.Millisecond) {
+			break
+		}
+	}
 	if err := os.RemoveAll(r.agentDir(agentID)); err != nil {
 		return fault.New(fault.Unavailable, "agent.remove", "the directories of %s could not be removed", agentID).
 			Do("Check permissions of the data directory.").Wrap(err)

@@ -16,7 +16,7 @@ import (
 // everything else is asked of the engine.
 type Record struct {
 	Restarts
-	Launched string              `json:"launched"`        // what the engine calls the launch that this is about
+	Launched string              `json:"container"`       // what the engine calls the launch that this is about
 	Started  int                 `json:"restarts"`        // again since it was launched
 	State    fleet.InstanceState `json:"state,omitempty"` // what was decided; "" while it just runs
 	Reason   string              `json:"reason,omitempty"`
