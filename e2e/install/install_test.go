@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waooaw/platform-portal/e2e/drive"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
@@ -57,6 +58,26 @@ func (s *site) image(tag string) {
 	s.Import(s, "platform-portal:"+tag, program, "65532:65532")
 }
 
+// overlay sets images, that of built-in agents too, and has agents reach the portal at
+// the address of its pod, as there is no DNS for its name.
+const overlay = `
+resources: [%q]
+images: [{name: platform-portal, newTag: %q}]
+patches:
+- patch: |
+    apiVersion: apps/v1
+    kind: StatefulSet
+    metadata: {name: portal, namespace: platform-portal}
+    spec:
+      template:
+        spec:
+          containers:
+          - name: portal
+            env:
+            - {name: PORTAL_KUBERNETES_IMAGE, value: "platform-portal:first"}
+            - {name: PORTAL_KUBERNETES_PORTAL_HOST, value: null, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+`
+
 // apply applies deploy/kubernetes with the image of that tag, and waits for the pod.
 func (s *site) apply(tag string) {
 	s.Helper()
@@ -69,7 +90,7 @@ func (s *site) apply(tag string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	overlay := fmt.Sprintf("resources: [%q]\nimages: [{name: platform-portal, newTag: %q}]\n", base, tag)
+	overlay := fmt.Sprintf(overlay, base, tag)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
 		s.Fatal(err)
 	}
@@ -104,16 +125,50 @@ func (s *site) reach(token string) *drive.Portal {
 	return p
 }
 
+// run makes an agent of the cluster and brings it to where it runs.
+func (s *site) run(p *drive.Portal, name string) {
+	s.Helper()
+	agent := map[string]any{"name": name, "template": "blank", "runtime": "kubernetes"}
+	if err := p.Call(s.Context(), http.MethodPost, "/agents", agent, nil); err != nil {
+		s.Fatal(err)
+	}
+	for _, action := range []string{"provision", "deploy", "start"} {
+		if op, err := p.Act(s.Context(), name, action); err != nil || op.State != "SUCCEEDED" {
+			pods, _ := s.Try("describe", "pods", "-n", agents)
+			s.Fatalf("%s: %+v, %v\n%s", action, op, err, pods)
+		}
+	}
+	s.until(p, name)
+}
+
+// until waits until the agent is well.
+func (s *site) until(p *drive.Portal, name string) {
+	s.Helper()
+	var a struct{ State, Health string }
+	for end := time.Now().Add(2 * time.Minute); a.State != "RUNNING" || a.Health != "healthy"; {
+		if err := p.Call(s.Context(), http.MethodGet, "/agents/"+name, nil, &a); err != nil {
+			s.Fatal(err)
+		}
+		if time.Now().After(end) {
+			s.Fatalf("%s is %+v", name, a)
+		}
+	}
+}
+
+// instances gives the agents' pods.
+func (s *site) instances() string {
+	s.Helper()
+	return s.Kubectl(s, "get", "pods", "-n", agents, "-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {end}`)
+}
+
 func TestAnUpgradedPortalStillHasItsAgents(t *testing.T) {
 	s := open(t)
 	s.image("first")
 	s.image("second")
 	s.apply("first")
 	token := s.portal("token", "create", "--name", "test", "--role", "admin")
-	agent := map[string]any{"name": "keeper", "template": "blank", "runtime": "process"}
-	if err := s.reach(token).Call(t.Context(), http.MethodPost, "/agents", agent, nil); err != nil {
-		t.Fatal(err)
-	}
+	s.run(s.reach(token), "keeper")
+	instances := s.instances()
 	before := s.pod(".metadata.uid")
 
 	s.apply("second")
@@ -123,12 +178,18 @@ func TestAnUpgradedPortalStillHasItsAgents(t *testing.T) {
 	if image := s.pod(".spec.containers[0].image"); image != "platform-portal:second" {
 		t.Errorf("the portal runs %s", image)
 	}
-	var list struct{ Items []struct{ Name string } }
-	if err := s.reach(token).Call(t.Context(), http.MethodGet, "/agents", nil, &list); err != nil {
-		t.Fatal(err)
+	p := s.reach(token)
+	s.until(p, "keeper")
+	if after := s.instances(); after == "" || after != instances {
+		t.Errorf("the agent's pods were %q and are %q after the upgrade", instances, after)
 	}
-	if len(list.Items) != 1 || list.Items[0].Name != "keeper" {
-		t.Errorf("agents after the upgrade: %+v", list.Items)
+	if op, err := p.Act(t.Context(), "keeper", "revoke"); err != nil || op.State != "SUCCEEDED" {
+		t.Fatalf("%+v, %v", op, err)
+	}
+	for end := time.Now().Add(time.Minute); s.instances() != ""; {
+		if time.Now().After(end) {
+			t.Fatalf("the agent was revoked and has pods: %s", s.instances())
+		}
 	}
 	s.portal("audit", "verify", "--data", "/data/portal") // fails where the record is broken
 	if out := s.portal("ready"); !strings.Contains(out, "is ready") {
