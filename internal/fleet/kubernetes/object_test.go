@@ -1,0 +1,84 @@
+package kubernetes
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/waooaw/platform-portal/internal/fleet"
+)
+
+func TestNamesAreValidAndApart(t *testing.T) {
+	r := &Runtime{cfg: Config{Owner: "0123456789ab"}}
+	seen := map[string]string{}
+	for _, id := range []string{
+		"memory-r1-0", "Memory-r1-0", "memory.r1-0", "memory_r1-0", strings.Repeat("a", 190), strings.Repeat("a", 189) + "b", "a-", "x",
+	} {
+		name := r.name(id, "12")
+		if wrong := validation.IsDNS1123Label(name); len(wrong) > 0 {
+			t.Errorf("%s gives %s: %v", id, name, wrong)
+		}
+		if other := seen[name]; other != "" {
+			t.Errorf("%s and %s have the name %s", id, other, name)
+		}
+		seen[name] = id
+		if wrong := validation.IsValidLabelValue(labelled(id)); len(wrong) > 0 {
+			t.Errorf("%s gives the label %s: %v", id, labelled(id), wrong)
+		}
+	}
+}
+
+func TestHowRunsEnd(t *testing.T) {
+	ended := func(s corev1.ContainerStateTerminated) *corev1.Pod {
+		pod := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{Name: container, State: corev1.ContainerState{Terminated: &s}}}}}
+		pod.Annotations = map[string]string{noteMemory: "64Mi"}
+		return pod
+	}
+	evicted := ended(corev1.ContainerStateTerminated{ExitCode: 137})
+	evicted.Status.Reason, evicted.Status.Message = "Evicted", "The node was low on resource: memory"
+	refused := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfcpu", Message: "Pod was rejected"}}
+	for _, c := range []struct {
+		pod    *corev1.Pod
+		why    string
+		failed bool
+	}{
+		{ended(corev1.ContainerStateTerminated{}), "exit code 0", false},
+		{ended(corev1.ContainerStateTerminated{ExitCode: 7}), "exit code 7", true},
+		{ended(corev1.ContainerStateTerminated{ExitCode: 137}), "ended by SIGKILL", true},
+		{ended(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}), "killed because it used more than its memory limit of 64Mi", true},
+		{evicted, "Evicted: The node was low on resource: memory", true},
+		{refused, "OutOfcpu: Pod was rejected", true},
+	} {
+		if e := endOf(c.pod); e.why != c.why || e.failed != c.failed {
+			t.Errorf("got %q, %t; want %q, %t", e.why, e.failed, c.why, c.failed)
+		}
+	}
+}
+
+func TestEnvironmentsKeepOutOfPods(t *testing.T) {
+	r := &Runtime{cfg: Config{Owner: "o", PortalHost: "portal.example"}, namespace: "n"}
+	l := fleet.Launch{
+		InstanceID: "a-r1-0", AgentID: "a", Image: "x", Grace: 1500 * time.Millisecond, Port: 9000,
+		Env: map[string]string{"SECRET": "hush", "PORTAL_URL": "http://127.0.0.1:8080"},
+	}
+	pod, err := r.object(l, nil, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := pod.String(); strings.Contains(text, "hush") || strings.Contains(text, "SECRET") {
+		t.Error("the pod holds the environment")
+	}
+	if g := pod.Spec.TerminationGracePeriodSeconds; *g != 2 {
+		t.Errorf("grace %d", *g)
+	}
+	if env := r.environ(l); env["PORTAL_URL"] != "http://portal.example:8080" || env["SECRET"] != "hush" || env["AGENT_HOST"] != "0.0.0.0" {
+		t.Errorf("environment %v", env)
+	}
+	again := r.another(pod)
+	if again.Name != "portal-o-a-r1-0-1" || again.Annotations[noteRun] != "1" || pod.Annotations[noteRun] != "0" || again.Annotations[noteLaunch] != "one" {
+		t.Errorf("the next run is %+v after %+v", again.ObjectMeta, pod.ObjectMeta)
+	}
+}
