@@ -87,7 +87,15 @@ func (b *bench) comeBack(ctx context.Context, p *drive.Portal, c *audience, name
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := pause(ctx, 2*time.Second); err != nil { // what is told twice comes by then
+		return err
+	}
+	// What comes late is not lost.
+	patience := time.Now().Add(20 * time.Second)
+	if err := drive.Poll(ctx, 100*time.Millisecond, func() (bool, error) {
+		lost, _, _ := c.missing()
+		return lost == 0 || time.Now().After(patience), nil
+	}); err != nil {
 		return err
 	}
 	var back spread
