@@ -66,6 +66,9 @@ func (e *Engine) Docker(t testing.TB, args ...string) string {
 	return out
 }
 
+// Try is Docker for what may fail.
+func (e *Engine) Try(args ...string) (string, error) { return docker(e.Host, args...) }
+
 func docker(host string, args ...string) (string, error) {
 	c := exec.Command("docker", append([]string{"--host", host}, args...)...)
 	c.Env = append(os.Environ(), "DOCKER_CONFIG="+shared.Dir()) // not that of whoever runs the tests
