@@ -114,6 +114,15 @@ func (s *Service) Account(ctx context.Context, id string) (*Account, error) {
 	return acc, s.uses(ctx, acc)
 }
 
+// RuntimeNames are the runtimes that this portal has, sorted.
+func (s *Service) RuntimeNames() []string {
+	var names []string
+	for _, rt := range s.byName() {
+		names = append(names, rt.Name())
+	}
+	return names
+}
+
 // byName gives the runtimes in the order of their names.
 func (s *Service) byName() []Runtime {
 	list := make([]Runtime, 0, len(s.Runtimes))

@@ -44,6 +44,9 @@ var deeds = []deed{
 
 func deedOf(a agent.Action) deed {
 	i := slices.IndexFunc(deeds, func(d deed) bool { return d.Action == a })
+	if a == fleet.Move {
+		return deed{Action: a, Icon: "arrow-right", Done: "has moved"}
+	}
 	if i < 0 {
 		return deed{Action: a, Icon: "zap", Done: strings.ReplaceAll(string(a), "_", " ") + " done"}
 	}

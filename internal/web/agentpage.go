@@ -29,6 +29,8 @@ var agentRoutes = []Route{
 	{Method: "GET", Path: "/agents/{id}/edit", Role: auth.Operator, ID: "edit-agent-page", Title: "Edit agent", handle: (*Server).editPage},
 	{Method: "POST", Path: "/agents/{id}/edit", Role: auth.Operator, ID: "edit-agent", handle: (*Server).saveEdit},
 	{Method: "POST", Path: "/agents/{id}/edit/check", Role: auth.Operator, ID: "check-agent", handle: (*Server).checkEdit},
+	{Method: "GET", Path: "/agents/{id}/move", Role: auth.Operator, ID: "move-form", handle: (*Server).moveForm},
+	{Method: "POST", Path: "/agents/{id}/move", Role: auth.Operator, ID: "move", handle: (*Server).move},
 	{Method: "GET", Path: "/agents/{id}/spec.yaml", Role: auth.Viewer, ID: "agent-spec-file", handle: (*Server).specFile},
 	{Method: "POST", Path: "/agents/{id}/revisions/{number}/restore", Role: auth.Operator, ID: "restore-revision", handle: (*Server).restoreRevision},
 	{Method: "GET", Path: "/agents/{id}/logs/line", Role: auth.Viewer, ID: "agent-log-line", handle: (*Server).logLine},
@@ -44,7 +46,7 @@ type agentTab struct{ Name, Title string }
 
 // agentTabs are all of them, in the order in which they are shown.
 var agentTabs = []agentTab{
-	{"overview", "Overview"}, {"instances", "Instances"}, {"logs", "Logs"}, {"metrics", "Metrics"}, {"health", "Health"}, {"errors", "Errors"},
+	{"overview", "Overview"}, {"instances", "Instances"}, {"resources", "Resources"}, {"logs", "Logs"}, {"metrics", "Metrics"}, {"health", "Health"}, {"errors", "Errors"},
 	{"operations", "Operations"}, {"history", "History"}, {"events", "Events"}, {"spec", "Spec"}, {"audit", "Audit"},
 }
 
@@ -59,7 +61,8 @@ type agentDetail struct {
 	// Drift is what the newest revision changes in what is deployed, and Waits the
 	// part of it that needs a deployment.
 	Drift, Waits []agent.FieldChange
-	May          bool // whoever looks may act
+	May          bool     // whoever looks may act
+	MovesTo      []string // other runtimes that it can be moved to
 }
 
 // href is the address of a tab of the page.
@@ -77,7 +80,7 @@ const (
 )
 
 var liveOn = map[string]string{
-	"overview": anyTab + " instance:changed", "instances": anyTab + " instance:changed", "logs": anyTab, "metrics": anyTab,
+	"overview": anyTab + " instance:changed", "instances": anyTab + " instance:changed", "resources": anyTab + " instance:changed", "logs": anyTab, "metrics": anyTab,
 	"health": anyTab + " agent:health_update", "errors": anyTab + " error:recorded error:changed", "operations": anyTab + " step_completed", "history": anyTab, "events": everything,
 	"spec": anyTab, "audit": everything,
 }
@@ -198,6 +201,7 @@ func (s *Server) detail(ctx context.Context, a *agent.Agent) (*agentDetail, erro
 		}
 		d.Figures = &list[0]
 	}
+	d.MovesTo = s.movesTo(a)
 	d.Row = view.Agent{Agent: a, Instances: d.Instances, Operation: d.Operation, Figures: d.Figures}.Row()
 	return d, nil
 }
@@ -209,6 +213,8 @@ func (s *Server) agentTab(r *http.Request, d *agentDetail) (templ.Component, err
 		return s.overviewTab(r.Context(), d)
 	case "instances":
 		return instancesTab(d), nil
+	case "resources":
+		return s.resourcesTab(r.Context(), d)
 	case "logs":
 		return s.logsTab(r, d)
 	case "metrics":

@@ -14,6 +14,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/event"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/metrics"
@@ -279,4 +280,108 @@ func orNone(n int) string {
 		return view.None
 	}
 	return strconv.Itoa(n)
+}
+
+// movesTo are the runtimes that the agent can be moved to now.
+func (s *Server) movesTo(a *agent.Agent) (names []string) {
+	if s.cfg.Steward == nil || a.ActiveOperation != "" || a.State == agent.Draft || a.State == agent.Revoked || a.State == agent.Suspended {
+		return nil
+	}
+	return slices.DeleteFunc(s.cfg.Steward.RuntimeNames(), func(name string) bool { return name == a.Spec.Runtime })
+}
+
+// moveOptions reads where an agent is to go, and what else has to differ there.
+func moveOptions(value func(string) string) fleet.MoveOptions {
+	opt := fleet.MoveOptions{Runtime: value("to"), Changes: map[string]any{}, Reason: strings.TrimSpace(value("reason"))}
+	for _, name := range []string{"image", "command"} {
+		if v := strings.TrimSpace(value(name)); v != "" {
+			opt.Changes[name] = v
+		}
+	}
+	return opt
+}
+
+// moveForm tells the plan of a move, and asks whether it is to be done.
+func (s *Server) moveForm(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.agentOf(r)
+	if err != nil {
+		return err
+	}
+	if s.cfg.Steward == nil {
+		return fault.New(fault.NotFound, "agent.no_move", "Agents can't be moved here")
+	}
+	q := r.URL.Query()
+	opt := moveOptions(q.Get)
+	m := &moveView{Agent: a, To: view.Plain(opt.Runtime, 40), Image: q.Get("image"), Command: q.Get("command")}
+	// What it runs has to be said where it is not the same on both sides.
+	m.Asks = a.Spec.Template == ""
+	m.Plan, err = s.cfg.Steward.PlanMove(r.Context(), a.ID, opt)
+	if f := fault.As(err); f != nil && f.Kind != fault.Internal {
+		m.Refusal = f
+	} else if err != nil {
+		return err
+	}
+	return s.dialog(w, r, "Move "+nameOf(a)+" to "+m.To, agentPath(a.ID), moveConfirm(m))
+}
+
+// moveView is what the form of a move shows.
+type moveView struct {
+	*agent.Agent
+	To, Image, Command string
+	Asks               bool
+	Plan               *fleet.MovePlan // nil if it is refused
+	Refusal            *fault.Error
+}
+
+// blocked says why the move can't be done whatever is filled in.
+func (m *moveView) blocked() string {
+	if m.Refusal == nil || m.Asks && m.Refusal.Kind == fault.Invalid {
+		return ""
+	}
+	return view.Plain(m.Refusal.Error(), 400)
+}
+
+// text says what happens to the service meanwhile.
+func (m *moveView) text() string {
+	switch {
+	case m.Plan == nil:
+		return "Say what it runs there. It is checked before anything is changed."
+	case m.Plan.Interrupts != "":
+		return "It does not serve for a while: " + m.Plan.Interrupts + "."
+	}
+	return "New instances are ready on " + m.To + " before the old ones end. If they do not get ready, everything is taken back."
+}
+
+// impact are the lines of the plan.
+func (m *moveView) impact() (out []components.Consequence) {
+	if m.Plan == nil {
+		return nil
+	}
+	for _, text := range m.Plan.Stays {
+		out = append(out, components.Consequence{Icon: "layers", Text: view.Plain(text, 400), Status: "warning"})
+	}
+	for _, text := range m.Plan.Moves {
+		out = append(out, components.Consequence{Icon: "check", Text: view.Plain(text, 400)})
+	}
+	for _, text := range m.Plan.Warnings {
+		out = append(out, components.Consequence{Icon: "info", Text: view.Plain(text, 400), Status: "info"})
+	}
+	return out
+}
+
+// move does what the form asks for.
+func (s *Server) move(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.agentOf(r)
+	if err != nil {
+		return err
+	}
+	opt := moveOptions(r.PostFormValue)
+	if opt.IfMatch, err = strconv.ParseInt(r.PostFormValue("version"), 10, 64); err != nil || s.cfg.Steward == nil || len(opt.Reason) > 500 {
+		return fault.New(fault.Invalid, "action.form", "The form is not complete").Do("Open it again.")
+	}
+	op, err := s.cfg.Steward.Move(r.Context(), a.ID, opt)
+	if err != nil {
+		return s.explain(r.Context(), a, err)
+	}
+	return s.begun(w, r, op, agentPath(a.ID))
 }

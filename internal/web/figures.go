@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/a-h/templ"
+
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/metrics"
 	"github.com/waooaw/platform-portal/internal/web/view"
 )
@@ -128,4 +131,24 @@ func rank(f metrics.AgentFigures, order string) float64 {
 		return float64(f.Backlog.Dead)
 	}
 	return value(f.TasksPerMinute)
+}
+
+// resourcesTab shows what the agent holds where.
+func (s *Server) resourcesTab(ctx context.Context, d *agentDetail) (templ.Component, error) {
+	if s.cfg.Steward == nil {
+		return resourcesBody(d, &fleet.Account{}), nil
+	}
+	acc, err := s.cfg.Steward.Account(ctx, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	return resourcesBody(d, acc), nil
+}
+
+// limited writes what is used, and of how much.
+func limited(used, limit int64) string {
+	if limit <= 0 {
+		return view.Bytes(used)
+	}
+	return view.Bytes(used) + " of " + view.Bytes(limit)
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Editor     AgentEditor
 	History    HistoryReader
 	Fleet      Fleet
+	Steward    Steward
 	Operations Operations
 	Bulks      Bulks
 	Probes     ProbeReader

@@ -44,6 +44,14 @@ type Fleet interface {
 	Logs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error
 }
 
+// Steward knows what agents hold where, and moves them. See fleet.Service.
+type Steward interface {
+	RuntimeNames() []string
+	Account(ctx context.Context, agentID string) (*fleet.Account, error)
+	PlanMove(ctx context.Context, agentID string, opt fleet.MoveOptions) (*fleet.MovePlan, error)
+	Move(ctx context.Context, agentID string, opt fleet.MoveOptions) (*operation.Operation, error)
+}
+
 // Operations shows and steers operations. See operation.Service.
 type Operations interface {
 	Get(ctx context.Context, id string) (*operation.Operation, error)

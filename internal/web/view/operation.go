@@ -14,7 +14,7 @@ import (
 // gerunds are the actions while they go on.
 var gerunds = map[agent.Action]string{
 	agent.Provision: "Provisioning", agent.Deploy: "Deploying", agent.Start: "Starting", agent.Stop: "Stopping",
-	agent.Suspend: "Suspending", agent.Resume: "Resuming", agent.Restart: "Restarting", agent.Revoke: "Revoking",
+	agent.Suspend: "Suspending", agent.Resume: "Resuming", agent.Restart: "Restarting", agent.Revoke: "Revoking", "move": "Moving",
 }
 
 // Doing says in one word what an action does while it goes on: "Starting".
