@@ -7,11 +7,11 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/cli/client"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -256,12 +256,7 @@ func shownBytes(n int64) string {
 	if n <= 0 {
 		return ""
 	}
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, unit := float64(n), 0
-	for v >= 1024 && unit < len(units)-1 {
-		v, unit = v/1024, unit+1
-	}
-	return strconv.FormatFloat(v, 'f', min(unit, 1), 64) + " " + units[unit]
+	return agent.Quantity(n).Rough()
 }
 
 func resourcesCommand(a *app) *cobra.Command {

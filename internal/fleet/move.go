@@ -120,7 +120,7 @@ func (s *Service) held(ctx context.Context, id, runtime string) (bool, error) {
 	}
 	ac, ok := s.Runtimes[runtime].(Accountant)
 	if !ok {
-		return false, nil
+		return true, nil // for all that is known
 	}
 	list, err := ac.Holdings(ctx, a.ID)
 	return len(list) > 0, err

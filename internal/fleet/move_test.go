@@ -54,7 +54,7 @@ func TestMoveHasTheNewReadyBeforeTheOldEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	if plan.From != "process" || plan.To != "docker" || plan.Interrupts != "" || len(plan.Steps) != 6 ||
-		!strings.Contains(strings.Join(plan.Stays, " "), "directory data (4Ki)") {
+		!strings.Contains(strings.Join(plan.Stays, " "), "directory data (4.0 KiB)") {
 		t.Errorf("plan %+v", plan)
 	}
 	if a := w.get(id); a.Revision != 1 || a.ActiveOperation != "" || len(seen(t, other, id)) != 0 {

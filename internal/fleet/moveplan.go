@@ -72,7 +72,7 @@ func (s *Service) staying(ctx context.Context, m *moving, p *MovePlan) {
 	var names []string
 	for _, h := range list {
 		if h.Kind == "volume" || h.Kind == "directory" {
-			names = append(names, fmt.Sprintf("%s %s (%s)", h.Kind, h.Name, agent.Quantity(h.Bytes)))
+			names = append(names, fmt.Sprintf("%s %s (%s)", h.Kind, h.Name, agent.Quantity(h.Bytes).Rough()))
 		}
 	}
 	if len(names) > 0 {

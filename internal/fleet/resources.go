@@ -184,15 +184,15 @@ func (j *job) removeFromRuntime(ctx context.Context) error {
 // What can't be removed now is found as left over later.
 func (j *job) removeElsewhere(ctx context.Context) {
 	for _, rt := range j.byName() {
-		ac, ok := rt.(Accountant)
-		if !ok || rt == j.rt {
+		if rt == j.rt {
 			continue
 		}
-		list, err := ac.Holdings(ctx, j.a.ID)
-		if err == nil && len(list) > 0 {
-			err = rt.Remove(ctx, j.a.ID)
+		if ac, ok := rt.(Accountant); ok {
+			if list, err := ac.Holdings(ctx, j.a.ID); err == nil && len(list) == 0 {
+				continue
+			}
 		}
-		if err != nil {
+		if err := rt.Remove(ctx, j.a.ID); err != nil {
 			j.detail(ctx, "what it may have left on %s could not be removed: %s", rt.Name(), plainReason(err))
 		}
 	}

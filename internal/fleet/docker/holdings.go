@@ -35,9 +35,12 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 		})
 		if !images[c.Image] {
 			images[c.Image] = true
-			h := fleet.Holding{Kind: "image", Name: c.Image, Where: c.ImageID, Shared: true}
+			h := fleet.Holding{Kind: "image", Name: shortDigest(c.Image), Where: "may be used by others as well", Shared: true}
 			if im, err := r.api.ImageInspect(bounded, c.ImageID); err == nil {
 				h.Bytes = im.Size
+				if len(im.RepoTags) > 0 {
+					h.Name = im.RepoTags[0]
+				}
 			}
 			list = append(list, h)
 		}
@@ -54,6 +57,14 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 	list = append(list, upkeep.Logs(r.logsDir(agentID))...)
 	fleet.SortHoldings(list)
 	return list, nil
+}
+
+// shortDigest leaves of an image's id as much as people compare.
+func shortDigest(name string) string {
+	if strings.HasPrefix(name, "sha256:") && len(name) > 19 {
+		return name[:19]
+	}
+	return name
 }
 
 // volumeSizes gives what volumes take, as far as the engine says.
