@@ -187,12 +187,16 @@ func (j *job) removeElsewhere(ctx context.Context) {
 		if rt == j.rt {
 			continue
 		}
-		if ac, ok := rt.(Accountant); ok {
-			if list, err := ac.Holdings(ctx, j.a.ID); err == nil && len(list) == 0 {
-				continue
-			}
+		var list []Holding
+		ac, ok := rt.(Accountant)
+		var err error
+		if ok {
+			list, err = ac.Holdings(ctx, j.a.ID)
 		}
-		if err := rt.Remove(ctx, j.a.ID); err != nil {
+		if err == nil && (!ok || len(list) > 0) {
+			err = rt.Remove(ctx, j.a.ID)
+		}
+		if err != nil {
 			j.detail(ctx, "what it may have left on %s could not be removed: %s", rt.Name(), plainReason(err))
 		}
 	}
