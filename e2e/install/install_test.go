@@ -184,7 +184,8 @@ func TestAnUpgradedPortalStillHasItsAgents(t *testing.T) {
 		t.Errorf("the agent's pods were %q and are %q after the upgrade", instances, after)
 	}
 	if op, err := p.Act(t.Context(), "keeper", "revoke"); err != nil || op.State != "SUCCEEDED" {
-		t.Fatalf("%+v, %v", op, err)
+		logs, _ := s.Try("logs", "portal-0", "-n", namespace, "--tail=30")
+		t.Fatalf("%+v, %+v, %v\n%s", op, op.Problem, err, logs)
 	}
 	for end := time.Now().Add(time.Minute); s.instances() != ""; {
 		if time.Now().After(end) {
