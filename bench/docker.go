@@ -89,7 +89,7 @@ func measureDocker(ctx context.Context, b *bench) (err error) {
 		if err := p.Start(ctx); err != nil {
 			return err
 		}
-		if err := b.containered(ctx, p); err != nil {
+		if err := b.onDocker(ctx, p); err != nil {
 			return err
 		}
 		d, err := timed(func() error { return b.deploy(ctx, p) })
@@ -119,8 +119,8 @@ func measureDocker(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// containered brings the example fleet to DRAFT with the runtime docker.
-func (b *bench) containered(ctx context.Context, p *drive.Portal) error {
+// onDocker brings the example fleet to DRAFT with the runtime docker.
+func (b *bench) onDocker(ctx context.Context, p *drive.Portal) error {
 	if _, err := p.Run(ctx, "import", filepath.Join(b.root, "examples", "fleet")); err != nil {
 		return err
 	}
