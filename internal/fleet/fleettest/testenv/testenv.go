@@ -107,7 +107,9 @@ func (e *Env) end() error {
 		return nil
 	}
 	_, err := e.command("down")
-	err = errors.Join(err, left(e.dir), os.RemoveAll(e.dir))
+	if err = errors.Join(err, left(e.dir)); err == nil { // else it can still be ended by hand
+		err = os.RemoveAll(e.dir)
+	}
 	e.dir = ""
 	return err
 }
