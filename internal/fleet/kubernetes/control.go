@@ -11,7 +11,6 @@ import (
 	kerrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/exec"
 
@@ -83,7 +82,7 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 func (r *Runtime) expire(ctx context.Context, pod *corev1.Pod) error {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err := r.api.Pods(r.namespace).Patch(bounded, pod.Name, types.MergePatchType,
+	_, err := r.api.pods(r.namespace).Patch(bounded, pod.Name, types.MergePatchType,
 		[]byte(`{"spec":{"activeDeadlineSeconds":1}}`), meta.PatchOptions{FieldManager: manager})
 	if kerrors.IsNotFound(err) {
 		return nil
@@ -108,8 +107,7 @@ func (r *Runtime) Exec(ctx context.Context, agentID, instanceID string, command 
 		}
 		return -1, "", notRunning(in)
 	}
-	address := r.api.RESTClient().Get().Namespace(r.namespace).Resource("pods").Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+	address := r.api.ofPod(r.namespace, pod.Name, "exec", &corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}).URL()
 	stream, err := remotecommand.NewWebSocketExecutor(r.rest, "GET", address.String())
 	if err != nil {
 		return -1, "", r.answered(ctx, "run a command in "+instanceID, err)

@@ -30,14 +30,14 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	mine := meta.ListOptions{LabelSelector: r.mine(agentID)}
-	secrets, err := r.api.Secrets(r.namespace).List(bounded, mine)
+	secrets, err := r.api.secrets(r.namespace).List(bounded, mine)
 	if err != nil {
 		return nil, r.answered(ctx, "list secrets", err)
 	}
 	for _, s := range secrets.Items {
 		list = append(list, fleet.Holding{Kind: "credential", Name: "secret " + s.Name, Where: "namespace " + s.Namespace, CreatedAt: s.CreationTimestamp.UTC()})
 	}
-	claims, err := r.api.PersistentVolumeClaims(r.namespace).List(bounded, mine)
+	claims, err := r.api.claims(r.namespace).List(bounded, mine)
 	if err != nil {
 		return nil, r.answered(ctx, "list volumes", err)
 	}

@@ -20,7 +20,6 @@ import (
 	"sync"
 	"time"
 
-	core "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
@@ -65,7 +64,7 @@ type Runtime struct {
 	namespace string
 	host      string // the API server's, for people
 	rest      *rest.Config
-	api       *core.CoreV1Client
+	api       api
 	pods      *pods
 	changes   *upkeep.Changes
 	locks     upkeep.Locks
@@ -87,6 +86,10 @@ var (
 	_ fleet.DataDirer = (*Runtime)(nil)
 	_ fleet.Distant   = (*Runtime)(nil)
 )
+
+// silence keeps the client from writing to the portal's output: errors are told by
+// those who get them.
+var silence = sync.OnceFunc(func() { klog.SetSlogLogger(slog.New(slog.DiscardHandler)) })
 
 // New makes the runtime. The cluster need not answer yet; what already runs there
 // is found as soon as it does.
@@ -113,13 +116,13 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // errors are told by those who get them
-	api, err := core.NewForConfig(access)
+	silence()
+	client, err := newAPI(access)
 	if err != nil {
 		return nil, unusable(cfg, err)
 	}
 	r := &Runtime{
-		cfg: cfg, namespace: namespace, host: access.Host, rest: access, api: api, pods: newPods(),
+		cfg: cfg, namespace: namespace, host: access.Host, rest: access, api: client, pods: newPods(),
 		changes: upkeep.NewChanges(), units: map[string]*unit{},
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())

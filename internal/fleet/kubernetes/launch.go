@@ -87,9 +87,9 @@ func (r *Runtime) clear(ctx context.Context, l fleet.Launch) (running bool, err 
 func (r *Runtime) create(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	made, err := r.api.Pods(r.namespace).Create(bounded, pod, meta.CreateOptions{FieldManager: manager})
+	made, err := r.api.pods(r.namespace).Create(bounded, pod, meta.CreateOptions{FieldManager: manager})
 	if kerrors.IsAlreadyExists(err) {
-		got, gerr := r.api.Pods(r.namespace).Get(bounded, pod.Name, meta.GetOptions{})
+		got, gerr := r.api.pods(r.namespace).Get(bounded, pod.Name, meta.GetOptions{})
 		if gerr != nil {
 			return nil, err
 		}

@@ -66,7 +66,7 @@ func (u *unit) copyLogs(ctx context.Context, name string) error {
 	if !c.last.IsZero() {
 		q.SinceTime = &meta.Time{Time: c.last.Truncate(time.Second)}
 	}
-	body, err := u.r.api.Pods(u.r.namespace).GetLogs(name, q).Stream(ctx)
+	body, err := u.r.api.ofPod(u.r.namespace, name, "log", q).Stream(ctx)
 	if err != nil {
 		return err
 	}

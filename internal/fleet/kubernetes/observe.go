@@ -118,11 +118,11 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	claims, err := r.api.PersistentVolumeClaims(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine("")})
+	claims, err := r.api.claims(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine("")})
 	if err != nil {
 		return nil, r.answered(ctx, "list volumes", err)
 	}
-	secrets, err := r.api.Secrets(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine("")})
+	secrets, err := r.api.secrets(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine("")})
 	if err != nil {
 		return nil, r.answered(ctx, "list secrets", err)
 	}

@@ -8,7 +8,6 @@ import (
 	kerrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
@@ -28,7 +27,7 @@ func (r *Runtime) Prepare(ctx context.Context, l fleet.Launch) error {
 	pod.GenerateName, pod.Name = pod.Name+"-", ""
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.Pods(r.namespace).Create(bounded, pod, meta.CreateOptions{DryRun: []string{meta.DryRunAll}, FieldManager: manager})
+	_, err = r.api.pods(r.namespace).Create(bounded, pod, meta.CreateOptions{DryRun: []string{meta.DryRunAll}, FieldManager: manager})
 	return r.refused(ctx, l, err)
 }
 
@@ -80,7 +79,7 @@ func (r *Runtime) storage(ctx context.Context) (bool, error) {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	body, err := r.api.RESTClient().Get().AbsPath("/apis/storage.k8s.io/v1/storageclasses").SetHeader("Accept", "application/json").DoRaw(bounded)
+	body, err := r.api.Get().AbsPath("/apis/storage.k8s.io/v1/storageclasses").SetHeader("Accept", "application/json").DoRaw(bounded)
 	if kerrors.IsForbidden(err) || kerrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -108,7 +107,7 @@ func (r *Runtime) claim(ctx context.Context, l fleet.Launch, v volume) error {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	claims := r.api.PersistentVolumeClaims(r.namespace)
+	claims := r.api.claims(r.namespace)
 	got, err := claims.Get(bounded, v.claim, meta.GetOptions{})
 	if err == nil {
 		return r.owned("volume", got.ObjectMeta)
@@ -120,21 +119,25 @@ func (r *Runtime) claim(ctx context.Context, l fleet.Launch, v volume) error {
 	if size <= 0 {
 		size = claimSize
 	}
-	spec := applycore.PersistentVolumeClaimSpec().WithAccessModes(corev1.ReadWriteOnce).
-		WithResources(applycore.VolumeResourceRequirements().WithRequests(corev1.ResourceList{
-			corev1.ResourceStorage: *resource.NewQuantity(size, resource.BinarySI),
-		}))
-	if r.cfg.StorageClass != "" {
-		spec.WithStorageClassName(r.cfg.StorageClass)
+	wanted := map[string]any{
+		"accessModes": []string{string(corev1.ReadWriteOnce)},
+		"resources":   map[string]any{"requests": map[string]any{"storage": resource.NewQuantity(size, resource.BinarySI)}},
 	}
-	_, err = claims.Apply(bounded, applycore.PersistentVolumeClaim(v.claim, r.namespace).WithLabels(r.labels(l.AgentID)).
-		WithAnnotations(map[string]string{noteAgent: l.AgentID}).WithSpec(spec), applying)
-	return r.refused(ctx, l, err)
+	if r.cfg.StorageClass != "" {
+		wanted["storageClassName"] = r.cfg.StorageClass
+	}
+	return r.refused(ctx, l, applied(bounded, claims, v.claim, r.described("PersistentVolumeClaim", v.claim, l.AgentID, map[string]any{"spec": wanted})))
 }
 
-// applying is how objects are written: the fields that this program sets are its
-// own.
-var applying = meta.ApplyOptions{FieldManager: manager, Force: true}
+// described is an object of an agent as it is applied: nothing but what this
+// program decides, which a whole object with its empty fields is not.
+func (r *Runtime) described(kind, name, agentID string, rest map[string]any) map[string]any {
+	rest["apiVersion"], rest["kind"] = corev1.SchemeGroupVersion.String(), kind
+	rest["metadata"] = map[string]any{
+		"name": name, "namespace": r.namespace, "labels": r.labels(agentID), "annotations": map[string]string{noteAgent: agentID},
+	}
+	return rest
+}
 
 // secret keeps the environment of an instance, which may hold secrets, apart from
 // its pod.
@@ -142,7 +145,7 @@ func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
 	name := r.name(l.InstanceID, "env")
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	secrets := r.api.Secrets(r.namespace)
+	secrets := r.api.secrets(r.namespace)
 	got, err := secrets.Get(bounded, name, meta.GetOptions{})
 	switch {
 	case err == nil:
@@ -152,9 +155,7 @@ func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
 	case !kerrors.IsNotFound(err):
 		return r.answered(ctx, "look at the secret "+name, err)
 	}
-	_, err = secrets.Apply(bounded, applycore.Secret(name, r.namespace).WithLabels(r.labels(l.AgentID)).
-		WithAnnotations(map[string]string{noteAgent: l.AgentID}).WithStringData(r.environ(l)), applying)
-	return r.refused(ctx, l, err)
+	return r.refused(ctx, l, applied(bounded, secrets, name, r.described("Secret", name, l.AgentID, map[string]any{"stringData": r.environ(l)})))
 }
 
 // owned refuses an object of somebody else.

@@ -15,7 +15,7 @@ import (
 func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err := r.api.Pods(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine(""), Limit: 1})
+	_, err := r.api.pods(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine(""), Limit: 1})
 	version := ""
 	if err == nil {
 		version, err = r.version(bounded)
@@ -68,7 +68,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 
 // version asks the API server for its own.
 func (r *Runtime) version(ctx context.Context) (string, error) {
-	body, err := r.api.RESTClient().Get().AbsPath("/version").SetHeader("Accept", "application/json").DoRaw(ctx)
+	body, err := r.api.Get().AbsPath("/version").SetHeader("Accept", "application/json").DoRaw(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -107,7 +107,7 @@ func (r *Runtime) remove(ctx context.Context, pod *corev1.Pod, grace time.Durati
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	err := r.api.Pods(r.namespace).Delete(bounded, pod.Name, meta.DeleteOptions{
+	err := r.api.pods(r.namespace).Delete(bounded, pod.Name, meta.DeleteOptions{
 		GracePeriodSeconds: &wait, Preconditions: meta.NewUIDPreconditions(string(pod.UID)),
 	})
 	if kerrors.IsNotFound(err) || kerrors.IsConflict(err) { // another one has the name
@@ -160,7 +160,7 @@ func (r *Runtime) dropSecret(ctx context.Context, instanceID string) error {
 	name := r.name(instanceID, "env")
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	secrets := r.api.Secrets(r.namespace)
+	secrets := r.api.secrets(r.namespace)
 	got, err := secrets.Get(bounded, name, meta.GetOptions{})
 	if err == nil && r.owned("secret", got.ObjectMeta) == nil {
 		err = secrets.Delete(bounded, name, meta.DeleteOptions{Preconditions: meta.NewUIDPreconditions(string(got.UID))})
@@ -169,6 +169,36 @@ func (r *Runtime) dropSecret(ctx context.Context, instanceID string) error {
 		return nil
 	}
 	return r.answered(ctx, "remove the secret "+name, err)
+}
+
+// claimPatience is how long volumes may take to go. The cluster removes one when it
+// has noticed that no pod uses it any more, which on a busy one takes its time.
+const claimPatience = 3 * time.Minute
+
+// unclaimed waits until the agent's volumes, whose removal was asked for, are gone.
+func (r *Runtime) unclaimed(ctx context.Context, agentID string) error {
+	patient, cancel := context.WithTimeout(ctx, claimPatience)
+	defer cancel()
+	for {
+		bounded, done := r.bounded(ctx)
+		left, err := r.api.claims(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine(agentID)})
+		done()
+		if err != nil {
+			return r.answered(ctx, "look at the volumes of "+agentID, err)
+		}
+		if len(left.Items) == 0 {
+			return nil
+		}
+		if pause(patient, 200*time.Millisecond) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fault.New(fault.Unavailable, "kubernetes.volume_held", "The volume %s of %s is still there", left.Items[0].Name, agentID).
+			Because("the cluster was told to remove it and has not done so within %s", claimPatience).
+			Do("See with kubectl describe which pod uses it, or what its finalizers wait for; then try again.")
+	}
 }
 
 // Remove implements fleet.Runtime.
@@ -188,20 +218,14 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	all := meta.ListOptions{LabelSelector: r.mine(agentID)}
-	if err := r.api.Secrets(r.namespace).DeleteCollection(bounded, meta.DeleteOptions{}, all); err != nil {
+	if err := r.api.secrets(r.namespace).DeleteCollection(bounded, meta.DeleteOptions{}, all); err != nil {
 		return r.answered(ctx, "remove the secrets of "+agentID, err)
 	}
-	if err := r.api.PersistentVolumeClaims(r.namespace).DeleteCollection(bounded, meta.DeleteOptions{}, all); err != nil {
+	if err := r.api.claims(r.namespace).DeleteCollection(bounded, meta.DeleteOptions{}, all); err != nil {
 		return r.answered(ctx, "remove the volumes of "+agentID, err)
 	}
-	for { // what is in use goes a moment later
-		left, err := r.api.PersistentVolumeClaims(r.namespace).List(bounded, all)
-		if err != nil {
-			return r.answered(ctx, "remove the volumes of "+agentID, err)
-		}
-		if len(left.Items) == 0 || !pause(bounded, 100*time.Millisecond) {
-			break
-		}
+	if err := r.unclaimed(ctx, agentID); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(r.agentDir(agentID)); err != nil {
 		return fault.New(fault.Unavailable, "agent.remove", "the directories of %s could not be removed", agentID).

@@ -147,7 +147,7 @@ func (r *Runtime) listPods(ctx context.Context) (version string, err error) {
 	query := meta.ListOptions{LabelSelector: r.mine(""), Limit: pageSize}
 	for {
 		bounded, cancel := r.bounded(ctx)
-		page, err := r.api.Pods(r.namespace).List(bounded, query)
+		page, err := r.api.pods(r.namespace).List(bounded, query)
 		cancel()
 		if err != nil {
 			return "", err
@@ -175,7 +175,7 @@ var errClosed = errors.New("the watch ended")
 // came to. Without an error it can be resumed there.
 func (r *Runtime) hearPods(ctx context.Context, version string) (string, error) {
 	most := int64(300 + rand.IntN(300))
-	w, err := r.api.Pods(r.namespace).Watch(ctx, meta.ListOptions{
+	w, err := r.api.pods(r.namespace).Watch(ctx, meta.ListOptions{
 		LabelSelector: r.mine(""), ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &most,
 	})
 	if err != nil {
