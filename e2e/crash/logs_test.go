@@ -107,16 +107,18 @@ func taken(ctx context.Context, t *testing.T, p *drive.Portal) (n int64) {
 	return st.Taken
 }
 
-// complete tells whether the last line of every agent is found.
+// complete tells whether what every agent wrote last on each stream is found.
 func complete(ctx context.Context, t *testing.T, p *drive.Portal, names []string) bool {
 	t.Helper()
 	for _, name := range names {
-		var last page
-		if err := p.Call(ctx, "GET", "/logs?limit=1&agent="+name+"&q="+url.QueryEscape(`"number 4000"`), nil, &last); err != nil && drive.StatusOf(err) != 503 {
-			t.Fatal(err)
-		}
-		if len(last.Items) == 0 {
-			return false
+		for _, words := range []string{"number 4000", "trace 4000"} {
+			var last page
+			if err := p.Call(ctx, "GET", "/logs?limit=1&agent="+name+"&q="+url.QueryEscape(`"`+words+`"`), nil, &last); err != nil && drive.StatusOf(err) != 503 {
+				t.Fatal(err)
+			}
+			if len(last.Items) == 0 {
+				return false
+			}
 		}
 	}
 	return true

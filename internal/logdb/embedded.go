@@ -42,10 +42,11 @@ type Config struct {
 }
 
 const (
-	flushEvery = time.Second
-	syncPoll   = 20 * time.Millisecond
-	sweepEvery = 30 * time.Second
-	openMost   = 2 // attempts after which a storage is taken for damaged
+	flushEvery  = time.Second
+	settleAfter = flushEvery / 5
+	syncPoll    = 20 * time.Millisecond
+	sweepEvery  = 30 * time.Second
+	openMost    = 2 // attempts after which a storage is taken for damaged
 )
 
 // codeOpening is the code of the fault that says to wait a moment.
@@ -62,7 +63,11 @@ type embedded struct {
 	streams   uint64 // that there were at the last sync
 	streamsAt time.Time
 	used      sync.Mutex // one sync at once
-	loop      lifecycle.Loop
+
+	newMu   sync.Mutex
+	settled uint64          // streams whose index is on disk or will soon be
+	newDays map[string]bool // that have streams whose index is not; nil if no settle is due
+	loop    lifecycle.Loop
 }
 
 // quieten sets up what the storage's packages keep for the whole process: they
@@ -130,6 +135,11 @@ func (e *embedded) open() error {
 		Retention: e.cfg.Keep, FlushInterval: flushEvery, FutureRetention: 48 * time.Hour,
 		MinFreeDiskSpaceBytes: e.cfg.MinFree, DefaultParallelReaders: 2,
 	})
+	for _, snapshot := range s.PartitionSnapshotList() { // of a process that was killed meanwhile
+		if err := s.PartitionSnapshotDelete(snapshot); err != nil {
+			e.cfg.Log.Debug("an old snapshot stays", "err", err)
+		}
+	}
 	if err := os.Remove(e.marker()); err != nil {
 		s.MustClose()
 		return unusable(e.cfg.Dir, err)
@@ -240,8 +250,57 @@ func (e *embedded) insert(_ context.Context, batch []logs.Entry) error {
 			}
 		}
 		s.MustAddRows(rows)
+		e.settleSoon(s, batch)
 		return nil
 	})
+}
+
+// settleSoon sees to it that streams which are new are found again after a kill. The
+// storage writes entries to disk a second after they were added, and the index of
+// streams at a time of its own. Entries that came to disk before their stream would
+// not be found, would be taken in a second time, and then be there twice.
+func (e *embedded) settleSoon(s *logstorage.Storage, batch []logs.Entry) {
+	var st logstorage.StorageStats
+	s.UpdateStats(&st)
+	e.newMu.Lock()
+	defer e.newMu.Unlock()
+	if st.StreamsCreatedTotal == e.settled {
+		return
+	}
+	e.settled = st.StreamsCreatedTotal
+	if e.newDays == nil {
+		e.newDays = map[string]bool{}
+		time.AfterFunc(settleAfter, e.settle) // well before the entries come to disk
+	}
+	for i := range batch {
+		e.newDays[batch[i].At.UTC().Format("20060102")] = true
+	}
+}
+
+// settle writes the index of streams to disk, of the days that have new ones. The
+// storage has no other way to ask for it than a snapshot, which writes the index
+// first, and the entries after it.
+func (e *embedded) settle() {
+	e.newMu.Lock()
+	days := e.newDays
+	e.newDays = nil
+	e.newMu.Unlock()
+	err := e.use(func(s *logstorage.Storage) error {
+		if err := e.room(); err != nil {
+			return err
+		}
+		for day := range days {
+			for _, snapshot := range s.PartitionSnapshotMustCreate(day) {
+				if err := s.PartitionSnapshotDelete(snapshot); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		e.cfg.Log.Debug("the index of new streams was not written at once", "err", err)
+	}
 }
 
 // sync waits until nothing is in memory alone. The storage flushes by itself every
