@@ -70,7 +70,9 @@ func (h *Hub) socket(req *request, conn *websocket.Conn, under net.Conn) {
 	defer cancel()
 	go func() {
 		defer cancel()
-		h.listen(ctx, req.client, conn)
+		if h.listen(ctx, req.client, conn) {
+			drain(under)
+		}
 	}()
 	err := h.run(ctx, req, &socket{conn: conn, under: under, timeout: h.cfg.WriteTimeout, gone: cancel})
 	h.leave(req.client) // before the parting, which may take the other end's time
@@ -101,13 +103,22 @@ type order struct {
 	Unsubscribe []string `json:"unsubscribe"`
 }
 
-// listen follows the client's orders until the connection ends or it abuses it.
-func (h *Hub) listen(ctx context.Context, c *client, conn *websocket.Conn) {
+// drain reads the rest of a message that is too big. A connection that is closed
+// with something unread is reset, and its client would not be told why.
+func drain(conn net.Conn) {
+	if conn.SetReadDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = io.CopyN(io.Discard, conn, 4*maxInbound)
+	}
+}
+
+// listen follows the client's orders until the connection ends or it abuses it. It
+// tells whether more is on its way than was read.
+func (h *Hub) listen(ctx context.Context, c *client, conn *websocket.Conn) (more bool) {
 	limit := rate.NewLimiter(inboundRate, inboundBurst)
 	for {
 		kind, data, err := conn.Read(ctx)
 		if err != nil {
-			return
+			return errors.Is(err, websocket.ErrMessageTooBig)
 		}
 		cost := 1
 		if kind != websocket.MessageText {
@@ -119,7 +130,7 @@ func (h *Hub) listen(ctx context.Context, c *client, conn *websocket.Conn) {
 		if !limit.AllowN(time.Now(), cost) {
 			c.cut(cutAbuse)
 			<-ctx.Done() // run closes the connection with the reason
-			return
+			return false
 		}
 	}
 }
