@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,19 +29,38 @@ type yard struct {
 // run runs a program on the engine and gives what it prints.
 func (y *yard) run(name string, args ...string) string {
 	y.Helper()
-	c := exec.CommandContext(y.Context(), name, args...)
-	c.Dir = y.root
-	c.Env = append(os.Environ(), "DOCKER_HOST="+y.engine.Host, "DOCKER_BUILDKIT=0", "PORTAL_IMAGE=portal-compose-test", "PORTAL_PORT="+y.port)
-	out, err := c.CombinedOutput()
+	c := y.command(name, args...)
+	var said strings.Builder
+	c.Stderr = &said
+	out, err := c.Output()
 	if err != nil {
-		y.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		y.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, said.String())
 	}
 	return strings.TrimSpace(string(out))
 }
 
+func (y *yard) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...)
+	c.Dir = y.root
+	c.Env = append(os.Environ(), "DOCKER_HOST="+y.engine.Host, "DOCKER_BUILDKIT=0", "PORTAL_IMAGE=portal-compose-test", "PORTAL_PORT="+y.port)
+	return c
+}
+
+// clearing takes a project off the engine at the end, also if the test fails: other
+// tests look whether anything is left.
+func (y *yard) clearing(project ...string) {
+	y.Cleanup(func() {
+		if out, err := y.command("docker-compose", slices.Concat(project, []string{"down", "--volumes"})...).CombinedOutput(); err != nil {
+			y.Errorf("take down: %v\n%s", err, out)
+		}
+	})
+}
+
+var project = []string{"-p", "yard", "-f", filepath.Join("deploy", "compose.yaml")}
+
 func (y *yard) compose(args ...string) string {
 	y.Helper()
-	return y.run("docker-compose", append([]string{"-p", "yard", "-f", filepath.Join("deploy", "compose.yaml")}, args...)...)
+	return y.run("docker-compose", slices.Concat(project, args)...)
 }
 
 // up starts the portal and waits until its own health check says that it is well.
@@ -85,6 +105,7 @@ func openYard(t *testing.T) *yard {
 
 func TestThePortalRunsFromTheComposeFile(t *testing.T) {
 	y := openYard(t)
+	y.clearing(project...)
 	first := y.up()
 	if logs := y.engine.Docker(t, "logs", first); !strings.Contains(logs, "/auth/link/") {
 		t.Errorf("the log holds no link to sign in: %s", logs)
@@ -94,7 +115,7 @@ func TestThePortalRunsFromTheComposeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.URL = "http://127.0.0.1:" + y.port
-	p.Token = y.engine.Docker(t, "exec", first, "/portal", "token", "create", "--name", "test", "--role", "admin")
+	p.Token = drive.TokenIn(y.engine.Docker(t, "exec", first, "/portal", "token", "create", "--name", "test", "--role", "admin"))
 	agent := map[string]any{"name": "keeper", "template": "blank", "runtime": "process"}
 	if err := p.Call(t.Context(), http.MethodPost, "/agents", agent, nil); err != nil {
 		t.Fatal(err)
@@ -106,7 +127,6 @@ func TestThePortalRunsFromTheComposeFile(t *testing.T) {
 	if err := p.Call(t.Context(), http.MethodGet, "/agents/keeper", nil, nil); err != nil {
 		t.Errorf("the agent is gone with the container: %v", err)
 	}
-	y.compose("down", "--volumes")
 }
 
 func TestExportedAgentsRunUnderCompose(t *testing.T) {
@@ -132,14 +152,14 @@ func TestExportedAgentsRunUnderCompose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compose := []string{"-p", "exported", "-f", file}
-	y.run("docker-compose", append(compose, "config", "-q")...)
-	y.run("docker-compose", append(compose, "up", "-d", "--no-deps", "wow-memory")...)
-	container := y.run("docker-compose", append(compose, "ps", "-q", "wow-memory")...)
+	exported := []string{"-p", "exported", "-f", file}
+	y.run("docker-compose", slices.Concat(exported, []string{"config", "-q"})...)
+	y.clearing(exported...)
+	y.run("docker-compose", slices.Concat(exported, []string{"up", "-d", "--no-deps", "wow-memory"})...)
+	container := y.run("docker-compose", slices.Concat(exported, []string{"ps", "-q", "wow-memory"})...)
 	for end := time.Now().Add(2 * time.Minute); !strings.Contains(y.engine.Docker(t, "logs", container), "ready"); {
 		if time.Now().After(end) {
 			t.Fatalf("the agent is not ready: %s", y.engine.Docker(t, "logs", container))
 		}
 	}
-	y.run("docker-compose", append(compose, "down", "--volumes")...)
 }

@@ -4,8 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
+
+var token = regexp.MustCompile(`ptl_[A-Za-z0-9_-]+`)
+
+// TokenIn gives the token in what a portal in a container printed, where its
+// warnings stand beside it; "" if there is none.
+func TokenIn(output string) string { return token.FindString(output) }
 
 // Hosting is what the portal says of a runtime.
 type Hosting struct {

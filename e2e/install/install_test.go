@@ -166,7 +166,7 @@ func TestAnUpgradedPortalStillHasItsAgents(t *testing.T) {
 	s.image("first")
 	s.image("second")
 	s.apply("first")
-	token := s.portal("token", "create", "--name", "test", "--role", "admin")
+	token := drive.TokenIn(s.portal("token", "create", "--name", "test", "--role", "admin"))
 	s.run(s.reach(token), "keeper")
 	instances := s.instances()
 	before := s.pod(".metadata.uid")
