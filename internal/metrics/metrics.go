@@ -19,7 +19,7 @@ type Target struct {
 	InstanceID string
 	// Run names one life of the instance's process; its counters begin at 0.
 	Run       string
-	Host      string    // "" means this machine
+	Host      string // "" means this machine
 	Port      int
 	StartedAt time.Time // of the run; zero if not known
 }
