@@ -25,13 +25,14 @@ func (s *Server) Rows(ctx context.Context, keys []string) (map[string]map[string
 	var ids []string
 	asked := make(map[string]bool, len(keys))
 	for _, key := range keys {
-		asked[key] = true
 		kind, id, _ := strings.Cut(key, ":")
+		known := asked[view.AgentKey(id)] || asked[view.DetailKey(id)]
+		asked[key] = true
 		var row view.Row
 		var err error
 		switch kind {
 		case "agent", "detail":
-			if !slices.Contains(ids, id) {
+			if !known {
 				ids = append(ids, id)
 			}
 			continue
