@@ -52,7 +52,7 @@ var folders = []Folder{
 	{Path: "internal/fleet/upkeep", Storey: Nested, Purpose: "locks, changes and restarts of instances, the same on every runtime"},
 
 	{Path: "internal/fleet/process/cgroup", Storey: Nested, Purpose: "limits by control groups, version 1 and 2"},
-	{Path: "internal/fleet/segment", Storey: Nested, Purpose: "output of an instance, kept in files that rotate"},
+	{Path: "internal/fleet/segment", Storey: Nested, Purpose: "output of an instance, kept in files that rotate", Sees: []string{"internal/fleet/upkeep"}},
 	{Path: "internal/fleet/process/shim", Storey: Nested, Purpose: "the supervisor of one instance",
 		Sees: []string{"internal/fleet/process/cgroup", "internal/fleet/process/procfs", "internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/process/procfs", Storey: Nested, Purpose: "what Linux says of processes"},

@@ -7,10 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -19,11 +16,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
-	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
-
-// keptLogs is how many ended instances of an agent keep their logs.
-const keptLogs = 20
 
 // copied is how far the output of a container was taken.
 type copied struct {
@@ -150,34 +143,12 @@ func ended(err error) error {
 
 // ReadLogs implements fleet.LogReader.
 func (r *Runtime) ReadLogs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
-	if err := upkeep.CheckIDs(q.AgentID); err != nil {
-		return err
-	}
-	if q.Instance != "" {
-		if err := upkeep.CheckIDs(q.Instance); err != nil {
-			return err
-		}
-	}
 	return segment.Read(ctx, r.logsDir(q.AgentID), q, fn)
 }
 
 // pruneLogs removes the oldest logs of instances that are no more.
 func (r *Runtime) pruneLogs(agentID, except string) {
-	entries, err := os.ReadDir(r.logsDir(agentID))
-	if err != nil {
-		return
-	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == except || r.unit(e.Name()) != nil })
-	age := func(e fs.DirEntry) time.Time {
-		if info, err := e.Info(); err == nil {
-			return info.ModTime()
-		}
-		return time.Time{}
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return age(a).Compare(age(b)) })
-	for _, e := range entries[:max(0, len(entries)-keptLogs)] {
-		_ = os.RemoveAll(filepath.Join(r.logsDir(agentID), e.Name()))
-	}
+	segment.Prune(r.logsDir(agentID), func(instance string) bool { return instance == except || r.unit(instance) != nil })
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -18,14 +18,12 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/process/shim"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // defaultPIDs bounds processes and threads where the launch does not.
 const defaultPIDs = 512
-
-// keptLogs is how many ended instances of an agent keep their logs.
-const keptLogs = 20
 
 // Launch implements fleet.Runtime. The instance goes on if the context ends
 // meanwhile.
@@ -229,32 +227,9 @@ func portFree(port int) error {
 
 // pruneLogs removes the oldest logs of instances that are no more.
 func (r *Runtime) pruneLogs(agentID, except string) {
-	entries, err := os.ReadDir(r.logsDir(agentID))
-	if err != nil || len(entries) <= keptLogs {
-		return
-	}
-	type old struct {
-		name string
-		at   time.Time
-	}
-	var ended []old
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || e.Name() == except || exists(r.instanceDir(agentID, e.Name())) {
-			continue
-		}
-		ended = append(ended, old{e.Name(), info.ModTime()})
-	}
-	for len(ended) > keptLogs {
-		oldest := 0
-		for i := range ended {
-			if ended[i].at.Before(ended[oldest].at) {
-				oldest = i
-			}
-		}
-		_ = os.RemoveAll(filepath.Join(r.logsDir(agentID), ended[oldest].name))
-		ended = append(ended[:oldest], ended[oldest+1:]...)
-	}
+	segment.Prune(r.logsDir(agentID), func(instance string) bool {
+		return instance == except || exists(r.instanceDir(agentID, instance))
+	})
 }
 
 func exists(path string) bool {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 // followEvery is how often a following reader looks for new lines.
@@ -32,8 +33,20 @@ type merger struct {
 }
 
 // Read calls fn for the lines that q selects. The directory dir holds one
-// directory per instance; it need not be there.
+// directory per instance; it need not be there. Invalid if an id or the cursor is
+// none.
 func Read(ctx context.Context, dir string, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
+	ids := []string{q.AgentID}
+	if q.Instance != "" {
+		ids = append(ids, q.Instance)
+	}
+	if err := upkeep.CheckIDs(ids...); err != nil {
+		return err
+	}
+	return read(ctx, dir, q, fn)
+}
+
+func read(ctx context.Context, dir string, q fleet.LogQuery, fn func(fleet.LogLine) error) error {
 	from, err := parseCursor(q.AgentID, q.After)
 	if err != nil {
 		return err
@@ -78,7 +91,7 @@ func done(err error) error {
 func Last(dir string, n, width int) []string {
 	var lines []string
 	q := fleet.LogQuery{Instance: filepath.Base(dir), Tail: 4 * n}
-	_ = Read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
+	_ = read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
 		if l.Stream != Portal {
 			if len(l.Text) > width {
 				l.Text = strings.ToValidUTF8(l.Text[:width], "") + "…"

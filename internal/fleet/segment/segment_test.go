@@ -303,3 +303,29 @@ func BenchmarkCopy(b *testing.B) {
 		w.Copy(bytes.NewReader(block), segment.Stdout)
 	}
 }
+
+func TestTheOldestOutputIsRemovedAndNoneThatIsNeeded(t *testing.T) {
+	dir := t.TempDir()
+	begun := time.Now().Add(-time.Hour)
+	for i := range 25 { // the first two are the oldest
+		own := filepath.Join(dir, fmt.Sprintf("a-r%d-0", i))
+		if err := os.Mkdir(own, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		at := begun.Add(time.Duration(i) * time.Minute)
+		if err := os.Chtimes(own, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segment.Prune(dir, func(instance string) bool { return instance == "a-r0-0" })
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 21 { // twenty that ended, and the one that is needed
+		t.Fatalf("%d are left, %v", len(left), err)
+	}
+	for i, there := range map[int]bool{0: true, 1: false, 4: false, 5: true, 24: true} {
+		if _, err := os.Stat(filepath.Join(dir, fmt.Sprintf("a-r%d-0", i))); (err == nil) != there {
+			t.Errorf("number %d is there: %v, want %v", i, err == nil, there)
+		}
+	}
+	segment.Prune(filepath.Join(dir, "not-there"), func(string) bool { return false })
+}
