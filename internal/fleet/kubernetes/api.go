@@ -3,14 +3,19 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // known holds the kinds that this program speaks of. The client's own scheme holds
@@ -23,20 +28,39 @@ var (
 
 func init() {
 	meta.AddToGroupVersion(known, meta.SchemeGroupVersion)
-	if err := corev1.AddToScheme(known); err != nil {
-		panic(err) // kinds that contradict each other, which tests would have seen
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme} {
+		if err := add(known); err != nil {
+			panic(err) // kinds that contradict each other, which tests would have seen
+		}
 	}
 }
 
-// api speaks to the API server of a cluster.
-type api struct{ rest.Interface }
+// api speaks to the API server of a cluster: itself of the core group, by its
+// fields of others.
+type api struct {
+	rest.Interface
+	apps, batch rest.Interface
+}
 
 func newAPI(access *rest.Config) (api, error) {
 	cfg := *access
-	version := corev1.SchemeGroupVersion
-	cfg.GroupVersion, cfg.APIPath, cfg.NegotiatedSerializer = &version, "/api", codecs.WithoutConversion()
-	c, err := rest.RESTClientFor(&cfg)
-	return api{c}, err
+	// All groups share connections, and the bound of what is asked at once.
+	cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(cfg.QPS, cfg.Burst)
+	connections, err := rest.HTTPClientFor(&cfg)
+	if err != nil {
+		return api{}, err
+	}
+	group := func(path string, version schema.GroupVersion) rest.Interface {
+		own := cfg
+		own.GroupVersion, own.APIPath, own.NegotiatedSerializer = &version, path, codecs.WithoutConversion()
+		c, cerr := rest.RESTClientForConfigAndClient(&own, connections)
+		err = errors.Join(err, cerr)
+		return c
+	}
+	a := api{
+		Interface: group("/api", corev1.SchemeGroupVersion), apps: group("/apis", appsv1.SchemeGroupVersion), batch: group("/apis", batchv1.SchemeGroupVersion),
+	}
+	return a, err
 }
 
 func (a api) pods(namespace string) *gentype.ClientWithList[*corev1.Pod, *corev1.PodList] {
@@ -53,6 +77,21 @@ func (a api) claims(namespace string) *gentype.ClientWithList[*corev1.Persistent
 	return gentype.NewClientWithList[*corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaimList]("persistentvolumeclaims", a, params, namespace,
 		func() *corev1.PersistentVolumeClaim { return &corev1.PersistentVolumeClaim{} },
 		func() *corev1.PersistentVolumeClaimList { return &corev1.PersistentVolumeClaimList{} })
+}
+
+func (a api) deployments(namespace string) *gentype.ClientWithList[*appsv1.Deployment, *appsv1.DeploymentList] {
+	return gentype.NewClientWithList[*appsv1.Deployment, *appsv1.DeploymentList]("deployments", a.apps, params, namespace,
+		func() *appsv1.Deployment { return &appsv1.Deployment{} }, func() *appsv1.DeploymentList { return &appsv1.DeploymentList{} })
+}
+
+func (a api) statefulSets(namespace string) *gentype.ClientWithList[*appsv1.StatefulSet, *appsv1.StatefulSetList] {
+	return gentype.NewClientWithList[*appsv1.StatefulSet, *appsv1.StatefulSetList]("statefulsets", a.apps, params, namespace,
+		func() *appsv1.StatefulSet { return &appsv1.StatefulSet{} }, func() *appsv1.StatefulSetList { return &appsv1.StatefulSetList{} })
+}
+
+func (a api) jobs(namespace string) *gentype.ClientWithList[*batchv1.Job, *batchv1.JobList] {
+	return gentype.NewClientWithList[*batchv1.Job, *batchv1.JobList]("jobs", a.batch, params, namespace,
+		func() *batchv1.Job { return &batchv1.Job{} }, func() *batchv1.JobList { return &batchv1.JobList{} })
 }
 
 // ofPod asks for what belongs to a pod, "log" or "exec".
