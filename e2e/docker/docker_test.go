@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -138,6 +139,29 @@ func TestAgentsLiveInContainers(t *testing.T) {
 		t.Errorf("after the portal died there are %v, before %v", now, before)
 	}
 
+	// Containers crash while the portal is dead: the engine starts them again, and the
+	// next portal counts it.
+	if err := h.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	h.crash(before[0])
+	h.crash(before[0])
+	if err := h.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.WaitReady(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.until("memory", "RUNNING", "healthy")
+	err = drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
+		restarts, reason, err := h.restarts("memory")
+		return restarts == 2 && strings.Contains(reason, "2 times while no portal looked: ended by SIGKILL"), err
+	})
+	if err != nil {
+		restarts, reason, _ := h.restarts("memory")
+		t.Errorf("after two crashes without a portal: %d restarts, %q: %v", restarts, reason, err)
+	}
+
 	// Somebody removes a container.
 	h.engine.Docker(t, "rm", "--force", before[0])
 	err = drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
@@ -159,6 +183,41 @@ func TestAgentsLiveInContainers(t *testing.T) {
 	if left := h.engine.Docker(t, "volume", "ls", "--quiet"); left != "" {
 		t.Errorf("volumes are left: %s", left)
 	}
+}
+
+// crash kills what runs in a container, and waits for the engine to start it again.
+func (h *harbour) crash(id string) {
+	h.Helper()
+	const format = "{{.State.Restarting}} {{.State.Pid}}"
+	var pid int
+	if _, err := fmt.Sscanf(h.engine.Docker(h.T, "inspect", "--format", format, id), "false %d", &pid); err != nil || pid <= 1 {
+		h.Fatalf("the container does not run: %v", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		h.Fatal(err)
+	}
+	err := drive.Poll(h.ctx, 20*time.Millisecond, func() (bool, error) {
+		var now int
+		_, err := fmt.Sscanf(h.engine.Docker(h.T, "inspect", "--format", format, id), "false %d", &now)
+		return err == nil && now > 0 && now != pid, nil
+	})
+	if err != nil {
+		h.Fatalf("the engine does not start it again: %v", err)
+	}
+}
+
+// restarts gives what is told of the only instance of an agent.
+func (h *harbour) restarts(agent string) (n int, reason string, err error) {
+	var out struct {
+		Items []struct {
+			Restarts int
+			Reason   string
+		}
+	}
+	if err := h.Call(h.ctx, http.MethodGet, "/agents/"+agent+"/instances", nil, &out); err != nil || len(out.Items) != 1 {
+		return 0, "", err
+	}
+	return out.Items[0].Restarts, out.Items[0].Reason, nil
 }
 
 func TestEngineGoesAndComesBack(t *testing.T) {

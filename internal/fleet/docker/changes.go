@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 )
 
@@ -28,9 +29,9 @@ func (r *Runtime) listen() {
 func (r *Runtime) hear() (heard bool) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	events := r.api.Events(ctx, client.EventsListOptions{Filters: r.mine("").Add("type", "container")})
+	told := r.api.Events(ctx, client.EventsListOptions{Filters: r.mine("").Add("type", "container")})
 	select {
-	case err := <-events.Err:
+	case err := <-told.Err:
 		r.cfg.Log.Debug("the Docker engine tells no changes", "error", err)
 		return false
 	default:
@@ -42,12 +43,15 @@ func (r *Runtime) hear() (heard bool) {
 	}
 	for {
 		select {
-		case m := <-events.Messages:
+		case m := <-told.Messages:
 			heard = true
 			if id := m.Actor.Attributes[labelAgent]; id != "" && m.Actor.Attributes[labelRole] == roleInstance {
 				r.changes.Add(id)
+				if u := r.unit(m.Actor.Attributes[labelInstance]); u != nil && m.Action == events.ActionStart {
+					u.poke()
+				}
 			}
-		case err := <-events.Err:
+		case err := <-told.Err:
 			if ctx.Err() == nil {
 				r.cfg.Log.Warn("the Docker engine tells no more changes; trying again", "error", err)
 				r.pokeAll()

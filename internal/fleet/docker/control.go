@@ -63,7 +63,7 @@ func (r *Runtime) running(ctx context.Context, agentID, instanceID string) (*uni
 	if err != nil {
 		return nil, err
 	}
-	if st.Running {
+	if runs(st) {
 		return u, nil
 	}
 	u.mu.Lock()
@@ -83,12 +83,14 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 		return err
 	}
 	u.mu.Lock()
-	state, quiet := u.rec.State, u.quiet
+	state := u.rec.State
 	if state == fleet.InstanceFailed || state == fleet.InstanceExited || state == fleet.InstanceStopping || st.Status == container.StateCreated {
 		defer u.mu.Unlock()
 		return notRunning(fleet.Instance{ID: instanceID, State: state, Reason: u.rec.Reason})
 	}
 	u.hold = true
+	u.reopen()
+	quiet := u.quiet
 	u.mu.Unlock()
 	defer func() {
 		u.mu.Lock()
@@ -107,7 +109,9 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.rec.Count(u.restart, time.Now()) {
-		u.decide(fleet.InstanceFailed, u.rec.Loop(u.restart, reason))
+		u.rec.State, u.rec.Reason = fleet.InstanceFailed, u.rec.Loop(u.restart, reason)
+		u.decide(u.rec.State, u.rec.Reason)
+		u.poke() // its policy has to go
 		return notRunning(fleet.Instance{ID: instanceID, State: fleet.InstanceFailed, Reason: u.rec.Reason})
 	}
 	bounded, cancel := r.bounded(ctx)
@@ -131,7 +135,7 @@ func (r *Runtime) Exec(ctx context.Context, agentID, instanceID string, command 
 	if err != nil {
 		return -1, "", err
 	}
-	if !st.Running || st.Paused {
+	if !runs(st) || st.Paused {
 		in := fleet.Instance{ID: instanceID, State: fleet.InstanceSuspended, Reason: "it stands still"}
 		if !st.Paused {
 			in.State, in.Reason = fleet.InstanceBackoff, u.describe(st)

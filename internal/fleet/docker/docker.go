@@ -2,9 +2,10 @@
 // outlives the portal; the next portal finds it by its labels. Only objects with
 // this portal's labels are ever touched.
 //
-// Whether an instance that ended is started again is decided here and not by
-// the engine, which knows neither windows nor limits for every policy: what the
-// restart policy of a specification says is the same on every runtime.
+// The engine starts containers again where its pauses are those that were asked
+// for, so that they come back while no portal runs. How often that may happen is
+// decided here: the engine knows no windows, and what a restart policy says is the
+// same on every runtime.
 package docker
 
 import (

@@ -99,6 +99,7 @@ func (r *Runtime) launch(ctx context.Context, p *ready) error {
 	u := r.adopt(made.ID, options.Config.Labels)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.looked = true // nothing was missed
 	u.save()
 	r.changes.Add(l.AgentID)
 	return nil
@@ -127,7 +128,7 @@ func (r *Runtime) options(p *ready, netName string, gateway netip.Addr) (client.
 	pids := int64(cmp.Or(l.Resources.PIDs, defaultPIDs))
 	h := &container.HostConfig{
 		Mounts: p.mounts, NetworkMode: container.NetworkMode(netName), PortBindings: network.PortMap{},
-		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		RestartPolicy:  byEngine(l.Restart),
 		CapDrop:        []string{"ALL"},
 		SecurityOpt:    []string{"no-new-privileges"},
 		ReadonlyRootfs: !r.cfg.Policy.Writable,

@@ -42,14 +42,8 @@ func (c *copied) note(text string) {
 // stopped; what the portal before this one took is known by its own files.
 func (u *unit) copyLogs(ctx context.Context) error {
 	c := &u.copied
-	dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
-	if c.w.Load() == nil {
-		w, err := segment.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
-		if err != nil {
-			return err
-		}
-		c.w.Store(w)
-		u.resume(dir)
+	if err := u.openLogs(); err != nil {
+		return err
 	}
 	q := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
 	if !c.last.IsZero() {
@@ -61,6 +55,21 @@ func (u *unit) copyLogs(ctx context.Context) error {
 	}
 	defer body.Close()
 	return u.take(bufio.NewReaderSize(body, 64<<10))
+}
+
+// openLogs makes ready to write.
+func (u *unit) openLogs() error {
+	if u.copied.w.Load() != nil {
+		return nil
+	}
+	dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
+	w, err := segment.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
+	if err != nil {
+		return err
+	}
+	u.copied.w.Store(w)
+	u.resume(dir)
+	return nil
 }
 
 // resume finds out what an earlier portal took of this container.

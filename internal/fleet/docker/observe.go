@@ -95,9 +95,11 @@ func (r *Runtime) observe(ctx context.Context, c container.Summary) (*fleet.Inst
 	switch st := got.Container.State; {
 	case u.rec.State == fleet.InstanceStopping || st.Status == container.StateRemoving:
 		in.State = fleet.InstanceStopping
+	case u.ending:
+		in.State = u.rec.State
 	case st.Paused:
 		in.State = fleet.InstanceSuspended
-	case st.Running:
+	case runs(st):
 		in.State = fleet.InstanceRunning
 	case st.Status == container.StateDead:
 		in.State, in.Reason = fleet.InstanceLost, "the engine could not remove its container"
@@ -106,7 +108,10 @@ func (r *Runtime) observe(ctx context.Context, c container.Summary) (*fleet.Inst
 	default: // what follows is being decided
 		in.State, in.Reason = fleet.InstanceBackoff, u.describe(st)
 	}
-	if !got.Container.State.Running {
+	if u.rec.Code != nil && in.State == u.rec.State { // the engine may have begun a run that was not to be
+		in.ExitCode, in.Signal = u.rec.Code, upkeep.Signal(*u.rec.Code)
+	}
+	if !runs(got.Container.State) {
 		in.LastLogs = segment.Last(filepath.Join(r.logsDir(in.AgentID), in.ID), 20, 400)
 	}
 	return in, nil
@@ -120,7 +125,7 @@ func described(labels map[string]string, st *container.State) *fleet.Instance {
 	in.Revision, _ = strconv.Atoi(labels[labelRevision])
 	in.Index, _ = strconv.Atoi(labels[labelIndex])
 	in.Port, _ = strconv.Atoi(labels[labelPort])
-	if st.Running {
+	if runs(st) {
 		in.PID = st.Pid
 	} else if in.EndedAt = instant(st.FinishedAt); !in.EndedAt.IsZero() {
 		code := st.ExitCode

@@ -37,6 +37,7 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 	if err == nil && st.Status != container.StateCreated {
 		u.mu.Lock()
 		u.rec.State = fleet.InstanceStopping
+		u.reopen()
 		u.save()
 		u.mu.Unlock()
 		u.rest()
@@ -70,6 +71,10 @@ func (r *Runtime) halt(ctx context.Context, u *unit, grace time.Duration) error 
 			_, err := r.api.ContainerUnpause(ctx, u.container, client.ContainerUnpauseOptions{})
 			return err
 		}); err != nil {
+			return err
+		}
+		// The engine takes SIGTERM for a stop only where the image wants just that.
+		if err := r.told(ctx, u, func(ctx context.Context) error { return r.unpolicy(ctx, u) }); err != nil {
 			return err
 		}
 		if err := r.signal(ctx, u, "SIGTERM"); err != nil {
@@ -142,6 +147,7 @@ func (r *Runtime) discard(ctx context.Context, u *unit) error {
 	defer patience.Stop()
 	select {
 	case <-quiet:
+	case <-u.done: // nobody looks after it any more
 	case <-patience.C:
 		r.cfg.Log.Warn("the last output of an instance may be lost", "instance", u.instanceID)
 	case <-ctx.Done():

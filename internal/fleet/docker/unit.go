@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,14 +29,17 @@ type unit struct {
 	ctx                 context.Context
 	cancel              context.CancelFunc
 	done                chan struct{} // closed when watch has ended
-	started             chan struct{} // told that the container runs again
+	stir                chan struct{} // told that it is worth a look
 	copied              copied        // of watch alone
 
-	mu    sync.Mutex
-	rec   upkeep.Record
-	hold  bool          // somebody starts it again by himself
-	quiet chan struct{} // closed once an end is taken in, with all output
-	timer *time.Timer
+	mu     sync.Mutex
+	rec    upkeep.Record
+	looked bool          // by this portal
+	turn   int           // grows with each start by the portal
+	hold   bool          // somebody starts it again by himself
+	ending bool          // it is to run no more, and was not yet seen to be so
+	quiet  chan struct{} // closed once an end is taken in, with all output
+	timer  *time.Timer
 }
 
 // adopt gives the unit that looks after the container, making it if need be.
@@ -53,7 +55,7 @@ func (r *Runtime) adopt(id string, labels map[string]string) *unit {
 	}
 	u := &unit{
 		r: r, agentID: labels[labelAgent], instanceID: instanceID, container: id, memory: labels[labelMemory],
-		done: make(chan struct{}), started: make(chan struct{}, 1), quiet: make(chan struct{}),
+		done: make(chan struct{}), stir: make(chan struct{}, 1), quiet: make(chan struct{}),
 	}
 	_ = json.Unmarshal([]byte(labels[labelRestart]), &u.restart)
 	u.ctx, u.cancel = context.WithCancel(r.ctx)
@@ -107,75 +109,113 @@ func (u *unit) save() {
 	}
 }
 
-// watch takes the output of each run, and then decides what follows its end.
+// watch takes the output of each run, and then takes in its end.
 func (u *unit) watch() {
 	defer close(u.done)
 	defer u.copied.close()
 	for wait := time.Duration(0); ; {
-		if !pause(u.ctx, wait) {
+		if !u.pause(wait) {
 			return
 		}
 		wait = min(max(2*wait, 20*time.Millisecond), 2*time.Second)
-		err := u.copyLogs(u.ctx)
+		u.mu.Lock()
+		turn := u.turn
+		u.mu.Unlock()
 		ctx, cancel := u.r.bounded(u.ctx)
-		got, ierr := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
+		got, err := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
 		cancel()
 		switch {
 		case u.ctx.Err() != nil:
 			return
-		case errdefs.IsNotFound(ierr):
+		case errdefs.IsNotFound(err):
 			u.r.changes.Add(u.agentID)
 			go u.r.forget(u)
 			return
-		case ierr != nil:
+		case err != nil:
 			continue
-		case got.Container.State.Running: // its output broke off, or it was started again
-			if err == nil {
-				wait = 20 * time.Millisecond
-			}
-			continue
-		case got.Container.State.Status == container.StateExited:
-			u.ended(got.Container.State)
 		}
-		select {
-		case <-u.started:
+		if u.visit(got.Container, turn) {
 			wait = 0
-		case <-u.ctx.Done():
-			return
+		}
+		if got.Container.State.Status == container.StateExited && !u.final(got.Container) {
+			select {
+			case <-u.stir:
+				wait = 0
+			case <-u.ctx.Done():
+				return
+			}
 		}
 	}
 }
 
-// pause waits; false if ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
+// visit takes the output of a container and takes in what became of it; true if
+// there is more to see at once. That lasts as long as a run does.
+func (u *unit) visit(c container.InspectResponse, turn int) bool {
+	if u.final(c) {
+		u.finish()
+		return false
+	}
+	if runs(c.State) {
+		_ = u.openLogs() // tried again below
+		news := u.look(c, turn)
+		if u.final(c) {
+			return true
+		}
+		begun := time.Now()
+		err := u.copyLogs(u.ctx) // until the run is over
+		return news || err == nil && time.Since(begun) > time.Second
+	}
+	_ = u.copyLogs(u.ctx)
+	return u.look(c, turn)
+}
+
+// pause waits until there may be something to see; false if that is no more.
+func (u *unit) pause(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
+	case <-u.stir:
+	case <-u.ctx.Done():
+	}
+	return u.ctx.Err() == nil
+}
+
+// poke lets watch look.
+func (u *unit) poke() {
+	select {
+	case u.stir <- struct{}{}:
+	default:
 	}
 }
 
-// ended decides what follows the end of a run, once for each.
+// ended decides what follows the end of a run, once for each. u.mu is held.
 func (u *unit) ended(st *container.State) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	defer u.settle()
-	switch {
-	case u.hold || u.rec.State == fleet.InstanceStopping:
+	if u.rec.State == fleet.InstanceFailed || u.rec.State == fleet.InstanceExited {
 		return
-	case u.rec.State != "" && u.rec.Run == st.StartedAt: // by the portal before this one
-		if u.rec.State == fleet.InstanceBackoff {
-			u.schedule()
+	}
+	if u.rec.State != "" && u.rec.Run == st.StartedAt { // known, maybe from the portal before this one
+		if u.rec.State == fleet.InstanceBackoff && !st.Restarting {
+			u.schedule() // the engine does not
 		}
 		return
 	}
-	u.rec.Run = st.StartedAt
+	u.rec.Run, u.rec.Seen = st.StartedAt, instant(st.FinishedAt)
 	why := u.describe(st)
-	u.rec.Lived(u.restart, instant(st.FinishedAt).Sub(instant(st.StartedAt)))
-	u.follow(why, st.ExitCode != 0)
+	lived := instant(st.FinishedAt).Sub(instant(st.StartedAt))
+	if u.rec.Lived(u.restart, lived); st.Restarting && lived >= engineCalm {
+		u.rec.Failures = 0
+	}
+	u.rec.Follow(u.restart, why, st.ExitCode != 0, time.Now())
+	switch {
+	case u.rec.State != fleet.InstanceBackoff:
+		u.conclude(st.ExitCode)
+		return
+	case !st.Restarting:
+		u.schedule()
+	}
+	u.decide(u.rec.State, u.rec.Reason)
 }
 
 // follow is what follows an end that has the reason. u.mu is held.
@@ -234,9 +274,8 @@ func (u *unit) again() {
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
-		u.rec.Started++
-		why, _, _ := strings.Cut(u.rec.Reason, "; starts again in ")
-		u.runs("started again: " + why)
+		u.rec.Resume()
+		u.runs(u.rec.Reason)
 	case errdefs.IsNotFound(err) || u.ctx.Err() != nil:
 	case client.IsErrConnectionFailed(err) || ctx.Err() != nil: // that is not the instance's fault
 		u.rec.Due = time.Now().Add(time.Second)
@@ -246,20 +285,29 @@ func (u *unit) again() {
 	}
 }
 
-// runs notes that the container was started. u.mu is held.
+// runs notes that the portal has started the container. u.mu is held.
 func (u *unit) runs(reason string) {
 	u.rec.State, u.rec.Reason, u.hold = "", reason, false
+	u.rec.Current, u.rec.Counted = "", 0 // the engine begins to count anew
+	u.turn++
+	u.begun()
+}
+
+// begun notes that another run has begun. u.mu is held.
+func (u *unit) begun() {
+	u.reopen()
+	u.save()
+	u.r.changes.Add(u.agentID)
+}
+
+// reopen makes the next end one that has to be taken in. u.mu is held.
+func (u *unit) reopen() {
 	select {
 	case <-u.quiet:
 		u.quiet = make(chan struct{})
 	default:
 	}
-	u.save()
-	select {
-	case u.started <- struct{}{}:
-	default:
-	}
-	u.r.changes.Add(u.agentID)
+	u.poke()
 }
 
 // describe says in a few words how a run ended. The engine gives 128 plus the

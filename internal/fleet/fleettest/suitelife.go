@@ -136,10 +136,22 @@ func testEnds(t *testing.T, b *bench) {
 }
 
 func testRestarts(t *testing.T, b *bench) {
-	l := b.launch("phoenix", 0, "exit", "0")
-	l.Restart.MaxRestarts = 1000
-	b.ok(b.rt.Launch(b.ctx(), l))
-	b.until(l, "three restarts", func(in fleet.Instance) bool { return in.Restarts >= 3 })
+	for name, restart := range map[string]agent.RestartPolicy{
+		"phoenix": {MaxRestarts: 1000, Backoff: agent.Backoff{Initial: agent.Duration(time.Millisecond)}},
+		"usual":   {},
+	} {
+		l := b.launch(name, 0, "exit", "0")
+		l.Restart = restart
+		b.ok(b.rt.Launch(b.ctx(), l))
+		b.until(l, "three restarts", func(in fleet.Instance) bool { return in.Restarts >= 3 })
+	}
+}
+
+// usual is a restart policy with the pauses of specifications that name none, which
+// an engine may know how to keep.
+func usual(p agent.RestartPolicy) agent.RestartPolicy {
+	p.Backoff = agent.Backoff{}
+	return p
 }
 
 func testBackoff(t *testing.T, b *bench) {
@@ -161,6 +173,14 @@ func testBackoff(t *testing.T, b *bench) {
 func testCrashLoop(t *testing.T, b *bench) {
 	l := b.launch("lemming", 0, "exit", "7")
 	l.Restart.MaxRestarts, l.Restart.Window = 3, agent.Duration(5*time.Minute)
+	crashLoop(t, b, l)
+	l = b.launch("usual", 0, "exit", "7")
+	l.Restart = usual(agent.RestartPolicy{Policy: "on-failure", MaxRestarts: 3})
+	crashLoop(t, b, l)
+}
+
+func crashLoop(t *testing.T, b *bench, l fleet.Launch) {
+	t.Helper()
 	b.ok(b.rt.Launch(b.ctx(), l))
 	in := b.untilState(l, fleet.InstanceFailed)
 	if in.Reason != "crash loop: 4 starts within 5m, last exit code 7" || in.Restarts != 3 {
@@ -223,6 +243,13 @@ func testRestarter(t *testing.T, b *bench) {
 	}
 	l := b.launch("patient", 0, "family")
 	l.Restart.MaxRestarts, l.Restart.Window = 2, agent.Duration(time.Minute)
+	restarter(t, b, r, l)
+	l.AgentID, l.InstanceID, l.Restart = "usual", fleet.InstanceID("usual", 1, 0), usual(l.Restart)
+	restarter(t, b, r, l)
+}
+
+func restarter(t *testing.T, b *bench, r fleet.Restarter, l fleet.Launch) {
+	t.Helper()
 	b.ok(b.rt.Launch(b.ctx(), l))
 	before := b.run(b.instance(l))
 	for i := range 2 {

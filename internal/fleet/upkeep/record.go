@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -22,6 +23,13 @@ type Record struct {
 	Reason   string              `json:"reason,omitempty"`
 	Run      string              `json:"run,omitempty"` // the run that the decision is about
 	Due      time.Time           `json:"due,omitzero"`  // when the back-off is over
+
+	// Where the engine starts instances again by itself: what it told of the restarts
+	// that were counted.
+	Current string    `json:"current,omitempty"` // the run; "" while it is not known
+	Counted int       `json:"counted,omitempty"` // restarts since the portal started it
+	Seen    time.Time `json:"seen,omitzero"`     // when the last end was
+	Code    *int      `json:"code,omitempty"`    // of the end that was the last
 }
 
 // ReadRecord gives what the file holds about the launch, or a record of one that
@@ -68,8 +76,64 @@ func (r *Record) Follow(p agent.RestartPolicy, why string, failed bool, now time
 		r.State, r.Reason = fleet.InstanceFailed, r.Loop(p, why)
 	default:
 		wait := r.Wait(p)
-		r.State, r.Reason, r.Due = fleet.InstanceBackoff, why+"; starts again in "+wait.String(), now.Add(wait)
+		r.State, r.Reason, r.Due = fleet.InstanceBackoff, why+pauses+wait.String(), now.Add(wait)
 	}
+}
+
+// Missed tells how many runs have ended since the last one that was counted, where
+// the engine says how often it started the instance again, and which run is the
+// newest.
+func (r *Record) Missed(restarts int, run string) int {
+	n := restarts - r.Counted
+	if n <= 0 && r.Current != "" && r.Current != run && r.State != fleet.InstanceBackoff { // it began to count anew
+		n = 1
+	}
+	return max(0, n)
+}
+
+// Resumed notes that the run has begun for which an end was to be followed; false
+// if that was known.
+func (r *Record) Resumed(run string) bool {
+	if r.State != fleet.InstanceBackoff || r.Run == run {
+		return false
+	}
+	r.Resume()
+	return true
+}
+
+// Resume notes that the instance was started again.
+func (r *Record) Resume() {
+	why, _, _ := strings.Cut(r.Reason, pauses)
+	r.State, r.Reason, r.Due = "", "started again: "+why, time.Time{}
+	r.Started++
+}
+
+// pauses is what a reason says between an end and the pause.
+const pauses = "; starts again in "
+
+// Passed notes an end after which the engine has started the instance again. Where
+// nobody looked meanwhile the new run is left alone, whatever the limit says; else
+// it is false if the policy allows no more.
+func (r *Record) Passed(p agent.RestartPolicy, e End, unseen bool) bool {
+	r.Lived(p, e.Lived)
+	r.Seen = e.At
+	if r.Follow(p, e.Why, e.Code != 0, e.At); r.State != fleet.InstanceBackoff {
+		if !unseen {
+			return false
+		}
+		r.Recent = append(r.Recent[min(1, len(r.Recent)):], e.At)
+	}
+	r.Reason = e.Why
+	r.Resume()
+	return true
+}
+
+// End is how a run ended.
+type End struct {
+	At    time.Time
+	Why   string // in a few words
+	Code  int    // exit code
+	Lived time.Duration
 }
 
 // signals are the names of those that end programs.

@@ -35,6 +35,38 @@ func TestRecordsAreOfOneLaunch(t *testing.T) {
 	}
 }
 
+func TestRestartsThatNobodySaw(t *testing.T) {
+	policy := agent.RestartPolicy{MaxRestarts: 2}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	rec := upkeep.Record{Current: "first", Counted: 1}
+	for _, c := range []struct {
+		restarts int
+		run      string
+		want     int
+	}{{1, "first", 0}, {4, "other", 3}, {0, "other", 1}, {0, "first", 0}} {
+		if got := rec.Missed(c.restarts, c.run); got != c.want {
+			t.Errorf("%d restarts and the run %s: missed %d", c.restarts, c.run, got)
+		}
+	}
+	end := upkeep.End{At: at, Why: "exit code 3", Code: 3}
+	for i := range 3 { // one more than is allowed
+		if !rec.Passed(policy, end, true) || rec.State != "" || rec.Started != i+1 || rec.Reason != "started again: exit code 3" {
+			t.Errorf("after %d ends: %+v", i+1, rec)
+		}
+	}
+	if rec.Passed(policy, end, false) || rec.State != fleet.InstanceFailed || rec.Started != 3 {
+		t.Errorf("the limit is over, and it is seen: %+v", rec)
+	}
+}
+
+func TestWhatIsWaitedForBeginsOnce(t *testing.T) {
+	rec := upkeep.Record{Run: "first"}
+	rec.Follow(agent.RestartPolicy{}, "exit code 1", true, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	if rec.Resumed("first") || !rec.Resumed("second") || rec.Resumed("second") || rec.Started != 1 || rec.Reason != "started again: exit code 1" {
+		t.Errorf("%+v", rec)
+	}
+}
+
 func TestAddressesAsSeenFromOutside(t *testing.T) {
 	for in, want := range map[string]string{
 		"http://127.0.0.1:8080": "http://host:8080", "nats://localhost:4222": "nats://host:4222", "http://[::1]": "http://host",

@@ -47,6 +47,18 @@ func (r *Restarts) Count(p agent.RestartPolicy, now time.Time) bool {
 	return true
 }
 
+// Pauses gives the first pause that the policy asks for and the longest within its
+// limit; plain says that each is twice the one before.
+func Pauses(p agent.RestartPolicy) (first, longest time.Duration, plain bool) {
+	first = p.Backoff.Initial.Or(100 * time.Millisecond)
+	most := p.Backoff.Max.Or(30 * time.Second)
+	longest = first
+	for range min(cmp.Or(p.MaxRestarts, 5)-1, 20) {
+		longest *= 2
+	}
+	return first, min(longest, most), longest <= most
+}
+
 // Wait gives the pause before the next start, which doubles each time.
 func (r *Restarts) Wait(p agent.RestartPolicy) time.Duration {
 	wait := p.Backoff.Initial.Or(100 * time.Millisecond)

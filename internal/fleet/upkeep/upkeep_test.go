@@ -74,6 +74,25 @@ func TestTheBackOffDoublesAndBeginsAnew(t *testing.T) {
 	}
 }
 
+func TestPauses(t *testing.T) {
+	second := agent.Duration(time.Second)
+	for _, c := range []struct {
+		p       agent.RestartPolicy
+		longest time.Duration
+		plain   bool
+	}{
+		{agent.RestartPolicy{}, 1600 * time.Millisecond, true},
+		{agent.RestartPolicy{MaxRestarts: 9}, 25600 * time.Millisecond, true},
+		{agent.RestartPolicy{MaxRestarts: 10}, 30 * time.Second, false},
+		{agent.RestartPolicy{MaxRestarts: 1000, Backoff: agent.Backoff{Initial: second, Max: second}}, time.Second, false},
+		{agent.RestartPolicy{MaxRestarts: 1, Backoff: agent.Backoff{Initial: second, Max: second}}, time.Second, true},
+	} {
+		if _, longest, plain := upkeep.Pauses(c.p); longest != c.longest || plain != c.plain {
+			t.Errorf("%+v: up to %s, plain %v", c.p, longest, plain)
+		}
+	}
+}
+
 func TestIDs(t *testing.T) {
 	if err := upkeep.CheckIDs("a", "A-1.b_c", strings.Repeat("a", 191)); err != nil {
 		t.Error(err)
