@@ -139,28 +139,7 @@ func TestAgentsLiveInContainers(t *testing.T) {
 		t.Errorf("after the portal died there are %v, before %v", now, before)
 	}
 
-	// Containers crash while the portal is dead: the engine starts them again, and the
-	// next portal counts it.
-	if err := h.Kill9(); err != nil {
-		t.Fatal(err)
-	}
-	h.crash(before[0])
-	h.crash(before[0])
-	if err := h.Launch(); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.WaitReady(h.ctx); err != nil {
-		t.Fatal(err)
-	}
-	h.until("memory", "RUNNING", "healthy")
-	err = drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
-		restarts, reason, err := h.restarts("memory")
-		return restarts == 2 && strings.Contains(reason, "2 times while no portal looked: ended by SIGKILL"), err
-	})
-	if err != nil {
-		restarts, reason, _ := h.restarts("memory")
-		t.Errorf("after two crashes without a portal: %d restarts, %q: %v", restarts, reason, err)
-	}
+	h.crashUnseen("memory", before[0])
 
 	// Somebody removes a container.
 	h.engine.Docker(t, "rm", "--force", before[0])
@@ -182,6 +161,32 @@ func TestAgentsLiveInContainers(t *testing.T) {
 	}
 	if left := h.engine.Docker(t, "volume", "ls", "--quiet"); left != "" {
 		t.Errorf("volumes are left: %s", left)
+	}
+}
+
+// crashUnseen lets the agent's container crash while the portal is dead: the engine
+// starts it again, and the next portal counts it.
+func (h *harbour) crashUnseen(agent, id string) {
+	h.Helper()
+	if err := h.Kill9(); err != nil {
+		h.Fatal(err)
+	}
+	h.crash(id)
+	h.crash(id)
+	if err := h.Launch(); err != nil {
+		h.Fatal(err)
+	}
+	if err := h.WaitReady(h.ctx); err != nil {
+		h.Fatal(err)
+	}
+	h.until(agent, "RUNNING", "healthy")
+	err := drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
+		restarts, reason, err := h.restarts(agent)
+		return restarts == 2 && strings.Contains(reason, "2 times while no portal looked: ended by SIGKILL"), err
+	})
+	if err != nil {
+		restarts, reason, _ := h.restarts(agent)
+		h.Errorf("after two crashes without a portal: %d restarts, %q: %v", restarts, reason, err)
 	}
 }
 

@@ -3,6 +3,8 @@ package docker
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
 	"strconv"
 	"time"
 
@@ -210,8 +212,10 @@ func (u *unit) ends(st *container.State, since time.Time, n int) []upkeep.End {
 				}
 				list = append(list, e)
 			}
-		case <-told.Err:
-			open = false
+		case err := <-told.Err: // io.EOF once it has told all
+			if open = false; err != nil && !errors.Is(err, io.EOF) {
+				u.r.cfg.Log.Debug("the engine does not tell how runs ended", "instance", u.instanceID, "error", err)
+			}
 		}
 	}
 	if len(list) > n {
