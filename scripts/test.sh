@@ -43,6 +43,8 @@ need() {
 		debian docker docker-cli || return 1 # with docker.io in older versions of Debian
 		debian iptables iptables || return 1
 		debian docker-compose docker-compose || return 1
+		debian /usr/sbin/sshd openssh-server || return 1 # an engine behind SSH; the tests start their own
+		debian ssh openssh-client || return 1
 		debian containerd containerd || return 1 # and pods in a real cluster
 		debian /usr/lib/cni/bridge containernetworking-plugins || return 1
 		debian ip iproute2 || return 1

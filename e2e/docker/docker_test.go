@@ -4,8 +4,11 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -26,7 +29,7 @@ type harbour struct {
 	ctx    context.Context
 }
 
-func open(t *testing.T) *harbour {
+func open(t *testing.T, more ...string) *harbour {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a Docker engine is started")
@@ -38,7 +41,7 @@ func open(t *testing.T) *harbour {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := drive.New(bin, t.TempDir(), "--docker-host", e.Host)
+	p, err := drive.New(bin, t.TempDir(), append([]string{"--docker-host", e.Host}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +226,33 @@ func (h *harbour) restarts(agent string) (n int, reason string, err error) {
 		return 0, "", err
 	}
 	return out.Items[0].Restarts, out.Items[0].Reason, nil
+}
+
+// An engine elsewhere: the portal speaks to agents where they are, not to loopback.
+func TestAgentsAreReachedAtTheEnginesAddress(t *testing.T) {
+	address, err := machine()
+	if err != nil {
+		t.Skip(err)
+	}
+	h := open(t, "--docker-address", address)
+	h.agent("far", map[string]any{"template": "blank"})
+	ports := h.engine.Docker(t, "inspect", "--format", "{{json .HostConfig.PortBindings}}", h.containers("far")[0])
+	if !strings.Contains(ports, `"HostIp":"`+address+`"`) || strings.Contains(ports, "127.0.0.1") {
+		t.Errorf("its ports are %s", ports)
+	}
+	h.act("far", "stop")
+	h.act("far", "revoke")
+}
+
+// machine gives an address of this machine that is not loopback.
+func machine() (string, error) {
+	list, err := net.InterfaceAddrs()
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return p.Addr().String(), nil
+		}
+	}
+	return "", errors.Join(err, errors.New("the machine has no address but loopback"))
 }
 
 func TestEngineGoesAndComesBack(t *testing.T) {

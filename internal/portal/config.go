@@ -3,6 +3,7 @@ package portal
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,10 +185,22 @@ var Settings = []Setting{
 		set: port(func(c *Config) *int { return &c.PortFrom })},
 	{Key: "ports.to", Default: "31999", Doc: "Last port that instances are given.",
 		set: port(func(c *Config) *int { return &c.PortTo })},
-	{Key: "docker.host", Doc: "Docker engine on this machine for agents with the runtime docker, for example unix:///var/run/docker.sock; none where empty. Whoever speaks to an engine is root on its machine: see docs/runtimes.md.",
+	{Key: "docker.host", Doc: "Docker engine for agents with the runtime docker: unix:///var/run/docker.sock, tcp://HOST:PORT with docker.tls, or ssh://USER@HOST; none where empty. Whoever speaks to an engine is root on its machine: see docs/runtimes.md.",
 		set: text(func(c *Config) *string { return &c.Docker.Host })},
 	{Key: "docker.tls", Doc: "Directory with ca.pem, cert.pem and key.pem for an engine at tcp://HOST:PORT.",
 		set: text(func(c *Config) *string { return &c.Docker.TLS })},
+	{Key: "docker.ssh", Doc: "Directory with id (a private key) and known_hosts for an engine at ssh://USER@HOST; those of the portal's user where empty. The key of the machine has to be known.",
+		set: text(func(c *Config) *string { return &c.Docker.SSH })},
+	{Key: "docker.address", Doc: "IP address of the engine's machine, on which the ports of instances are published; what docker.host says where empty, 127.0.0.1 for a socket.",
+		set: func(c *Config, v string) (err error) {
+			c.Docker.Address = netip.Addr{}
+			if v != "" {
+				c.Docker.Address, err = netip.ParseAddr(v)
+			}
+			return err
+		}},
+	{Key: "docker.portal-host", Doc: "Name or address by which containers reach the portal's machine, where that is not the engine's.",
+		set: text(func(c *Config) *string { return &c.Docker.PortalHost })},
 	{Key: "docker.config", Doc: "File with the credentials of registries, in the form of ~/.docker/config.json.",
 		set: text(func(c *Config) *string { return &c.Docker.Config })},
 	{Key: "docker.allow", Doc: "What images may do although it is not needed by most: root (run as root where the image says so), writable (write to the image's file system); separated by commas.",

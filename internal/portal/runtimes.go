@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,8 +29,13 @@ import (
 type Docker struct {
 	Host   string
 	TLS    string // directory with ca.pem, cert.pem and key.pem
+	SSH    string // directory with id and known_hosts
 	Config string // file with the credentials of registries
-	Policy docker.Policy
+	// Address is that of the engine's machine, and PortalHost the one by which that
+	// machine reaches the portal, where they are not what Host says.
+	Address    netip.Addr
+	PortalHost string
+	Policy     docker.Policy
 }
 
 // allow reads what images may do.
@@ -82,7 +88,7 @@ func (a *app) openRuntimes(key []byte) (err error) {
 
 // engine is how the engine is reached, and what may be done there.
 func (d Docker) engine() docker.Config {
-	cfg := docker.Config{Host: d.Host, TLS: d.TLS, Policy: d.Policy}
+	cfg := docker.Config{Host: d.Host, TLS: d.TLS, SSH: d.SSH, Address: d.Address, PortalHost: d.PortalHost, Policy: d.Policy}
 	if d.Config != "" {
 		cfg.Credentials = docker.FileCredentials(d.Config)
 	}
@@ -165,6 +171,9 @@ func (a *app) hosts() []string {
 	list := slices.Clone(a.cfg.Hosts)
 	if a.runtimes.docker != nil {
 		list = append(list, docker.PortalHost)
+	}
+	if name := a.cfg.Docker.PortalHost; a.runtimes.docker != nil && name != "" {
+		list = append(list, name)
 	}
 	if name := a.cfg.Kubernetes.PortalHost; a.runtimes.cluster != nil && name != "" {
 		list = append(list, name)

@@ -44,12 +44,16 @@ type Policy struct {
 // Config says which engine, and how instances run there. Zero values of what
 // follows Dir are the defaults.
 type Config struct {
-	Host  string // unix:///var/run/docker.sock or tcp://HOST:PORT
+	Host  string // unix:///var/run/docker.sock, tcp://HOST:PORT or ssh://USER@HOST
 	Owner string // tells this portal's objects from others'
 	Dir   string // holds output and restart counts, a directory per agent
 
-	TLS         string // directory of ca.pem, cert.pem and key.pem
-	Publish     netip.Addr
+	TLS string // directory of ca.pem, cert.pem and key.pem
+	SSH string // directory of id and known_hosts; those of the portal's user where empty
+	// Address is that of the engine's machine, at which instances listen; that of Host
+	// where it is not given.
+	Address     netip.Addr
+	PortalHost  string // by which instances reach the portal where it is not on the engine's machine
 	Self        string // program of the portal, which built-in agents are part of
 	Credentials Credentials
 	Policy      Policy
@@ -64,6 +68,7 @@ type Config struct {
 type Runtime struct {
 	cfg     Config
 	api     *client.Client
+	ssh     *ssh // nil where the engine is spoken to in another way
 	changes *upkeep.Changes
 	locks   upkeep.Locks
 	builtIn builtIn
@@ -83,6 +88,7 @@ var (
 	_ fleet.Suspender = (*Runtime)(nil)
 	_ fleet.Restarter = (*Runtime)(nil)
 	_ fleet.Execer    = (*Runtime)(nil)
+	_ fleet.Distant   = (*Runtime)(nil)
 	_ fleet.Notifier  = (*Runtime)(nil)
 	_ fleet.LogReader = (*Runtime)(nil)
 	_ fleet.Meter     = (*Runtime)(nil)
@@ -94,9 +100,6 @@ var (
 func New(cfg Config) (*Runtime, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if !cfg.Publish.IsValid() {
-		cfg.Publish = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
@@ -113,17 +116,16 @@ func New(cfg Config) (*Runtime, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	options := []client.Opt{client.WithHost(cfg.Host), client.WithUserAgent("platform-portal")}
-	if cfg.TLS != "" {
-		options = append(options, client.WithTLSClientConfig(
-			filepath.Join(cfg.TLS, "ca.pem"), filepath.Join(cfg.TLS, "cert.pem"), filepath.Join(cfg.TLS, "key.pem")))
+	options, way, err := connection(&cfg)
+	if err != nil {
+		return nil, err
 	}
 	api, err := client.New(options...)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "docker.host", "The Docker engine %s can't be used", cfg.Host).
 			Because("%v", err).Do("Correct docker.host, for example unix:///var/run/docker.sock.").Wrap(err)
 	}
-	r := &Runtime{cfg: cfg, api: api, changes: upkeep.NewChanges(), units: map[string]*unit{}}
+	r := &Runtime{cfg: cfg, api: api, ssh: way, changes: upkeep.NewChanges(), units: map[string]*unit{}}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	r.tasks.Go(func() { r.changes.Send(r.ctx) })
 	r.tasks.Go(r.listen)

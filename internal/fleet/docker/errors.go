@@ -23,9 +23,8 @@ func (r *Runtime) answered(ctx context.Context, what string, err error) error {
 		return fault.New(fault.Unavailable, "docker.slow", "The Docker engine did not answer within %s", r.cfg.Timeout).
 			Because("%s took longer", what).Do("See what keeps the engine busy: its log, its disk and its processor. What was asked is tried again.").Wrap(err)
 	case client.IsErrConnectionFailed(err) || errdefs.IsUnavailable(err):
-		return fault.New(fault.Unavailable, "docker.unreachable", "The Docker engine %s can't be reached", r.cfg.Host).
-			Because("%s", brief(err)).Do("Start the engine, or correct docker.host; `portal doctor` checks it. Instances go on if the engine keeps them (live-restore).").Wrap(err)
-	case errdefs.IsPermissionDenied(err) || strings.Contains(err.Error(), "permission denied while trying to connect"):
+		return r.unreachable(err)
+	case errdefs.IsPermissionDenied(err) || strings.Contains(err.Error(), "permission denied while trying to connect") || strings.HasSuffix(err.Error(), "received 403"):
 		return fault.New(fault.Unavailable, "docker.forbidden", "The Docker engine refuses the portal").
 			Because("%s", brief(err)).Do("Let the portal's user use the socket, or let the socket proxy allow containers, images, networks, volumes, exec and events.").Wrap(err)
 	}

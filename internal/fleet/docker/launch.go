@@ -149,7 +149,7 @@ func (r *Runtime) options(p *ready, netName string, gateway netip.Addr) (client.
 	for _, n := range append(ports(l), l.Port) {
 		if port, ok := network.PortFrom(uint16(n), network.TCP); ok && n > 0 {
 			c.ExposedPorts[port] = struct{}{}
-			h.PortBindings[port] = []network.PortBinding{{HostIP: r.cfg.Publish, HostPort: itoa(n)}}
+			h.PortBindings[port] = []network.PortBinding{{HostIP: r.cfg.Address, HostPort: itoa(n)}}
 		}
 	}
 	return client.ContainerCreateOptions{Name: r.name(l.InstanceID), Config: c, HostConfig: h}, nil
@@ -173,7 +173,7 @@ func (r *Runtime) environ(l fleet.Launch) []string {
 	}
 	for _, name := range []string{"PORTAL_URL", "QUEUE_URL"} {
 		if v, ok := env[name]; ok {
-			env[name] = upkeep.Outside(v, PortalHost)
+			env[name] = upkeep.Outside(v, cmp.Or(r.cfg.PortalHost, PortalHost))
 		}
 	}
 	env["AGENT_INSTANCE"] = l.InstanceID

@@ -82,6 +82,7 @@ func (r *Runtime) observe(ctx context.Context, c container.Summary) (*fleet.Inst
 		return nil, r.answered(ctx, "look at "+c.Labels[labelInstance], err)
 	}
 	in := described(c.Labels, got.Container.State)
+	in.Host = r.host()
 	if got.Container.State.Status == container.StateCreated {
 		if in.State = fleet.InstanceStarting; !r.locks.Busy(in.ID) {
 			in.State, in.Reason = fleet.InstanceLost, "its launch was interrupted"

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -44,6 +45,13 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 	if r.cfg.Policy.Writable {
 		root = fleet.Check{Name: root.Name, Why: "docker.allow has writable", Remedy: "Take it out, and give agents volumes."}
 	}
+	home := fleet.Check{Name: "portal_from_inside", OK: true, How: "as " + cmp.Or(r.cfg.PortalHost, PortalHost)}
+	if r.remote() && r.cfg.PortalHost == "" {
+		home = fleet.Check{
+			Name: home.Name, Why: "the engine is on another machine, where a loopback address of the portal leads nowhere",
+			Remedy: "Set docker.portal-host to the name or the address by which that machine reaches the portal.",
+		}
+	}
 	return []fleet.Check{
 		{Name: "docker_engine", OK: true, How: "version " + info.ServerVersion + " at " + r.cfg.Host},
 		limit("memory_limit", info.MemoryLimit), limit("cpu_limit", info.CPUCfsQuota), limit("pids_limit", info.PidsLimit),
@@ -55,7 +63,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 		},
 		{Name: "read_only_volumes", OK: true, How: "mounted so"},
 		{Name: "privileges", OK: true, How: "no capabilities, no new privileges, nothing of the host"},
-		filter, user, root,
+		filter, user, root, home,
 		{Name: "adoption", OK: true, How: "by labels, owner " + r.cfg.Owner},
 	}
 }
