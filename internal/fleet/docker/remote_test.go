@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -224,7 +225,9 @@ var allowed = regexp.MustCompile(`^(/v[0-9.]+)?/(_ping|version|info|events|(cont
 func TestAnEngineBehindAProxyThatFilters(t *testing.T) {
 	e, cfg := dockertest.Start(t), config(t)
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "docker"})
-	proxy.Transport = &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket(e)) }}
+	proxy.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket(e))
+	}}
 	proxy.FlushInterval = -1
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !allowed.MatchString(r.URL.Path) {
