@@ -47,6 +47,14 @@ func TestSecretsAreResolvedOrNamed(t *testing.T) {
 			t.Errorf("%s=%q, want %q", k, l.Env[k], want)
 		}
 	}
+	for _, name := range []string{"API_KEY", "OTHER", "LOG_LEVEL", "WHO", "QUEUE_TOKEN"} {
+		if slices.Contains(l.Open, name) {
+			t.Errorf("%s may be a secret, and is open", name)
+		}
+	}
+	if !slices.Contains(l.Open, "PORT") || !slices.Contains(l.Open, "AGENT_NAME") {
+		t.Errorf("open are %v", l.Open)
+	}
 	for _, name := range agent.ContractVars {
 		if _, ok := l.Env[name]; !ok {
 			t.Errorf("%s is missing", name)

@@ -101,9 +101,13 @@ func (o *outfit) launch(index, port int) (Launch, error) {
 	if err != nil {
 		return Launch{}, err
 	}
+	probes, err := probesFor(o.a, o.spec, "", port)
+	if err != nil {
+		return Launch{}, err
+	}
 	l := Launch{
 		InstanceID: InstanceID(o.a.ID, o.revision, index), AgentID: o.a.ID, Revision: o.revision, Index: index,
-		Port: port, Command: x.Command, Args: x.Args, Image: o.spec.Image, Env: x.Env,
+		Port: port, Command: x.Command, Args: x.Args, Image: o.spec.Image, Env: x.Env, Open: o.open(x.Env), Health: probes,
 		Resources: o.spec.Resources, Volumes: o.spec.Volumes, Ports: o.spec.Ports, Restart: o.spec.Restart,
 		Grace: grace(o.spec),
 	}
@@ -111,6 +115,21 @@ func (o *outfit) launch(index, port int) (Launch, error) {
 		l.Command, l.Args = o.command[0], append(slices.Clone(o.command[1:]), x.Args...)
 	}
 	return l, nil
+}
+
+// open gives the names of the variables that may be read by many: what the portal
+// itself says, without the credential. What people put into env may be anything.
+func (o *outfit) open(env map[string]string) []string {
+	var names []string
+	for _, name := range append([]string{"LANG", "HOME"}, agent.ContractVars...) {
+		_, given := env[name]
+		_, ours := o.spec.Env[name]
+		_, secret := o.spec.Secrets[name]
+		if given && name != "QUEUE_TOKEN" && !ours && !secret {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func grace(spec agent.Spec) time.Duration { return spec.StopTimeout.Or(agent.DefaultStopTimeout) }

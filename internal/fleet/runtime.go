@@ -59,11 +59,15 @@ type Launch struct {
 	Args       []string          // expanded
 	Image      string            // for runtimes that run images
 	Env        map[string]string // the whole environment: contract, spec and resolved secrets
-	Resources  agent.Resources
-	Volumes    []agent.Volume
-	Ports      []agent.Port // fixed ones, for runtimes that publish them
-	Restart    agent.RestartPolicy
-	Grace      time.Duration // between SIGTERM and SIGKILL
+	// Open names the variables of Env that may be kept where many can read them: what
+	// the portal itself says, but for the credential. The others may be secrets.
+	Open      []string
+	Health    agent.Probes // with ports as numbers and no hosts, for runtimes that can ask by themselves
+	Resources agent.Resources
+	Volumes   []agent.Volume
+	Ports     []agent.Port // fixed ones, for runtimes that publish them
+	Restart   agent.RestartPolicy
+	Grace     time.Duration // between SIGTERM and SIGKILL
 }
 
 // Check is one thing a runtime can or cannot enforce here.
