@@ -217,7 +217,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 	for _, what := range []string{
 		"create pods", "watch pods", "patch pods", "delete pods", "get pods/log", "create pods/exec",
 		"create secrets", "deletecollection secrets", "create persistentvolumeclaims", "deletecollection persistentvolumeclaims",
-		"list storageclasses",
+		"list storageclasses", "patch services", "create serviceaccounts", "delete configmaps", "create networkpolicies", "create poddisruptionbudgets",
 	} {
 		verb, kind, _ := strings.Cut(what, " ")
 		if !may(verb, kind, agents) {
@@ -226,7 +226,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 	}
 	for _, what := range []string{
 		"create roles", "create rolebindings", "create serviceaccounts/token", "update pods", "create pods/ephemeralcontainers",
-		"get configmaps", "update pods/status", "delete namespaces", "get nodes", "create persistentvolumes", "impersonate users",
+		"update configmaps", "update pods/status", "update serviceaccounts", "delete namespaces", "get nodes", "create persistentvolumes", "impersonate users",
 	} {
 		verb, kind, _ := strings.Cut(what, " ")
 		if may(verb, kind, agents) {
@@ -234,7 +234,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 		}
 	}
 	for _, where := range []string{namespace, "kube-system", "default"} {
-		for _, what := range []string{"get secrets", "create pods", "create pods/exec", "list pods"} {
+		for _, what := range []string{"get secrets", "get configmaps", "create pods", "create pods/exec", "list pods"} {
 			verb, kind, _ := strings.Cut(what, " ")
 			if may(verb, kind, where) {
 				t.Errorf("the portal may %s in %s", what, where)

@@ -20,6 +20,9 @@ func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(m)) }
 // portalImage has the portal's program as its entry point.
 const portalImage = "platform-portal/portal:test"
 
+// everything are the kinds of objects that the portal makes.
+const everything = "pods,secrets,configmaps,pvc,services,serviceaccounts,networkpolicies,poddisruptionbudgets"
+
 // helm is a portal with a cluster.
 type helm struct {
 	*testing.T
@@ -170,10 +173,10 @@ func TestAgentsLiveInPods(t *testing.T) {
 		h.act(name, "revoke")
 	}
 	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
-		return h.cluster.Kubectl(t, "get", "pods,secrets,pvc", "-l", "platform-portal.io/owner", "-o", "name") == "", nil
+		return h.cluster.Kubectl(t, "get", everything, "-l", "platform-portal.io/owner", "-o", "name") == "", nil
 	})
 	if err != nil {
-		t.Errorf("objects are left: %s", h.cluster.Kubectl(t, "get", "pods,secrets,pvc", "-l", "platform-portal.io/owner", "-o", "name"))
+		t.Errorf("objects are left: %s", h.cluster.Kubectl(t, "get", everything, "-l", "platform-portal.io/owner", "-o", "name"))
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // Holding is one thing that an agent has somewhere.
 type Holding struct {
-	Kind     string `json:"kind" doc:"instance, container, volume, directory, logs, cgroup, image, port, queue or credential"`
+	Kind     string `json:"kind" doc:"instance, container, volume, directory, logs, cgroup, image, object, port, queue or credential"`
 	Name     string `json:"name"`
 	Where    string `json:"where,omitempty" doc:"Path, address, or what else tells where it is"`
 	Instance string `json:"instance,omitempty" doc:"Where it belongs to one instance"`

@@ -86,6 +86,23 @@ func (a *app) openRuntimes(key []byte) (err error) {
 	return nil
 }
 
+// networks reads a list of them.
+func networks(field func(*Config) *[]string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		for part := range strings.SplitSeq(v, ",") {
+			if part = strings.TrimSpace(part); part == "" {
+				continue
+			}
+			p, err := netip.ParsePrefix(part)
+			if err != nil || p != p.Masked() {
+				return fmt.Errorf("%q is not a network such as 10.0.0.0/8", part)
+			}
+			*field(c) = append(*field(c), part)
+		}
+		return nil
+	}
+}
+
 // engine is how the engine is reached, and what may be done there.
 func (d Docker) engine() docker.Config {
 	cfg := docker.Config{Host: d.Host, TLS: d.TLS, SSH: d.SSH, Address: d.Address, PortalHost: d.PortalHost, Policy: d.Policy}

@@ -2845,7 +2845,7 @@ type FleetHolding struct {
 	// Instance Where it belongs to one instance
 	Instance *string `json:"instance,omitempty"`
 
-	// Kind instance, container, volume, directory, logs, cgroup, image, port, queue or credential
+	// Kind instance, container, volume, directory, logs, cgroup, image, object, port, queue or credential
 	Kind string `json:"kind"`
 
 	// Limit Bytes that it may have; left out where nothing bounds it

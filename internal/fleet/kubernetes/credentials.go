@@ -20,9 +20,7 @@ func credentials(cfg Config) (*rest.Config, string, error) {
 	)
 	if cfg.Kubeconfig == InCluster {
 		access, err = rest.InClusterConfig()
-		if b, rerr := os.ReadFile(ownNamespace); rerr == nil {
-			namespace = strings.TrimSpace(string(b))
-		}
+		namespace = podNamespace()
 	} else {
 		file := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 			&clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.Kubeconfig}, &clientcmd.ConfigOverrides{CurrentContext: cfg.Context})
@@ -42,4 +40,13 @@ func credentials(cfg Config) (*rest.Config, string, error) {
 	access.UserAgent = manager
 	access.QPS, access.Burst = 50, 100
 	return access, namespace, nil
+}
+
+// podNamespace is that of the pod that this program runs in; "" if it runs in none.
+func podNamespace() string {
+	b, err := os.ReadFile(ownNamespace)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }

@@ -6,6 +6,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
@@ -47,7 +48,40 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 			CreatedAt: c.CreationTimestamp.UTC(),
 		})
 	}
+	things, err := r.around.List(bounded, r.mine(agentID))
+	if err != nil {
+		return nil, r.answered(ctx, "list objects", err)
+	}
+	for _, o := range things {
+		list = append(list, fleet.Holding{Kind: "object", Name: o.Kind + " " + o.Name, Where: "namespace " + r.namespace, CreatedAt: o.CreatedAt})
+	}
 	list = append(list, upkeep.Logs(r.logsDir(agentID))...)
 	fleet.SortHoldings(list)
 	return list, nil
+}
+
+// ownObjects ends the names of an agent's objects that nobody asks for by name.
+const ownObjects = "agent"
+
+// surround makes the objects that the agent of a launch has beside its pods.
+func (r *Runtime) surround(ctx context.Context, l fleet.Launch) error {
+	a := surroundings.Agent{ID: l.AgentID, Name: serviceName(l.AgentID), Object: r.name(l.AgentID, ownObjects), Main: l.Port > 0}
+	for _, n := range ports(l) {
+		if n != l.Port {
+			a.Ports = append(a.Ports, n)
+		}
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	return r.refused(ctx, l, r.around.Keep(bounded, a))
+}
+
+// serviceName is what others in the cluster call an agent: its id where that is
+// possible. Names of services begin with a letter.
+func serviceName(agentID string) string {
+	name := labelled(agentID)
+	if name[0] < 'a' {
+		return "agent-" + name
+	}
+	return name
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
@@ -46,11 +47,13 @@ type Config struct {
 	Owner      string // tells this portal's objects from others'
 	Dir        string // holds output and restart counts, a directory per agent
 
-	Image        string // has the portal's program as its entry point, for built-in agents
-	Self         string // program of the portal on this machine
-	PortalHost   string // name or address by which pods reach the portal's machine
-	PullSecret   string // name of the secret with the credentials of registries
-	StorageClass string // of volumes; "" means the cluster's default
+	Image        string   // has the portal's program as its entry point, for built-in agents
+	Self         string   // program of the portal on this machine
+	PortalHost   string   // name or address by which pods reach the portal's machine
+	PullSecret   string   // name of the secret with the credentials of registries
+	StorageClass string   // of volumes; "" means the cluster's default
+	Ingress      []string // networks that may reach agents, beside their namespace and the portal's
+	Egress       []string // networks that agents may reach; all where empty
 	Timeout      time.Duration
 	Log          *slog.Logger
 
@@ -66,6 +69,7 @@ type Runtime struct {
 	rest      *rest.Config
 	api       api
 	pods      *pods
+	around    *surroundings.Keeper
 	changes   *upkeep.Changes
 	locks     upkeep.Locks
 
@@ -124,6 +128,13 @@ func New(cfg Config) (*Runtime, error) {
 	r := &Runtime{
 		cfg: cfg, namespace: namespace, host: access.Host, rest: access, api: client, pods: newPods(),
 		changes: upkeep.NewChanges(), units: map[string]*unit{},
+	}
+	r.around = &surroundings.Keeper{
+		Client: client, Namespace: namespace, Manager: manager, Note: noteAgent, Labels: r.labels, Owned: r.owned,
+		Ingress: cfg.Ingress, Egress: cfg.Egress,
+	}
+	if cfg.Kubeconfig == InCluster {
+		r.around.Portal = podNamespace()
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	r.tasks.Go(func() { r.changes.Send(r.ctx) })

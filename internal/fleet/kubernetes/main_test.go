@@ -77,13 +77,13 @@ func empty(t testing.TB, cfg kubernetes.Config) {
 	wg.Wait()
 }
 
-// left names pods and secrets of the agent.
+// left names pods of the agent and what holds their environment.
 func left(c *kubernetestest.Cluster, t testing.TB, owner, agentID string) []string {
 	selector := "platform-portal.io/owner=" + owner
 	if agentID != "" {
 		selector += ",platform-portal.io/agent=" + agentID
 	}
-	return strings.Fields(c.Kubectl(t, "get", "pods,secrets", "-l", selector, "-o", "name"))
+	return strings.Fields(c.Kubectl(t, "get", "pods,secrets,configmaps", "-l", selector, "-o", "name"))
 }
 
 func TestConformance(t *testing.T) {

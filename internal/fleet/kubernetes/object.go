@@ -16,6 +16,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
@@ -79,9 +80,7 @@ func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*core
 	grace := seconds(l.Grace)
 	c := corev1.Container{
 		Name: container, Image: l.Image, Args: l.Args, ImagePullPolicy: corev1.PullIfNotPresent,
-		EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
-			LocalObjectReference: corev1.LocalObjectReference{Name: r.name(l.InstanceID, "env")},
-		}}},
+		EnvFrom:                  r.envFrom(l.InstanceID),
 		Resources:                resources(l),
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 		SecurityContext: &corev1.SecurityContext{
@@ -93,11 +92,15 @@ func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*core
 		c.Command = []string{l.Command}
 	}
 	for _, n := range ports(l) {
-		c.Ports = append(c.Ports, corev1.ContainerPort{ContainerPort: int32(n)})
+		p := corev1.ContainerPort{ContainerPort: int32(n)}
+		if n == l.Port {
+			p.Name = surroundings.MainPort
+		}
+		c.Ports = append(c.Ports, p)
 	}
 	spec := corev1.PodSpec{
 		RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
-		AutomountServiceAccountToken: &no, EnableServiceLinks: &no,
+		AutomountServiceAccountToken: &no, EnableServiceLinks: &no, ServiceAccountName: r.name(l.AgentID, ownObjects),
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsUser: &user, RunAsGroup: &user, FSGroup: &user, RunAsNonRoot: &yes,
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -192,22 +195,35 @@ func ports(l fleet.Launch) []int {
 // at least, and none would mean that nobody waits for the end.
 func seconds(d time.Duration) int64 { return max(2, int64(math.Ceil(d.Seconds()))) }
 
-// environ completes the launch's environment. What the portal serves on loopback
-// has another name inside.
-func (r *Runtime) environ(l fleet.Launch) map[string]string {
-	env := maps.Clone(l.Env)
-	if env == nil {
-		env = map[string]string{}
+// envFrom names what holds the environment of an instance.
+func (r *Runtime) envFrom(instanceID string) []corev1.EnvFromSource {
+	name := corev1.LocalObjectReference{Name: r.name(instanceID, "env")}
+	return []corev1.EnvFromSource{
+		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: name}},
+		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: name}},
 	}
-	if r.cfg.PortalHost != "" {
-		for _, name := range []string{"PORTAL_URL", "QUEUE_URL"} {
-			if v, ok := env[name]; ok {
-				env[name] = upkeep.Outside(v, r.cfg.PortalHost)
-			}
+}
+
+// environ completes the launch's environment, and parts what may be seen from what
+// may be a secret. What the portal serves on loopback has another name inside.
+func (r *Runtime) environ(l fleet.Launch) (open, hidden map[string]string) {
+	open, hidden = map[string]string{}, map[string]string{}
+	for name, v := range l.Env {
+		if r.cfg.PortalHost != "" && (name == "PORTAL_URL" || name == "QUEUE_URL") {
+			v = upkeep.Outside(v, r.cfg.PortalHost)
+		}
+		if slices.Contains(l.Open, name) {
+			open[name] = v
+		} else {
+			hidden[name] = v
 		}
 	}
-	env["AGENT_INSTANCE"] = l.InstanceID
-	env["AGENT_DATA_DIR"] = DataDir
-	env["AGENT_HOST"] = "0.0.0.0" // a pod is not reached on its loopback
-	return env
+	for name, v := range map[string]string{
+		"AGENT_INSTANCE": l.InstanceID, "AGENT_DATA_DIR": DataDir,
+		"AGENT_HOST": "0.0.0.0", // a pod is not reached on its loopback
+	} {
+		open[name] = v
+		delete(hidden, name)
+	}
+	return open, hidden
 }

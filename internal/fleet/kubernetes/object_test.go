@@ -62,7 +62,7 @@ func TestEnvironmentsKeepOutOfPods(t *testing.T) {
 	r := &Runtime{cfg: Config{Owner: "o", PortalHost: "portal.example"}, namespace: "n"}
 	l := fleet.Launch{
 		InstanceID: "a-r1-0", AgentID: "a", Image: "x", Grace: 1500 * time.Millisecond, Port: 9000,
-		Env: map[string]string{"SECRET": "hush", "PORTAL_URL": "http://127.0.0.1:8080"},
+		Env: map[string]string{"SECRET": "hush", "PORTAL_URL": "http://127.0.0.1:8080"}, Open: []string{"PORTAL_URL"},
 	}
 	pod, err := r.object(l, nil, "one")
 	if err != nil {
@@ -74,8 +74,9 @@ func TestEnvironmentsKeepOutOfPods(t *testing.T) {
 	if g := pod.Spec.TerminationGracePeriodSeconds; *g != 2 {
 		t.Errorf("grace %d", *g)
 	}
-	if env := r.environ(l); env["PORTAL_URL"] != "http://portal.example:8080" || env["SECRET"] != "hush" || env["AGENT_HOST"] != "0.0.0.0" {
-		t.Errorf("environment %v", env)
+	open, hidden := r.environ(l)
+	if open["PORTAL_URL"] != "http://portal.example:8080" || open["AGENT_HOST"] != "0.0.0.0" || len(hidden) != 1 || hidden["SECRET"] != "hush" {
+		t.Errorf("open are %v, hidden %v", open, hidden)
 	}
 	again := r.another(pod)
 	if again.Name != "portal-o-a-r1-0-1" || again.Annotations[noteRun] != "1" || pod.Annotations[noteRun] != "0" || again.Annotations[noteLaunch] != "one" {

@@ -106,7 +106,7 @@ func (r *Runtime) find(ctx context.Context, agentID, instanceID string) (*unit, 
 }
 
 // Agents gives the agents that have anything on the cluster: also those of which
-// only volumes are left.
+// only volumes or objects are left.
 func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 	list, err := r.known(ctx, "")
 	if err != nil {
@@ -125,6 +125,13 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 	secrets, err := r.api.secrets(r.namespace).List(bounded, meta.ListOptions{LabelSelector: r.mine("")})
 	if err != nil {
 		return nil, r.answered(ctx, "list secrets", err)
+	}
+	things, err := r.around.List(bounded, r.mine(""))
+	if err != nil {
+		return nil, r.answered(ctx, "list objects", err)
+	}
+	for _, o := range things {
+		found[o.AgentID] = true
 	}
 	for _, c := range claims.Items {
 		found[c.Annotations[noteAgent]] = true

@@ -39,6 +39,9 @@ func (r *Runtime) prepare(ctx context.Context, l *fleet.Launch) (*corev1.Pod, er
 	if err := r.image(l); err != nil {
 		return nil, err
 	}
+	if err := r.surround(ctx, *l); err != nil {
+		return nil, err
+	}
 	lasting, err := r.storage(ctx)
 	if err != nil {
 		return nil, err
@@ -139,8 +142,8 @@ func (r *Runtime) described(kind, name, agentID string, rest map[string]any) map
 	return rest
 }
 
-// secret keeps the environment of an instance, which may hold secrets, apart from
-// its pod.
+// secret keeps the environment of an instance apart from its pod: what may be a
+// secret in a Secret, the rest in a ConfigMap.
 func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
 	name := r.name(l.InstanceID, "env")
 	bounded, cancel := r.bounded(ctx)
@@ -155,7 +158,11 @@ func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
 	case !kerrors.IsNotFound(err):
 		return r.answered(ctx, "look at the secret "+name, err)
 	}
-	return r.refused(ctx, l, applied(bounded, secrets, name, r.described("Secret", name, l.AgentID, map[string]any{"stringData": r.environ(l)})))
+	open, hidden := r.environ(l)
+	if err := r.refused(ctx, l, r.around.Configure(bounded, l.AgentID, name, open)); err != nil {
+		return err
+	}
+	return r.refused(ctx, l, applied(bounded, secrets, name, r.described("Secret", name, l.AgentID, map[string]any{"stringData": hidden})))
 }
 
 // owned refuses an object of somebody else.

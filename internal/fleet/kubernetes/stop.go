@@ -165,10 +165,10 @@ func (r *Runtime) dropSecret(ctx context.Context, instanceID string) error {
 	if err == nil && r.owned("secret", got.ObjectMeta) == nil {
 		err = secrets.Delete(bounded, name, meta.DeleteOptions{Preconditions: meta.NewUIDPreconditions(string(got.UID))})
 	}
-	if kerrors.IsNotFound(err) {
-		return nil
+	if err == nil || kerrors.IsNotFound(err) {
+		err = r.around.Unconfigure(bounded, name)
 	}
-	return r.answered(ctx, "remove the secret "+name, err)
+	return r.answered(ctx, "remove the environment "+name, err)
 }
 
 // claimPatience is how long volumes may take to go. The cluster removes one when it
@@ -223,6 +223,9 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 	}
 	if err := r.api.claims(r.namespace).DeleteCollection(bounded, meta.DeleteOptions{}, all); err != nil {
 		return r.answered(ctx, "remove the volumes of "+agentID, err)
+	}
+	if err := r.answered(ctx, "remove the objects of "+agentID, r.around.Remove(bounded, agentID, r.mine(agentID))); err != nil {
+		return err
 	}
 	if err := r.unclaimed(ctx, agentID); err != nil {
 		return err
