@@ -65,7 +65,7 @@ const ownObjects = "agent"
 
 // surround makes the objects that the agent of a launch has beside its pods.
 func (r *Runtime) surround(ctx context.Context, l fleet.Launch) error {
-	a := surroundings.Agent{ID: l.AgentID, Name: serviceName(l.AgentID), Object: r.name(l.AgentID, ownObjects), Main: l.Port > 0}
+	a := surroundings.Agent{ID: l.AgentID, Name: serviceName(l.AgentID), Object: r.name(l.AgentID, ownObjects), Main: l.Port > 0, Budget: upkeep.Again(l.Restart, false)}
 	for _, n := range ports(l) {
 		if n != l.Port {
 			a.Ports = append(a.Ports, n)

@@ -106,6 +106,27 @@ func TestTheNetworkOfAgentsCanBeNarrowed(t *testing.T) {
 	}
 }
 
+func TestAgentsThatEndHaveNoDisruptionBudget(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, _ := in(t, "ending")
+	l := pair("brief")[0]
+	for policy, want := range map[string]int{"always": 1, "never": 0, "on-failure": 0} {
+		if l.Restart.Policy = policy; policy != "always" {
+			l.Restart.Policy = "always"
+			if err := rt.Prepare(bounded(t), l); err != nil {
+				t.Fatal(err)
+			}
+			l.Restart.Policy = policy
+		}
+		if err := rt.Prepare(bounded(t), l); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Kubectl(t, "get", "poddisruptionbudgets", "-n", "ending", "-o", "name"); len(strings.Fields(got)) != want {
+			t.Errorf("with the restart policy %s there are %q", policy, got)
+		}
+	}
+}
+
 func TestNamesOfOthersAreNotTaken(t *testing.T) {
 	c := kubernetestest.Start(t)
 	rt, _ := in(t, "named")

@@ -70,6 +70,18 @@ func (k *Keeper) apply(ctx context.Context, of kind, name, agentID string, field
 	return k.at(k.Client.Patch(types.ApplyPatchType), of, name).Param("fieldManager", k.Manager).Param("force", "true").Body(body).Do(ctx).Error()
 }
 
+// drop removes the object of the name if it is ours.
+func (k *Keeper) drop(ctx context.Context, of kind, name string) error {
+	got, err := k.get(ctx, of, name)
+	if kerrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil || k.Owned(of.name, got.ObjectMeta) != nil {
+		return err
+	}
+	return k.remove(ctx, of, got.ObjectMeta)
+}
+
 // list gives the objects that the labels select.
 func (k *Keeper) list(ctx context.Context, of kind, selector string) ([]meta.PartialObjectMetadata, error) {
 	var all []meta.PartialObjectMetadata

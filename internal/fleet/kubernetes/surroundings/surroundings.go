@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	kerrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
@@ -60,6 +59,9 @@ type Agent struct {
 	Object string // name of the other objects
 	Main   bool   // its pods have a port named MainPort
 	Ports  []int  // that are the same in all of its pods
+	// Budget bounds how many of its pods may be taken away at once. Pods of jobs can't
+	// be bounded: nobody would be allowed to take any of them away.
+	Budget bool
 }
 
 // Thing is an object that is there.
@@ -82,15 +84,11 @@ func (k *Keeper) Keep(ctx context.Context, a Agent) error {
 		}}},
 		{services, a.Name, map[string]any{"spec": map[string]any{"selector": k.Labels(a.ID), "ports": a.servicePorts()}}},
 	}
-	text, err := json.Marshal(wanted[1].fields)
+	text, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	more, err := json.Marshal(wanted[3].fields)
-	if err != nil {
-		return err
-	}
-	now := stamp{sum: sha256.Sum256(append(text, more...)), at: time.Now()}
+	now := stamp{sum: sha256.Sum256(text), at: time.Now()}
 	k.mu.Lock()
 	was := k.written[a.ID]
 	k.mu.Unlock()
@@ -98,7 +96,10 @@ func (k *Keeper) Keep(ctx context.Context, a Agent) error {
 		return nil
 	}
 	for _, w := range wanted {
-		if w.of == services && !a.Main && len(a.Ports) == 0 {
+		if w.of == services && !a.Main && len(a.Ports) == 0 || w.of == disruption && !a.Budget {
+			if err := k.drop(ctx, w.of, w.name); err != nil { // of a revision before
+				return err
+			}
 			continue // a service leads to ports
 		}
 		if err := k.apply(ctx, w.of, w.name, a.ID, w.fields); err != nil {
@@ -186,14 +187,7 @@ func (k *Keeper) Configure(ctx context.Context, agentID, name string, data map[s
 
 // Unconfigure removes it.
 func (k *Keeper) Unconfigure(ctx context.Context, name string) error {
-	got, err := k.get(ctx, settings, name)
-	if kerrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil || k.Owned(settings.name, got.ObjectMeta) != nil {
-		return err
-	}
-	return k.remove(ctx, settings, got.ObjectMeta)
+	return k.drop(ctx, settings, name)
 }
 
 // List gives the objects that the labels select.
