@@ -2,6 +2,7 @@ package browser_test
 
 import (
 	"fmt"
+	"net/url"
 	"testing"
 
 	"github.com/waooaw/platform-portal/e2e/browser"
@@ -82,6 +83,24 @@ func TestPalette(t *testing.T) {
 	p.press("Escape")
 	p.wait("the dialog to close", `!document.querySelector('dialog[open]')`)
 	p.marked()
+	p.clean()
+}
+
+// The search box of the header opens the palette over the page and leads nowhere
+// by itself.
+func TestSearchBoxStays(t *testing.T) {
+	t.Parallel()
+	h := shared(t)
+	p := h.visit(t, "/events")
+	p.click(".search-open")
+	p.wait("the palette", `document.querySelector('#palette')?.matches(':popover-open') && document.activeElement?.closest('#palette')`)
+	for _, r := range p.Requests() {
+		if u, err := url.Parse(r.URL); err == nil && u.Path == "/agents" {
+			t.Errorf("the search box asked for %s", r.URL)
+		}
+	}
+	p.press("Escape")
+	p.wait("the page as it was", `!document.querySelector('#palette')?.matches(':popover-open') && location.pathname === '/events'`)
 	p.clean()
 }
 

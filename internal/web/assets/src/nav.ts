@@ -11,6 +11,7 @@ function inside(a: HTMLAnchorElement): boolean {
     a.origin === location.origin &&
     !a.hasAttribute("download") &&
     !a.hasAttribute("data-dialog") &&
+    !a.hasAttribute("data-palette") &&
     a.target === "" &&
     !a.closest("[data-full-load]") &&
     !(a.hash !== "" && a.pathname === location.pathname && a.search === location.search)

@@ -77,7 +77,7 @@ if (dialog && input) {
     const now = current();
     if (!now || !all.includes(now)) {
       choose(all[0]);
-      list.scrollTop = 0;
+      if (isOpen()) list.scrollTop = 0; // it lays the page out, and what is opened begins at its top
     }
     none.hidden = all.length > 0;
     said.textContent = all.length === 1 ? "1 result" : `${all.length} results`;
