@@ -149,8 +149,9 @@ type Store interface {
 
 // History keeps what was: revisions and transitions.
 type History interface {
-	// AddRevision stores the next revision; Conflict if the number is taken.
-	AddRevision(ctx context.Context, r Revision) error
+	// AddRevision stores the next revisions of agents, all or none; Conflict if a
+	// number is taken.
+	AddRevision(ctx context.Context, list ...Revision) error
 	// Revision gives one; NotFound.
 	Revision(ctx context.Context, agentID string, number int) (*Revision, error)
 	// Revisions lists newest first, before the given number (0: from the newest).

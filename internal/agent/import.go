@@ -94,16 +94,29 @@ func (s *Service) Import(ctx context.Context, docs []map[string]any, opts Import
 	return out, nil
 }
 
+// together is how many changes of an import are noted at once.
+const together = 50
+
 func (s *Service) carryOut(ctx context.Context, plans []*plan, reason string) error {
-	for _, p := range plans {
-		var err error
-		switch {
-		case p.existing == nil:
-			_, err = s.insert(ctx, p.spec, reason)
-		case len(p.changes) > 0:
-			err = s.update(ctx, p.existing, p.spec, p.changes, reason)
+	for some := range slices.Chunk(plans, together) {
+		var list []*done
+		for _, p := range some {
+			var d *done
+			var err error
+			switch {
+			case p.existing == nil:
+				d, err = s.insert(ctx, p.spec, reason)
+			case len(p.changes) > 0:
+				d, err = s.update(ctx, p.existing, p.spec, p.changes)
+			default:
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			list = append(list, d)
 		}
-		if err != nil {
+		if err := s.note(ctx, reason, list...); err != nil {
 			return err
 		}
 	}

@@ -43,8 +43,12 @@ func (s *Service) Create(ctx context.Context, spec Spec) (*Agent, []string, erro
 			return err
 		}
 		warnings = rel.warnings(spec)
-		a, err = s.insert(ctx, spec, "")
-		return err
+		d, err := s.insert(ctx, spec, "")
+		if err != nil {
+			return err
+		}
+		a = d.a
+		return s.note(ctx, "", d)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -52,8 +56,8 @@ func (s *Service) Create(ctx context.Context, spec Spec) (*Agent, []string, erro
 	return a, warnings, nil
 }
 
-// insert stores a checked spec as a new agent.
-func (s *Service) insert(ctx context.Context, spec Spec, reason string) (*Agent, error) {
+// insert stores a checked spec as a new agent, which has still to be noted.
+func (s *Service) insert(ctx context.Context, spec Spec, reason string) (*done, error) {
 	now := s.now()
 	actor := audit.ActorFrom(ctx).ID
 	a := &Agent{ID: spec.ID, Spec: spec, Revision: 1, State: Draft, Health: HealthUnknown, CreatedAt: now, UpdatedAt: now}
@@ -65,29 +69,47 @@ func (s *Service) insert(ctx context.Context, spec Spec, reason string) (*Agent,
 	if err := s.History.AddTransition(ctx, first); err != nil {
 		return nil, err
 	}
-	if err := s.Audit.Record(ctx, "agent.create", target(a.ID), audit.Done, reason, nil, recordOf(spec)); err != nil {
-		return nil, err
-	}
-	return a, s.announce(ctx, event.AgentCreated, a, reason)
+	return &done{a: a, event: event.AgentCreated, act: audit.Act{Action: "agent.create", Target: target(a.ID), After: recordOf(spec)}}, nil
 }
 
-// update stores a checked spec as the next revision of an agent.
-func (s *Service) update(ctx context.Context, a *Agent, spec Spec, changes []FieldChange, reason string) error {
-	now := s.now()
-	a.Spec, a.UpdatedAt = spec, now
+// update stores a checked spec as the agent's, of which it becomes the next
+// revision by note.
+func (s *Service) update(ctx context.Context, a *Agent, spec Spec, changes []FieldChange) (*done, error) {
+	a.Spec, a.UpdatedAt = spec, s.now()
 	a.Revision++
 	if err := s.Store.Save(ctx, a); err != nil {
-		return err
-	}
-	rev := Revision{AgentID: a.ID, Number: a.Revision, Spec: spec, CreatedBy: audit.ActorFrom(ctx).ID, Reason: reason, CreatedAt: now}
-	if err := s.History.AddRevision(ctx, rev); err != nil {
-		return err
+		return nil, err
 	}
 	before, after := forRecord(changes)
-	if err := s.Audit.Record(ctx, "agent.update", target(a.ID), audit.Done, reason, before, after); err != nil {
+	return &done{a: a, event: event.AgentUpdated, act: audit.Act{Action: "agent.update", Target: target(a.ID), Before: before, After: after}}, nil
+}
+
+// done is a change of an agent that is stored and has still to be noted.
+type done struct {
+	a     *Agent
+	event event.Type
+	act   audit.Act
+}
+
+// note stores of changes what is kept beside the agents: revisions, the record, and
+// what is announced. Many are written at once.
+func (s *Service) note(ctx context.Context, reason string, list ...*done) error {
+	actor := audit.ActorFrom(ctx).ID
+	var revisions []Revision
+	acts, events := make([]audit.Act, len(list)), make([]event.Event, len(list))
+	for i, d := range list {
+		if d.event == event.AgentUpdated {
+			revisions = append(revisions, Revision{AgentID: d.a.ID, Number: d.a.Revision, Spec: d.a.Spec, CreatedBy: actor, Reason: reason, CreatedAt: d.a.UpdatedAt})
+		}
+		acts[i], events[i] = d.act, s.announcement(ctx, d.event, d.a, reason)
+	}
+	if err := s.History.AddRevision(ctx, revisions...); err != nil {
 		return err
 	}
-	return s.announce(ctx, event.AgentUpdated, a, reason)
+	if err := s.Audit.RecordEach(ctx, audit.Done, reason, acts...); err != nil {
+		return err
+	}
+	return s.Events.Append(ctx, events...)
 }
 
 // Patch changes the spec of an agent by an RFC 7396 merge patch of its JSON
@@ -128,7 +150,11 @@ func (s *Service) patch(ctx context.Context, id string, ifMatch int64, mergePatc
 		if len(changes) == 0 {
 			return nil
 		}
-		return s.update(ctx, a, spec, changes, reason)
+		d, err := s.update(ctx, a, spec, changes)
+		if err != nil {
+			return err
+		}
+		return s.note(ctx, reason, d)
 	})
 	return a, warnings, err
 }
@@ -223,7 +249,7 @@ func (s *Service) Delete(ctx context.Context, id string, ifMatch int64) error {
 		if err := s.Audit.Record(ctx, "agent.delete", target(a.ID), audit.Done, "", recordOf(a.Spec), nil); err != nil {
 			return err
 		}
-		return s.announce(ctx, event.AgentDeleted, a, "")
+		return s.Events.Append(ctx, s.announcement(ctx, event.AgentDeleted, a, ""))
 	})
 }
 
@@ -278,10 +304,10 @@ func (s *Service) recordMove(ctx context.Context, a *Agent, from State, reason s
 	return s.Audit.Record(ctx, action, target(a.ID), outcome, reason, map[string]any{"state": from}, map[string]any{"state": a.State})
 }
 
-func (s *Service) announce(ctx context.Context, t event.Type, a *Agent, reason string) error {
+func (s *Service) announcement(ctx context.Context, t event.Type, a *Agent, reason string) event.Event {
 	now := s.now()
 	payload := event.AgentChange{AgentID: a.ID, Name: a.Spec.Name, Revision: a.Revision, Reason: reason, Timestamp: now}
-	return s.Events.Append(ctx, event.New(t, a.ID, audit.ActorFrom(ctx).ID, now, payload, event.RoomAgents, event.RoomAgent(a.ID)))
+	return event.New(t, a.ID, audit.ActorFrom(ctx).ID, now, payload, event.RoomAgents, event.RoomAgent(a.ID))
 }
 
 // now is the time as every store keeps it.

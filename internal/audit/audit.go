@@ -49,9 +49,9 @@ type Query struct {
 
 // Store keeps the chain.
 type Store interface {
-	// Append numbers, links, hashes and stores the entry in the transaction in
-	// ctx (it makes one if there is none).
-	Append(ctx context.Context, e Entry) error
+	// Append numbers, links, hashes and stores the entries, one after the other, in
+	// the transaction in ctx (it makes one if there is none).
+	Append(ctx context.Context, entries ...Entry) error
 	// Find lists newest first.
 	Find(ctx context.Context, q Query) (list []Entry, next string, err error)
 	// Walk calls fn with each entry from seq on, oldest first.

@@ -300,7 +300,7 @@ func (silent) Head(context.Context) (int64, string, error) { return 0, "", errFu
 func (silent) Find(context.Context, audit.Query) ([]audit.Entry, string, error) {
 	return nil, "", errFull
 }
-func (silent) Append(context.Context, audit.Entry) error { return errFull }
+func (silent) Append(context.Context, ...audit.Entry) error { return errFull }
 
 func TestAStoreThatDoesNotAnswerIsNotABrokenChain(t *testing.T) {
 	if _, err := audit.Verify(t.Context(), silent{}); !errors.Is(err, errFull) {

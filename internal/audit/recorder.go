@@ -64,35 +64,51 @@ type Recorder struct {
 	Now   func() time.Time
 }
 
+// Act is what was done to one target. Before and After are stored as JSON, nil as
+// nothing; the caller leaves secrets and values of environment variables out of them.
+type Act struct {
+	Action, Target string
+	Before, After  any
+}
+
 // Record appends an entry. It takes part in the transaction in ctx, so that
 // the change and its entry are stored together or not at all. before and after
-// are stored as JSON, nil as nothing; the caller leaves secrets and values of
-// environment variables out of them.
+// are as in an Act.
 func (r *Recorder) Record(ctx context.Context, action, target string, outcome Outcome, reason string, before, after any) error {
-	b, err := encode(before)
-	if err != nil {
-		return fmt.Errorf("audit %s: before: %w", action, err)
+	return r.RecordEach(ctx, outcome, reason, Act{action, target, before, after})
+}
+
+// RecordEach appends an entry for each act, as Record does, all at once.
+func (r *Recorder) RecordEach(ctx context.Context, outcome Outcome, reason string, acts ...Act) error {
+	if len(acts) == 0 {
+		return nil
 	}
-	a, err := encode(after)
-	if err != nil {
-		return fmt.Errorf("audit %s: after: %w", action, err)
+	who, entries := ActorFrom(ctx), make([]Entry, len(acts))
+	for i, act := range acts {
+		b, err := encode(act.Before)
+		if err != nil {
+			return fmt.Errorf("audit %s: before: %w", act.Action, err)
+		}
+		a, err := encode(act.After)
+		if err != nil {
+			return fmt.Errorf("audit %s: after: %w", act.Action, err)
+		}
+		entries[i] = Entry{
+			At:      stamp(r.Now()),
+			Actor:   text(who.ID),
+			Role:    text(who.Role),
+			From:    text(who.From),
+			Action:  text(act.Action),
+			Target:  text(act.Target),
+			Outcome: outcome,
+			Reason:  text(reason),
+			Request: text(who.Request),
+			Before:  b,
+			After:   a,
+		}
 	}
-	who := ActorFrom(ctx)
-	err = r.Store.Append(ctx, Entry{
-		At:      stamp(r.Now()),
-		Actor:   text(who.ID),
-		Role:    text(who.Role),
-		From:    text(who.From),
-		Action:  text(action),
-		Target:  text(target),
-		Outcome: outcome,
-		Reason:  text(reason),
-		Request: text(who.Request),
-		Before:  b,
-		After:   a,
-	})
-	if err != nil {
-		return fmt.Errorf("audit %s: %w", action, err)
+	if err := r.Store.Append(ctx, entries...); err != nil {
+		return fmt.Errorf("audit %s: %w", acts[0].Action, err)
 	}
 	if t, ok := ctx.Value(traceKey{}).(*Trace); ok && outcome != Done {
 		t.refused.Store(true)

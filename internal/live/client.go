@@ -35,7 +35,7 @@ type client struct {
 
 	last  int64    // seq of the frame it was offered last; guarded by Hub.mu
 	rooms []string // sorted; guarded by Hub.mu
-	parts [][]byte // rows on their way into a message; guarded by Hub.mu
+	parts []part   // rows on their way into a message; guarded by Hub.mu
 	sum   uint64   // of parts; guarded by Hub.mu
 
 	comeBack time.Duration // when it is to come back; set before it is cut

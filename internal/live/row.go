@@ -88,29 +88,44 @@ func (r *row) encode(cells map[string]json.RawMessage) []byte {
 	return append(out, '}')
 }
 
+// part names what a client gets of the parcels of one round: the whole of parcel n
+// is 2n, its change is 2n+1. Thousands of clients have lists of them.
+type part uint32
+
+func (p part) of(parcels []parcel) []byte {
+	if p%2 == 0 {
+		return parcels[p/2].whole
+	}
+	return parcels[p/2].change
+}
+
 // views are messages that several clients may get.
 type views struct {
-	parts  [][]byte
+	parts  []part
 	frames []*frame
 }
 
-func sameParts(a, b [][]byte) bool {
-	return slices.EqualFunc(a, b, func(x, y []byte) bool { return &x[0] == &y[0] })
-}
-
 // viewFrames puts the rows into as few messages as they fit.
-func viewFrames(parts [][]byte) []*frame {
+func viewFrames(parcels []parcel, parts []part) []*frame {
 	const head, tail = `{"event":"` + eventView + `","data":{"rows":{`, `}}}`
 	var out []*frame
 	for len(parts) > 0 {
 		n, size := 0, len(head)+len(tail)
-		for n < len(parts) && (n == 0 || size+len(parts[n]) < maxView) {
-			size += len(parts[n]) + 1
-			n++
+		for ; n < len(parts); n++ {
+			more := len(parts[n].of(parcels)) + 1
+			if n > 0 && size+more > maxView {
+				break
+			}
+			size += more
 		}
 		body := append(make([]byte, 0, size), head...)
-		body = append(append(body, bytes.Join(parts[:n], []byte{','})...), tail...)
-		out = append(out, &frame{seq: -1, json: body})
+		for i, p := range parts[:n] {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = append(body, p.of(parcels)...)
+		}
+		out = append(out, &frame{seq: -1, json: append(body, tail...)})
 		parts = parts[n:]
 	}
 	return out

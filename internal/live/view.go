@@ -43,9 +43,6 @@ func slow(key string) bool {
 // would fill the memory.
 const maxLoad = 16 << 20
 
-// keptParts is for how many rows a client keeps room.
-const keptParts = 32
-
 // Touch says that what is shown under the keys may have changed without an event.
 func (h *Hub) Touch(keys ...string) {
 	h.mu.Lock()
@@ -257,12 +254,12 @@ func (h *Hub) deliver(parcels []parcel) (again bool) {
 	defer h.mu.Unlock()
 	var touched []*client
 	left := maxLoad - h.load.Load()
-	give := func(c *client, part []byte, id uint64) {
+	give := func(c *client, which part) {
 		if len(c.parts) == 0 {
 			touched = append(touched, c)
 		}
-		c.parts = append(c.parts, part)
-		c.sum = (c.sum ^ id) * 1099511628211 // FNV
+		c.parts = append(c.parts, which)
+		c.sum = (c.sum ^ uint64(which)) * 1099511628211 // FNV
 	}
 	for i, p := range parcels {
 		for c, has := range p.row.clients {
@@ -273,26 +270,23 @@ func (h *Hub) deliver(parcels []parcel) (again bool) {
 			case !has && p.whole != nil:
 				left -= int64(len(p.whole))
 				p.row.clients[c] = true
-				give(c, p.whole, uint64(2*i))
+				give(c, part(2*i))
 			case has && p.change != nil:
-				give(c, p.change, uint64(2*i+1))
+				give(c, part(2*i+1))
 			}
 		}
 	}
 	made := map[uint64]*views{}
 	for _, c := range touched {
 		v := made[c.sum]
-		if v == nil || !sameParts(v.parts, c.parts) {
-			v = &views{parts: slices.Clone(c.parts), frames: viewFrames(c.parts)}
+		if v == nil || !slices.Equal(v.parts, c.parts) {
+			v = &views{parts: slices.Clone(c.parts), frames: viewFrames(parcels, c.parts)}
 			made[c.sum] = v
 		}
 		for _, f := range v.frames {
 			c.offer(f, h.cfg.Queue)
 		}
-		clear(c.parts)
-		if c.parts, c.sum = c.parts[:0], 0; cap(c.parts) > keptParts {
-			c.parts = nil // a first look, which takes more than all that follow
-		}
+		c.parts, c.sum = c.parts[:0], 0
 	}
 	return again
 }

@@ -135,7 +135,7 @@ func (st agents) Create(ctx context.Context, a *agent.Agent, rev agent.Revision)
 		if err := putIndex(ctx, db, a); err != nil {
 			return err
 		}
-		return addRevision(ctx, db, rev)
+		return addRevisions(ctx, db, []agent.Revision{rev})
 	})
 	if err == nil {
 		a.LockVersion = 1
@@ -247,24 +247,27 @@ func (st agents) Save(ctx context.Context, a *agent.Agent) error {
 	}
 	row.LockVersion++
 	err = st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
-		stored, err := database.Affected(db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").ExcludeColumn(ofSpec...).
+		changed, err := database.Affected(db.NewUpdate().Model((*specRow)(nil)).Set("spec = ?", spec).
+			Where("agent_id = ? AND spec <> ?", a.ID, spec).
+			Where("EXISTS (SELECT 1 FROM agents AS v WHERE v.id = ? AND v.lock_version = ?)", a.ID, a.LockVersion).Exec(ctx))
+		if err != nil {
+			return err
+		}
+		update := db.NewUpdate().Model(&row).ExcludeColumn("id", "id_key", "created_at").
 			Where("id = ? AND lock_version = ?", a.ID, a.LockVersion).
-			Where("NOT EXISTS (SELECT 1 FROM agents AS o WHERE o.name_key = ? AND o.id <> ?)", row.NameKey, a.ID).
-			Exec(ctx))
+			Where("NOT EXISTS (SELECT 1 FROM agents AS o WHERE o.name_key = ? AND o.id <> ?)", row.NameKey, a.ID)
+		if changed == 0 { // SQLite writes every index that a statement names a column of
+			update.ExcludeColumn(ofSpec...)
+		}
+		stored, err := database.Affected(update.Exec(ctx))
 		if err != nil {
 			return err
 		}
 		if stored == 0 {
 			return whyNotSaved(ctx, db, a)
 		}
-		changed, err := database.Affected(db.NewUpdate().Model((*specRow)(nil)).Set("spec = ?", spec).
-			Where("agent_id = ? AND spec <> ?", a.ID, spec).Exec(ctx))
-		if err != nil || changed == 0 {
-			return err
-		}
-		// Apart, for SQLite writes every index that a statement names a column of.
-		if _, err := db.NewUpdate().Model(&row).Column(ofSpec...).WherePK().Exec(ctx); err != nil {
-			return err
+		if changed == 0 {
+			return nil
 		}
 		return putIndex(ctx, db, a)
 	})

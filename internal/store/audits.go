@@ -60,25 +60,35 @@ func (st auditLog) storable(e audit.Entry) audit.Entry {
 	return e
 }
 
-// Append numbers, links, hashes and stores the entry.
-func (st auditLog) Append(ctx context.Context, e audit.Entry) error {
-	e = st.storable(e)
+// Append numbers, links, hashes and stores the entries.
+func (st auditLog) Append(ctx context.Context, entries ...audit.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error {
 		// The update holds the head against other writers until the commit.
-		err := db.NewRaw("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash").Scan(ctx, &e.Seq, &e.Prev)
+		var head int64
+		var hash string
+		err := db.NewRaw("UPDATE audit_head SET seq = seq + ? WHERE id = 1 RETURNING seq, hash", len(entries)).Scan(ctx, &head, &hash)
 		if err != nil {
 			return err
 		}
-		e.Hash = audit.HashOf(e)
-		row := entryRow{
-			Seq: e.Seq, At: database.Micros(e.At), Actor: e.Actor, Role: e.Role, Origin: e.From, Action: e.Action, Target: e.Target,
-			Outcome: string(e.Outcome), Reason: e.Reason, Request: e.Request, Before: string(e.Before), After: string(e.After),
-			Prev: e.Prev, Hash: e.Hash,
+		rows := make([]entryRow, len(entries))
+		for i, e := range entries {
+			e = st.storable(e)
+			e.Seq, e.Prev = head-int64(len(entries)-1-i), hash
+			e.Hash = audit.HashOf(e)
+			hash = e.Hash
+			rows[i] = entryRow{
+				Seq: e.Seq, At: database.Micros(e.At), Actor: e.Actor, Role: e.Role, Origin: e.From, Action: e.Action, Target: e.Target,
+				Outcome: string(e.Outcome), Reason: e.Reason, Request: e.Request, Before: string(e.Before), After: string(e.After),
+				Prev: e.Prev, Hash: e.Hash,
+			}
 		}
-		if _, err := db.NewInsert().Model(&row).Exec(ctx); err != nil {
+		if _, err := db.NewInsert().Model(&rows).Exec(ctx); err != nil {
 			return err
 		}
-		_, err = db.NewRaw("UPDATE audit_head SET hash = ? WHERE id = 1", e.Hash).Exec(ctx)
+		_, err = db.NewRaw("UPDATE audit_head SET hash = ? WHERE id = 1", hash).Exec(ctx)
 		return err
 	})
 }

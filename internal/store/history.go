@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -43,23 +44,32 @@ type transitionRow struct {
 	CreatedAt     int64
 }
 
-// AddRevision stores the next revision.
-func (st history) AddRevision(ctx context.Context, r agent.Revision) error {
-	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error { return addRevision(ctx, db, r) })
+// AddRevision stores the next revisions.
+func (st history) AddRevision(ctx context.Context, list ...agent.Revision) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return st.s.Change(ctx, func(ctx context.Context, db bun.IDB) error { return addRevisions(ctx, db, list) })
 }
 
-func addRevision(ctx context.Context, db bun.IDB, r agent.Revision) error {
-	spec, err := database.Encode(r.Spec)
-	if err != nil {
-		return err
+func addRevisions(ctx context.Context, db bun.IDB, list []agent.Revision) error {
+	rows := make([]revisionRow, len(list))
+	for i, r := range list {
+		spec, err := database.Encode(r.Spec)
+		if err != nil {
+			return err
+		}
+		rows[i] = revisionRow{AgentID: r.AgentID, Number: r.Number, Spec: spec, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: database.Micros(r.CreatedAt)}
 	}
-	row := revisionRow{AgentID: r.AgentID, Number: r.Number, Spec: spec, CreatedBy: r.CreatedBy, Reason: r.Reason, CreatedAt: database.Micros(r.CreatedAt)}
-	stored, err := database.Affected(db.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx))
-	if err == nil && stored == 0 {
-		return fault.New(fault.Conflict, "agent.revision_taken", "The agent %q has a revision %d already", r.AgentID, r.Number).
-			Do("Read the agent again, and repeat the change if it still makes sense.")
+	stored, err := database.Affected(db.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx))
+	if err == nil && stored < int64(len(rows)) {
+		whose := fmt.Sprintf("The agent %q has a revision %d already", list[0].AgentID, list[0].Number)
+		if len(list) > 1 {
+			whose = fmt.Sprintf("One of %d agents, of which %q is the first, has its next revision already", len(list), list[0].AgentID)
+		}
+		return fault.New(fault.Conflict, "agent.revision_taken", "%s", whose).Do("Read the agent again, and repeat the change if it still makes sense.")
 	}
-	return database.OfAgent(r.AgentID, err)
+	return database.OfAgent(list[0].AgentID, err)
 }
 
 // Revision gives one.

@@ -22,6 +22,9 @@ var history = []promise{
 			must(t, h.AddRevision(ctx, agent.Revision{AgentID: a.ID, Number: n, Spec: spec, CreatedBy: "token:x", Reason: "more", CreatedAt: *after(time.Second)}))
 		}
 		wantKind(t, h.AddRevision(ctx, agent.Revision{AgentID: a.ID, Number: 3}), fault.Conflict)
+		wantKind(t, h.AddRevision(ctx, agent.Revision{AgentID: a.ID, Number: 6}, agent.Revision{AgentID: a.ID, Number: 5}), fault.Conflict)
+		_, err := h.Revision(ctx, a.ID, 6)
+		wantKind(t, err, fault.NotFound) // all or none
 		got, err := h.Revision(ctx, a.ID, 3)
 		must(t, err)
 		want := a.Spec

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -280,7 +281,8 @@ var audits = []promise{
 			group.Go(func() {
 				for i := range 10 {
 					err := s.Do(t.Context(), func(ctx context.Context) error {
-						if err := s.Audit().Append(ctx, audit.Entry{At: epoch, Action: "a", Target: "t"}); err != nil || i%2 == 0 {
+						entries := slices.Repeat([]audit.Entry{{At: epoch, Action: "a", Target: "t"}}, 1+i%3)
+						if err := s.Audit().Append(ctx, entries...); err != nil || i%2 == 0 {
 							return err
 						}
 						return errStop
@@ -294,7 +296,7 @@ var audits = []promise{
 		group.Wait()
 		report, err := audit.Verify(t.Context(), s.Audit())
 		must(t, err)
-		equal(t, "verified", []any{report.OK, report.Entries}, []any{true, int64(30)})
+		equal(t, "verified", []any{report.OK, report.Entries}, []any{true, int64(60)})
 	}},
 	{"entries are found by every filter, newest first", findEntries},
 	{"a walk goes through all from the number on, and stops at an error", func(t *testing.T, s *store.Store) {
