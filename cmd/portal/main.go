@@ -63,7 +63,7 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	// A burst of work must not leave the heap at twice its size for long.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(40)
 	return portal.Serve(ctx, cfg, portal.Build{Version: version, Commit: commit, Date: date, Self: self}, os.Stdout, os.Stderr)
 }
 

@@ -166,6 +166,7 @@ func (d *DB) Stop(ctx context.Context) error {
 // open opens the files; what is damaged is put aside.
 func (d *DB) open() (*tsdb.DB, error) {
 	opts := tsdb.DefaultOptions()
+	opts.StripeSize = 1 << 10 // locks for series; the default of 16,384 takes 4 MB before there is one
 	opts.RetentionDuration = d.cfg.Keep.Milliseconds()
 	opts.MaxBytes = d.cfg.MaxBytes
 	opts.MaxBlockDuration = max(opts.MinBlockDuration, min((31*24*time.Hour).Milliseconds(), opts.RetentionDuration/10))
