@@ -170,6 +170,7 @@ var libraries = []Library{
 	{"github.com/klauspost/compress", []string{"internal/promserver", "internal/web"}},
 	{"github.com/containerd/errdefs", []string{"internal/fleet/docker"}},
 	{"github.com/distribution/reference", []string{"internal/fleet/docker"}},
+	{"github.com/google/go-containerregistry", []string{"internal/fleet/docker"}},
 	{"github.com/moby/moby", []string{"internal/fleet/docker"}},
 	{"k8s.io/api", []string{"internal/fleet/kubernetes"}},
 	{"k8s.io/apimachinery", []string{"internal/fleet/kubernetes"}},

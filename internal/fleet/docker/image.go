@@ -116,19 +116,34 @@ func (r *Runtime) pull(ctx context.Context, ref reference.Named, name string) er
 	if err == nil || ctx.Err() != nil || client.IsErrConnectionFailed(err) {
 		return r.answered(ctx, "pull "+name, err)
 	}
+	return r.notPulled(ctx, reference.Domain(ref), name, err)
+}
+
+// notPulled makes a fault of what kept the engine from fetching an image.
+func (r *Runtime) notPulled(ctx context.Context, domain, name string, err error) error {
 	text := strings.ToLower(err.Error())
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
+	}
 	f := fault.New(fault.Unavailable, "image.pull", "The image %s can't be pulled", name).Because("%s", brief(err)).Wrap(err)
 	switch {
-	case errdefs.IsNotFound(err) || strings.Contains(text, "manifest unknown") || strings.Contains(text, "not found"):
+	case has("no space left"):
+		return r.answered(ctx, "pull "+name, err)
+	case has("verification failed", "unexpected eof", "invalid checksum", "unexpected commit digest", "failed precondition", "end of json"):
+		f.Code, f.What = "image.corrupt", "The image "+name+" is damaged"
+		return f.Do("What %s gave is not what its digest says. Push the image again, and see whether something between the engine and the registry changes what passes.", domain)
+	case errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || has("denied", "unauthorized", "no basic auth", "authentication required"):
+		f.Kind = fault.Invalid
+		return f.Do("Give a user of %s and the password in the file that docker.config names, or correct the name of the image.", domain)
+	case errdefs.IsNotFound(err) || has("manifest unknown", "name unknown", "not found"):
 		f.Kind = fault.Invalid
 		return f.Do("Correct the name, the tag or the digest of the image.")
-	case errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || strings.Contains(text, "denied") || strings.Contains(text, "unauthorized") || strings.Contains(text, "no basic auth"):
-		f.Kind = fault.Invalid
-		return f.Do("Give the credentials of %s in docker.registries, or correct the name of the image.", reference.Domain(ref))
-	case strings.Contains(text, "no space left"):
-		return r.answered(ctx, "pull "+name, err)
+	case has("server gave http response"):
+		return f.Do("Give %s a certificate, or name it in the engine's insecure-registries.", domain)
+	case has("x509"):
+		return f.Do("Give the engine the certificate of the authority of %s, in /etc/docker/certs.d/%s/ca.crt on its machine.", domain, domain)
 	}
-	return f.Do("See whether the engine reaches %s, then try again.", reference.Domain(ref))
+	return f.Do("See whether the engine reaches %s, then try again.", domain)
 }
 
 // selfPath is the portal's program in the image that is made of it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,6 +69,24 @@ func (e *Engine) Docker(t testing.TB, args ...string) string {
 
 // Try is Docker for what may fail.
 func (e *Engine) Try(args ...string) (string, error) { return docker(e.Host, args...) }
+
+// Make gives the engine an image as Image is, with layers that no other image has.
+func (e *Engine) Make(t testing.TB, name string) {
+	t.Helper()
+	program, err := os.ReadFile(filepath.Join(shared.Dir(), filepath.Base(ProgramPath)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(t.TempDir(), filepath.Base(ProgramPath))
+	if err := os.WriteFile(own, append(program, name...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := shared.Pack(name, own, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Docker(t, "load", "--input", archive)
+}
 
 func docker(host string, args ...string) (string, error) {
 	c := exec.Command("docker", append([]string{"--host", host}, args...)...)
