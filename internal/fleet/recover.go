@@ -224,7 +224,7 @@ func (r *Reconciler) probe(v *view) {
 		}
 		t := health.Target{
 			InstanceID: p.ID, Run: runOf(p.Instance), Up: p.State == InstanceRunning || p.State == InstanceStarting,
-			Note: said(p.Instance), Live: p.Live, Ready: p.Ready, Restarts: p.Restarts,
+			Note: said(p.Instance), Live: p.Live, Ready: p.Ready, Restarts: p.Restarts, Guarded: p.Guarded,
 		}
 		if probes, err := probesFor(v.a, v.spec, p.Host, p.Port); err == nil {
 			t.Liveness, t.Readiness = probes.Liveness, probes.Readiness

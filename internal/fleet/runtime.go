@@ -43,6 +43,9 @@ type Instance struct {
 	OOMKilled bool          `json:"oom_killed,omitempty"`
 	Reason    string        `json:"reason,omitempty"` // why it is in this state
 	LastLogs  []string      `json:"last_logs,omitempty"`
+	// Guarded says that its runtime starts it again by itself when its liveness probe
+	// fails.
+	Guarded bool `json:"-"`
 	// Live and Ready are what the probes say; nil without an answer yet.
 	Live  *bool `json:"live,omitempty"`
 	Ready *bool `json:"ready,omitempty"`

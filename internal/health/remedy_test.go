@@ -42,6 +42,28 @@ func TestHungInstanceIsRestartedInTime(t *testing.T) {
 	})
 }
 
+func TestWhatOthersStartAgainIsLeftToThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newFixture()
+		x.start(t)
+		defer x.stop(t)
+		s := x.subject("a", 1, 10*time.Second)
+		s.Targets[0].Guarded = true
+		x.Set(s)
+		time.Sleep(25 * time.Second)
+		x.f.set(func() { x.f.hang["a-0"] = true })
+		time.Sleep(2 * time.Minute)
+		if live, _ := x.Answers("a", "a-0"); live == nil || *live {
+			t.Error("that it hangs is not shown")
+		}
+		x.f.set(func() {
+			if n := x.f.restarts["a-0"]; n != 0 {
+				t.Errorf("restarted %d times", n)
+			}
+		})
+	})
+}
+
 func TestSlowAnswerIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newFixture()

@@ -39,6 +39,9 @@ type Target struct {
 	// Live and Ready are what was known before, by an earlier life of the portal.
 	Live, Ready *bool
 	Restarts    int
+	// Guarded says that somebody else starts it again when its liveness probe fails:
+	// what the probe says is shown, and nothing is done about it here.
+	Guarded bool
 }
 
 const (

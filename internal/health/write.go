@@ -224,7 +224,7 @@ func (c *Checker) stored(w *writing, err error) {
 // or gives up if that was done too often.
 func (c *Checker) hung(ch *check, now time.Time) {
 	s, t := ch.subject, ch.target
-	if c.Remedy == nil || s.givenUp || now.Before(t.coolUntil) {
+	if c.Remedy == nil || t.Guarded || s.givenUp || now.Before(t.coolUntil) {
 		return
 	}
 	limit, window := c.RestartLimit, c.RestartWindow

@@ -3,6 +3,7 @@ package fleettest
 import (
 	"bufio"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,6 +37,7 @@ var behaviours = map[string]string{
 	"bomb":     "makes processes that make processes, as fast as they can",
 	"spin":     "uses a processor as much as it may",
 	"fill":     "fill PATH BYTES: writes a file of that size, then waits",
+	"serve":    "answers HTTP on PORT until it is asked for /hang; /ready says no after /busy",
 }
 
 // Program is the program that the suite lets a runtime run. A test binary calls
@@ -145,8 +148,31 @@ func (p program) extreme(behaviour string) int {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		fmt.Println("filled")
+	case "serve":
+		fmt.Fprintln(os.Stderr, http.ListenAndServe(":"+os.Getenv("PORT"), serve()))
+		return 1
 	}
 	return wait()
+}
+
+// serve answers probes, until it is told not to.
+func serve() http.Handler {
+	var hangs, busy atomic.Bool
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/hang":
+			hangs.Store(true)
+		case "/busy":
+			busy.Store(true)
+		default:
+			if hangs.Load() {
+				<-r.Context().Done()
+			}
+			if busy.Load() && r.URL.Path == "/ready" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}
+	})
 }
 
 // family has a plain child, one that ignores SIGTERM, and a daemon that left

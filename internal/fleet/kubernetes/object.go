@@ -91,6 +91,7 @@ func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*core
 	if l.Command != "" {
 		c.Command = []string{l.Command}
 	}
+	probe(&c, l)
 	for _, n := range ports(l) {
 		p := corev1.ContainerPort{ContainerPort: int32(n)}
 		if n == l.Port {

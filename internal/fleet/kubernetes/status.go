@@ -99,6 +99,7 @@ func described(pod *corev1.Pod) fleet.Instance {
 	in := fleet.Instance{
 		ID: pod.Annotations[noteInstance], AgentID: pod.Annotations[noteAgent],
 		Revision: number(pod, noteRevision), Index: number(pod, noteIndex), Host: pod.Status.PodIP, Port: number(pod, notePort),
+		Guarded: guarded(pod),
 	}
 	switch running := state(pod).Running; {
 	case hasEnded(pod):
