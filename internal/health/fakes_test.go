@@ -87,10 +87,10 @@ func (b *books) Append(_ context.Context, events ...event.Event) error {
 // trail is an audit store in memory.
 type trail struct{ *books }
 
-func (t trail) Append(_ context.Context, e audit.Entry) error {
+func (t trail) Append(_ context.Context, entries ...audit.Entry) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entries = append(t.entries, e)
+	t.entries = append(t.entries, entries...)
 	return nil
 }
 
