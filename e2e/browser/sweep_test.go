@@ -3,6 +3,7 @@ package browser_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -30,12 +31,16 @@ var further = []place{
 	{name: "agents-none", path: "/agents?q=nothing-is-called-this"},
 	{name: "action-form", path: "/agents/{id}/actions/stop"},
 	{name: "bulk-form", path: "/bulk/new?action=restart&agent={id}"},
+	{name: "orphan-form", path: "/resources/orphans/process/" + stray},
 	{name: "view-form", path: "/saved-views/new?query=state%3DRUNNING"},
 	{name: "agent-gone", path: "/agents/nobody"},
 }
 
 // tabs are the parts of an agent's page.
-var tabs = []string{"instances", "logs", "metrics", "health", "errors", "operations", "history", "events", "spec", "audit"}
+var tabs = []string{"instances", "logs", "metrics", "health", "errors", "operations", "history", "events", "spec", "resources", "audit"}
+
+// stray is whose data is there and nobody's.
+const stray = "nobody-any-more"
 
 // queries are what the address of a page needs beside its path.
 var queries = map[string]string{
@@ -92,6 +97,18 @@ func failure(t *testing.T, h *house) string {
 	return list.Items[0].ID
 }
 
+// abandon leaves data of an agent that does not exist.
+func (h *house) abandon(t *testing.T, id string) {
+	t.Helper()
+	dir := filepath.Join(h.Data, "agents", id, "data")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), make([]byte, 70_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // anAlert lets a rule fire and takes it away again, and gives the alert that is
 // left, which is resolved.
 func anAlert(t *testing.T, h *house) string {
@@ -130,6 +147,7 @@ const exemplary = "wow-memory"
 func places(t *testing.T, h *house, agent string) []place {
 	t.Helper()
 	fill := fillings(t, h, agent)
+	h.abandon(t, stray)
 	var out []place
 	for _, pl := range further {
 		pl.path = strings.ReplaceAll(pl.path, "{id}", agent)

@@ -237,6 +237,20 @@ func (s *Service) Orphans(ctx context.Context) (list []Orphan, notes []string, e
 	return list, notes, nil
 }
 
+// Orphan gives what the runtime holds for the id and nobody owns. NotFound if
+// there is no such thing.
+func (s *Service) Orphan(ctx context.Context, runtime, id string) (*Orphan, error) {
+	ac, ok := s.Runtimes[runtime].(Accountant)
+	if !ok {
+		return nil, noOrphan(runtime, id)
+	}
+	o, err := s.orphan(ctx, runtime, ac, id)
+	if err == nil && o == nil {
+		return nil, noOrphan(runtime, id)
+	}
+	return o, err
+}
+
 // orphan is nil where the agent has a right to be on the runtime, or nothing there.
 func (s *Service) orphan(ctx context.Context, runtime string, ac Accountant, id string) (*Orphan, error) {
 	why, err := s.unowned(ctx, runtime, id)
@@ -284,20 +298,13 @@ func (s *Service) unowned(ctx context.Context, runtime, id string) (string, erro
 // RemoveOrphan removes what the runtime holds for the id, and gives what that
 // was. NotFound if there is nothing that nobody owns.
 func (s *Service) RemoveOrphan(ctx context.Context, runtime, id, reason string) (*Orphan, error) {
-	rt := s.Runtimes[runtime]
-	ac, ok := rt.(Accountant)
-	if !ok {
-		return nil, noOrphan(runtime, id)
-	}
 	// No step of an operation begins meanwhile.
 	defer s.locks.lock(id)()
-	o, err := s.orphan(ctx, rt.Name(), ac, id)
+	o, err := s.Orphan(ctx, runtime, id)
 	if err != nil {
 		return nil, err
 	}
-	if o == nil {
-		return nil, noOrphan(runtime, id)
-	}
+	rt := s.Runtimes[runtime]
 	before := map[string]any{"runtime": o.Runtime, "why": o.Why, "holdings": o.Holdings}
 	if err := rt.Remove(ctx, id); err != nil {
 		f := unreachable(rt, err)

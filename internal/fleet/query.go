@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -201,3 +203,153 @@ func (m meter) Measure(ctx context.Context, agentID, instanceID string) (map[str
 }
 
 var _ health.Meter = meter{}
+
+// HolderQuery selects what Holders tells.
+type HolderQuery struct {
+	Runtime  string   // "" for all
+	Search   string   // part of an agent's id or name, whatever the case
+	AgentIDs []string // nil for all
+	Offset   int
+	Limit    int // 0 means 25
+}
+
+// Holder is what one agent holds on one runtime, in short.
+type Holder struct {
+	Runtime string         `json:"runtime"`
+	AgentID string         `json:"agent_id"`
+	Name    string         `json:"name"`
+	Kinds   map[string]int `json:"kinds" doc:"How many things of each kind"`
+	Bytes   int64          `json:"bytes" doc:"On disk, without what others may use as well"`
+	// Asked is what all its instances may use; zero where it does not run there.
+	Asked Amount `json:"asked"`
+	// Left says that the agent does not run there any more.
+	Left bool `json:"left,omitempty"`
+}
+
+// Holders are the agents that hold something: a part of the list, and the sums of all.
+type Holders struct {
+	List   []Holder
+	Next   int // offset of the next part; 0 on the last
+	Places []Place
+	Notes  []string // what could not be found out, and why
+}
+
+// Place is a runtime and what agents hold there together.
+type Place struct {
+	Runtime string
+	Agents  int    // that hold anything there
+	Asked   Amount // what those that run there may use
+}
+
+// member is an agent as the sums see it.
+type member struct {
+	name, runtime string
+	takes         bool
+	asked         Amount
+}
+
+// Holders tells which agents hold what on which runtime.
+func (s *Service) Holders(ctx context.Context, q HolderQuery) (*Holders, error) {
+	members := map[string]member{}
+	err := s.survey(ctx, func(a *agent.Agent, spec agent.Spec, takes bool) {
+		m := member{name: a.Spec.Name, runtime: runtimeName(spec), takes: takes}
+		if takes {
+			m.asked.add(spec)
+		}
+		members[a.ID] = m
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &Holders{List: []Holder{}, Notes: []string{}}
+	for _, rt := range s.byName() {
+		ac, ok := rt.(Accountant)
+		if !ok || q.Runtime != "" && q.Runtime != rt.Name() {
+			continue
+		}
+		ids, err := ac.Agents(ctx)
+		if err != nil {
+			out.Notes = append(out.Notes, "What agents hold on "+rt.Name()+" is not known: "+plainReason(err)+".")
+		}
+		out.Places = append(out.Places, out.gather(rt.Name(), ids, members, q))
+	}
+	s.page(out, q)
+	return out, s.weigh(ctx, out)
+}
+
+// gather lists whom of the runtime the query selects, and sums up all of it.
+func (h *Holders) gather(runtime string, ids []string, members map[string]member, q HolderQuery) Place {
+	place := Place{Runtime: runtime}
+	for _, m := range members {
+		if m.takes && m.runtime == runtime {
+			place.Asked.plus(m.asked)
+		}
+	}
+	search := strings.ToLower(q.Search)
+	for _, id := range ids {
+		m, ok := members[id]
+		if !ok {
+			continue // nobody's; see Orphans
+		}
+		place.Agents++
+		if q.AgentIDs != nil && !slices.Contains(q.AgentIDs, id) || !strings.Contains(strings.ToLower(m.name), search) && !strings.Contains(id, search) {
+			continue
+		}
+		holder := Holder{Runtime: runtime, AgentID: id, Name: m.name, Left: !m.takes || m.runtime != runtime}
+		if !holder.Left {
+			holder.Asked = m.asked
+		}
+		h.List = append(h.List, holder)
+	}
+	return place
+}
+
+// page leaves the part that is asked for.
+func (s *Service) page(h *Holders, q HolderQuery) {
+	slices.SortFunc(h.List, func(x, y Holder) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(x.Name), strings.ToLower(y.Name)), cmp.Compare(x.Runtime, y.Runtime))
+	})
+	limit := cmp.Or(q.Limit, 25)
+	from := min(max(0, q.Offset), len(h.List))
+	to := min(from+limit, len(h.List))
+	if to < len(h.List) {
+		h.Next = to
+	}
+	h.List = h.List[from:to]
+}
+
+// weigh looks at what each of the list holds, several at once.
+func (s *Service) weigh(ctx context.Context, h *Holders) error {
+	var wg sync.WaitGroup
+	free := make(chan struct{}, 8)
+	errs := make([]error, len(h.List))
+	for i := range h.List {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			errs[i] = h.List[i].look(ctx, s.Runtimes[h.List[i].Runtime])
+		})
+	}
+	wg.Wait()
+	said := map[string]bool{}
+	for i, err := range errs {
+		if rt := h.List[i].Runtime; err != nil && !said[rt] {
+			said[rt] = true
+			h.Notes = append(h.Notes, "What some agents hold on "+rt+" is not known: "+plainReason(err)+".")
+		}
+	}
+	return ctx.Err()
+}
+
+func (h *Holder) look(ctx context.Context, rt Runtime) error {
+	h.Kinds = map[string]int{}
+	list, err := rt.(Accountant).Holdings(ctx, h.AgentID)
+	if err != nil {
+		return err
+	}
+	for _, one := range list {
+		h.Kinds[one.Kind]++
+	}
+	h.Bytes = stock(h.Runtime, list).Bytes
+	return nil
+}

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,11 +31,19 @@ type Amount struct {
 // add takes in an agent with the spec.
 func (m *Amount) add(spec agent.Spec) {
 	n := max(1, spec.Replicas)
-	m.Agents++
-	m.Replicas += n
-	m.CPU += float64(n) * spec.Resources.CPU
-	m.Memory += agent.Quantity(n) * spec.Resources.Memory
-	m.Disk += agent.Quantity(n) * spec.Resources.Disk
+	m.plus(Amount{
+		Agents: 1, Replicas: n, CPU: float64(n) * spec.Resources.CPU,
+		Memory: agent.Quantity(n) * spec.Resources.Memory, Disk: agent.Quantity(n) * spec.Resources.Disk,
+	})
+}
+
+// plus takes in another amount.
+func (m *Amount) plus(n Amount) {
+	m.Agents += n.Agents
+	m.Replicas += n.Replicas
+	m.CPU += n.CPU
+	m.Memory += n.Memory
+	m.Disk += n.Disk
 }
 
 // String names whom the quota is about.
@@ -134,13 +143,15 @@ type QuotaUse struct {
 func (s *Service) QuotaUses(ctx context.Context) ([]QuotaUse, error) {
 	out := make([]QuotaUse, len(s.Quotas))
 	for i, q := range s.Quotas {
-		taken, err := s.taken(ctx, q, "")
-		if err != nil {
-			return nil, err
-		}
-		out[i] = QuotaUse{Quota: q, Taken: taken}
+		out[i].Quota = q
 	}
-	return out, nil
+	return out, s.survey(ctx, func(_ *agent.Agent, spec agent.Spec, takes bool) {
+		for i, q := range s.Quotas {
+			if takes && q.about(spec) {
+				out[i].Taken.add(spec)
+			}
+		}
+	})
 }
 
 // holding are the states in which an agent has what its specification asks for,
@@ -148,30 +159,37 @@ func (s *Service) QuotaUses(ctx context.Context) ([]QuotaUse, error) {
 var holding = []agent.State{agent.Provisioned, agent.Deployed, agent.Running, agent.Stopped, agent.Suspended, agent.Errored}
 
 // taken adds up what the agents of the quota ask for, but the one that is named.
-// An agent that is being worked on counts with its newest revision.
 func (s *Service) taken(ctx context.Context, q Quota, but string) (Amount, error) {
 	var sum Amount
+	err := s.survey(ctx, func(a *agent.Agent, spec agent.Spec, takes bool) {
+		if takes && a.ID != but && q.about(spec) {
+			sum.add(spec)
+		}
+	})
+	return sum, err
+}
+
+// survey goes through all agents, with the specification by which each counts and
+// whether it takes what that asks for. An agent that is being worked on counts with
+// its newest revision.
+func (s *Service) survey(ctx context.Context, fn func(a *agent.Agent, spec agent.Spec, takes bool)) error {
 	for cursor := ""; ; {
-		page, err := s.Agents.Find(ctx, agent.Query{States: append([]agent.State{agent.Draft}, holding...), Sort: "id", Limit: 1000, Cursor: cursor})
+		page, err := s.Agents.Find(ctx, agent.Query{Sort: "id", Limit: 1000, Cursor: cursor})
 		if err != nil {
-			return sum, err
+			return err
 		}
 		for _, a := range page.Agents {
-			if a.ID == but || a.State == agent.Draft && a.ActiveOperation == "" {
-				continue
-			}
+			takes := slices.Contains(holding, a.State) || a.State == agent.Draft && a.ActiveOperation != ""
 			spec := a.Spec.WithDefaults()
-			if a.ActiveOperation == "" && a.DeployedRevision != 0 {
+			if takes && a.ActiveOperation == "" && a.DeployedRevision != 0 {
 				if spec, err = s.spec(ctx, a, a.DeployedRevision); err != nil {
-					return sum, err
+					return err
 				}
 			}
-			if q.about(spec) {
-				sum.add(spec)
-			}
+			fn(a, spec, takes)
 		}
 		if cursor = page.Next; cursor == "" {
-			return sum, nil
+			return nil
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 // other; here they meet.
 func (a *app) web() *web.Server {
 	return web.New(web.Config{
-		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Steward: a.fleet, Operations: a.operations, Bulks: a.bulk,
+		Agents: a.store.Agents(), Editor: a.agents, History: a.store.History(), Fleet: a.fleet, Steward: a.fleet, Mover: a.fleet, Operations: a.operations, Bulks: a.bulk,
 		Alerts: a.alerts,
 		Probes: a.store.Health(), Errors: a.recovery, Events: a.store.Events(), Figures: a.figures, Series: a.series, SeriesNote: a.seriesNote, Logs: a.logs, Place: func() int64 { return a.hub.Place() }, Audit: a.store.Audit(),
 		Facets: a.store.Facets(), Queues: a.bus, Preferences: &preference.Service{Store: a.store.Preferences(), Tx: a.store, Now: now},

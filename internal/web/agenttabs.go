@@ -284,10 +284,10 @@ func orNone(n int) string {
 
 // movesTo are the runtimes that the agent can be moved to now.
 func (s *Server) movesTo(a *agent.Agent) (names []string) {
-	if s.cfg.Steward == nil || a.ActiveOperation != "" || a.State == agent.Draft || a.State == agent.Revoked || a.State == agent.Suspended {
+	if s.cfg.Mover == nil || a.ActiveOperation != "" || a.State == agent.Draft || a.State == agent.Revoked || a.State == agent.Suspended {
 		return nil
 	}
-	return slices.DeleteFunc(s.cfg.Steward.RuntimeNames(), func(name string) bool { return name == a.Spec.Runtime })
+	return slices.DeleteFunc(s.cfg.Mover.RuntimeNames(), func(name string) bool { return name == a.Spec.Runtime })
 }
 
 // moveOptions reads where an agent is to go, and what else has to differ there.
@@ -307,7 +307,7 @@ func (s *Server) moveForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if s.cfg.Steward == nil {
+	if s.cfg.Mover == nil {
 		return fault.New(fault.NotFound, "agent.no_move", "Agents can't be moved here")
 	}
 	q := r.URL.Query()
@@ -315,7 +315,7 @@ func (s *Server) moveForm(w http.ResponseWriter, r *http.Request) error {
 	m := &moveView{Agent: a, To: view.Plain(opt.Runtime, 40), Image: q.Get("image"), Command: q.Get("command")}
 	// What it runs has to be said where it is not the same on both sides.
 	m.Asks = a.Spec.Template == ""
-	m.Plan, err = s.cfg.Steward.PlanMove(r.Context(), a.ID, opt)
+	m.Plan, err = s.cfg.Mover.PlanMove(r.Context(), a.ID, opt)
 	if f := fault.As(err); f != nil && f.Kind != fault.Internal {
 		m.Refusal = f
 	} else if err != nil {
@@ -376,10 +376,10 @@ func (s *Server) move(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	opt := moveOptions(r.PostFormValue)
-	if opt.IfMatch, err = strconv.ParseInt(r.PostFormValue("version"), 10, 64); err != nil || s.cfg.Steward == nil || len(opt.Reason) > 500 {
+	if opt.IfMatch, err = strconv.ParseInt(r.PostFormValue("version"), 10, 64); err != nil || s.cfg.Mover == nil || len(opt.Reason) > 500 {
 		return fault.New(fault.Invalid, "action.form", "The form is not complete").Do("Open it again.")
 	}
-	op, err := s.cfg.Steward.Move(r.Context(), a.ID, opt)
+	op, err := s.cfg.Mover.Move(r.Context(), a.ID, opt)
 	if err != nil {
 		return s.explain(r.Context(), a, err)
 	}

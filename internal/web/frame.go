@@ -45,6 +45,7 @@ var planned = []entry{
 	{"Events", "/events", "activity", "g e"},
 	{"Alerts", "/alerts", "bell", "g t"},
 	{"Metrics", "/charts", "chart-line", "g m"},
+	{"Resources", resourcesPath, "package", "g c"},
 	{"Diagnostics", "/diagnostics", "heart-pulse", "g i"},
 	{"Audit", "/audit", "scroll-text", "g u"},
 	{"Settings", "/settings", "settings", "g s"},

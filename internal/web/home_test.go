@@ -79,7 +79,7 @@ func newHome(t *testing.T, change ...func(*web.Config)) *home {
 	h.alerts = newAlerts(h, rec, newID, log)
 	cfg := web.Config{
 		Alerts: h.alerts, Facets: st.Facets(), Preferences: &preference.Service{Store: st.Preferences(), Tx: st, Now: time.Now},
-		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Steward: h.fleet, Operations: h.ops, Bulks: h.bulks,
+		Agents: st.Agents(), Editor: h.agents, History: st.History(), Fleet: h.fleet, Steward: h.fleet, Mover: h.fleet, Operations: h.ops, Bulks: h.bulks,
 		Probes: st.Health(), Audit: st.Audit(), Events: st.Events(), Figures: h.windows, Logs: logs.NewService(&h.entries, nil, time.Now), Examples: exampleDocs, Parts: func(context.Context) []web.Part { return h.parts }, Log: log,
 	}
 	for _, fn := range change {

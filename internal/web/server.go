@@ -26,6 +26,7 @@ type Config struct {
 	History    HistoryReader
 	Fleet      Fleet
 	Steward    Steward
+	Mover      Mover
 	Operations Operations
 	Bulks      Bulks
 	Probes     ProbeReader
@@ -151,6 +152,7 @@ var Routes = slices.Concat(
 	errorRoutes,
 	logsRoutes,
 	settingsRoutes,
+	resourceRoutes,
 	diagnosticsRoutes,
 	alertRoutes,
 	eventRoutes,

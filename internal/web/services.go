@@ -44,10 +44,21 @@ type Fleet interface {
 	Logs(ctx context.Context, q fleet.LogQuery, fn func(fleet.LogLine) error) error
 }
 
-// Steward knows what agents hold where, and moves them. See fleet.Service.
+// Steward knows what agents hold where, and clears what nobody owns. See
+// fleet.Service.
 type Steward interface {
 	RuntimeNames() []string
 	Account(ctx context.Context, agentID string) (*fleet.Account, error)
+	Holders(ctx context.Context, q fleet.HolderQuery) (*fleet.Holders, error)
+	QuotaUses(ctx context.Context) ([]fleet.QuotaUse, error)
+	Orphans(ctx context.Context) (list []fleet.Orphan, notes []string, err error)
+	Orphan(ctx context.Context, runtime, id string) (*fleet.Orphan, error)
+	RemoveOrphan(ctx context.Context, runtime, id, reason string) (*fleet.Orphan, error)
+}
+
+// Mover moves agents between runtimes. See fleet.Service.
+type Mover interface {
+	RuntimeNames() []string
 	PlanMove(ctx context.Context, agentID string, opt fleet.MoveOptions) (*fleet.MovePlan, error)
 	Move(ctx context.Context, agentID string, opt fleet.MoveOptions) (*operation.Operation, error)
 }

@@ -112,6 +112,7 @@ var doneTexts = map[string]string{
 	"session": "The session was ended", "token": "The token was revoked",
 	"user": "The user was changed", "user-created": "The user was added", "user-deleted": "The user was deleted",
 	"webhook": "The webhook was changed", "webhook-deleted": "The webhook was deleted", "webhook-resumed": "Deliveries go on",
+	"orphan":        "What was left over was removed",
 	"webhook-taken": "It was sent and taken", "webhook-not-taken": "It was sent and not taken; the first delivery below says why",
 }
 

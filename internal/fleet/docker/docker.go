@@ -74,6 +74,7 @@ type Runtime struct {
 	builtIn builtIn
 	checked sync.Map // what prepare found in order
 	helpers sync.Map // names of the containers that look into images now
+	sizes   volumeSizes
 
 	ctx   context.Context
 	end   context.CancelFunc

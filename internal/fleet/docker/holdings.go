@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -67,8 +68,25 @@ func shortDigest(name string) string {
 	return name
 }
 
+// sizesKept is for how long the engine is not asked again what volumes take: it
+// walks through all of them each time.
+const sizesKept = 5 * time.Second
+
+// volumeSizes is what volumes take, as the engine said last.
+type volumeSizes struct {
+	mu    sync.Mutex
+	at    time.Time
+	sizes map[string]int64 // not changed any more once it is here
+}
+
 // volumeSizes gives what volumes take, as far as the engine says.
 func (r *Runtime) volumeSizes(ctx context.Context) map[string]int64 {
+	v := &r.sizes
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.sizes != nil && time.Since(v.at) < sizesKept {
+		return v.sizes
+	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	out := map[string]int64{}
@@ -82,6 +100,7 @@ func (r *Runtime) volumeSizes(ctx context.Context) map[string]int64 {
 			out[v.Name] = max(0, v.UsageData.Size)
 		}
 	}
+	v.sizes, v.at = out, time.Now()
 	return out
 }
 
