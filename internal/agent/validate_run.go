@@ -45,6 +45,8 @@ func (c *checker) program() {
 		c.wrong("image", "can't be run by the runtime process; name another runtime, or a command instead")
 	} else if s.Image != "" && (len(s.Image) > maxText || !imageForm.MatchString(s.Image)) {
 		c.wrong("image", "%s is not the name of an image", quote(s.Image))
+	} else if strings.Contains(s.Image, "://") && (runtime != "docker" || !strings.HasPrefix(s.Image, "build://")) {
+		c.wrong("image", "%s is not the name of an image; only the runtime docker builds one (build://DIRECTORY)", quote(s.Image))
 	}
 	if s.Command != "" && s.Image == "" && (runtime == "docker" || runtime == "kubernetes") {
 		c.wrong("image", "must be given, because the runtime %s runs the command in it", runtime)

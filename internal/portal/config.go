@@ -203,6 +203,8 @@ var Settings = []Setting{
 		set: text(func(c *Config) *string { return &c.Docker.PortalHost })},
 	{Key: "docker.config", Doc: "File with the credentials of registries, in the form of ~/.docker/config.json.",
 		set: text(func(c *Config) *string { return &c.Docker.Config })},
+	{Key: "docker.build-root", Doc: "Directory whose directories may be built into images for agents that name the image build://DIRECTORY; no images are built where empty. The commands of their Dockerfiles run as root in containers of the engine, with its network.",
+		set: text(func(c *Config) *string { return &c.Docker.BuildRoot })},
 	{Key: "docker.allow", Doc: "What images may do although it is not needed by most: root (run as root where the image says so), writable (write to the image's file system); separated by commas.",
 		set: func(c *Config, v string) error { return c.Docker.allow(v) }},
 	{Key: "docker.pinned-only", Default: "false", Doc: "true refuses images that are not named by their digest.",

@@ -35,6 +35,7 @@ type Docker struct {
 	// machine reaches the portal, where they are not what Host says.
 	Address    netip.Addr
 	PortalHost string
+	BuildRoot  string // directory whose directories may be built into images
 	Policy     docker.Policy
 }
 
@@ -105,7 +106,7 @@ func networks(field func(*Config) *[]string) func(*Config, string) error {
 
 // engine is how the engine is reached, and what may be done there.
 func (d Docker) engine() docker.Config {
-	cfg := docker.Config{Host: d.Host, TLS: d.TLS, SSH: d.SSH, Address: d.Address, PortalHost: d.PortalHost, Policy: d.Policy}
+	cfg := docker.Config{Host: d.Host, TLS: d.TLS, SSH: d.SSH, Address: d.Address, PortalHost: d.PortalHost, BuildRoot: d.BuildRoot, Policy: d.Policy}
 	if d.Config != "" {
 		cfg.Credentials = docker.FileCredentials(d.Config)
 	}

@@ -54,6 +54,7 @@ type Config struct {
 	// where it is not given.
 	Address     netip.Addr
 	PortalHost  string // by which instances reach the portal where it is not on the engine's machine
+	BuildRoot   string // directory whose directories may be built into images; "" for none
 	Self        string // program of the portal, which built-in agents are part of
 	Credentials Credentials
 	Policy      Policy

@@ -55,6 +55,13 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 		h.CreatedAt, _ = time.Parse(time.RFC3339, v.CreatedAt)
 		list = append(list, h)
 	}
+	built, err := r.images(ctx, agentID)
+	if err != nil {
+		return nil, err
+	}
+	for _, im := range built {
+		list = append(list, fleet.Holding{Kind: "image", Name: im.name, Where: "built for the agent", Bytes: im.size, CreatedAt: im.made})
+	}
 	list = append(list, upkeep.Logs(r.logsDir(agentID))...)
 	fleet.SortHoldings(list)
 	return list, nil

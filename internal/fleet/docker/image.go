@@ -52,6 +52,14 @@ func (r *Runtime) image(ctx context.Context, l *fleet.Launch) (image, error) {
 		return image{}, fault.New(fault.Invalid, "image.missing", "%s names no image", l.AgentID).
 			Because("the runtime docker runs commands in images").Do("Give the agent an image, or the runtime process.")
 	}
+	if strings.HasPrefix(l.Image, buildScheme) {
+		name, err := r.built(ctx, l)
+		if err != nil {
+			return image{}, err
+		}
+		got, err := r.inspectImage(ctx, name)
+		return got, r.answered(ctx, "look at the image "+name, err)
+	}
 	ref, err := reference.ParseNormalizedNamed(l.Image)
 	if err != nil {
 		return image{}, fault.New(fault.Invalid, "image.name", "%q is not the name of an image", l.Image).

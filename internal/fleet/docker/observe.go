@@ -185,6 +185,15 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 			found[id] = true
 		}
 	}
+	images, err := r.api.ImageList(bounded, client.ImageListOptions{Filters: r.mine("").Add("label", labelRole+"="+roleBuilt)})
+	if err != nil {
+		return nil, r.answered(ctx, "list images", err)
+	}
+	for _, im := range images.Items {
+		if id := im.Labels[labelAgent]; upkeep.CheckIDs(id) == nil {
+			found[id] = true
+		}
+	}
 	dirs, err := os.ReadDir(r.cfg.Dir)
 	if err != nil {
 		return nil, err

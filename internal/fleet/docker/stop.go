@@ -192,6 +192,9 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 			return r.answered(ctx, "remove the volume "+v.Name, err)
 		}
 	}
+	if err := r.dropImages(ctx, agentID); err != nil {
+		return err
+	}
 	r.dropNetwork(ctx)
 	if err := os.RemoveAll(r.agentDir(agentID)); err != nil {
 		return fault.New(fault.Unavailable, "agent.remove", "the directories of %s could not be removed", agentID).
