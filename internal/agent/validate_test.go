@@ -100,6 +100,8 @@ var refused = []struct {
 	{"template", "together with image", agent.Spec{Template: "blank", Image: "x", Runtime: "docker"}},
 	{"image", "can't be run by the runtime process", agent.Spec{Image: "x"}},
 	{"image", "not the name of an image", agent.Spec{Runtime: "docker", Image: "a b"}},
+	{"image", "only the runtime docker builds", agent.Spec{Runtime: "kubernetes", Image: "build://team/program"}},
+	{"image", "only the runtime docker builds", agent.Spec{Runtime: "docker", Image: "http://example.com/program"}},
 	{"image", "must be given", agent.Spec{Runtime: "docker", Command: "x"}},
 	{"command", "name or path", agent.Spec{Command: "  "}},
 	{"command", "NUL", agent.Spec{Command: "a\x00"}},
