@@ -38,23 +38,18 @@ func (c *copied) note(text string) {
 	}
 }
 
-// copyLogs takes the output of the container until it ends. It goes on where it
-// stopped; what the portal before this one took is known by its own files.
-func (u *unit) copyLogs(ctx context.Context) error {
+// stream asks for the output of the container until its run ends, beginning where
+// it was stopped; what the portal before this one took is known by its own files.
+func (u *unit) stream() (io.ReadCloser, error) {
 	c := &u.copied
 	if err := u.openLogs(); err != nil {
-		return err
+		return nil, err
 	}
 	q := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
 	if !c.last.IsZero() {
 		q.Since = c.last.Format(time.RFC3339Nano)
 	}
-	body, err := u.r.api.ContainerLogs(ctx, u.container, q)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	return u.take(bufio.NewReaderSize(body, 64<<10))
+	return u.r.api.ContainerLogs(u.ctx, u.container, q)
 }
 
 // openLogs makes ready to write.
@@ -96,7 +91,8 @@ var errFrame = errors.New("the engine sent output in a form that is not known")
 // take reads frames: one byte for the stream, three of zeros, four for the
 // length, and then a line with its time before it. A line that was too long for
 // the engine comes in parts, only the last of which ends with a line feed.
-func (u *unit) take(in *bufio.Reader) error {
+func (u *unit) take(body io.Reader) error {
+	in := bufio.NewReaderSize(body, 64<<10)
 	c, w := &u.copied, u.copied.w.Load()
 	defer w.Flush()
 	var head [8]byte

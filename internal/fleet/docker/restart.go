@@ -77,7 +77,7 @@ func (u *unit) look(c container.InspectResponse, turn int) bool {
 		return false
 	}
 	u.looked = true
-	again := (runs(c.State) || missed > 0) && u.rec.Resumed(c.State.StartedAt) // what was waited for
+	again := u.rec.Resumed(c.State.StartedAt) // what was waited for has come
 	if missed > 0 && !u.pass(ends, unseen) {
 		u.conclude(ends[len(ends)-1].Code)
 		return true

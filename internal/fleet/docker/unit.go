@@ -118,55 +118,67 @@ func (u *unit) watch() {
 			return
 		}
 		wait = min(max(2*wait, 20*time.Millisecond), 2*time.Second)
-		u.mu.Lock()
-		turn := u.turn
-		u.mu.Unlock()
-		ctx, cancel := u.r.bounded(u.ctx)
-		got, err := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
-		cancel()
+		news, rests, gone := u.visit()
 		switch {
 		case u.ctx.Err() != nil:
 			return
-		case errdefs.IsNotFound(err):
+		case gone:
 			u.r.changes.Add(u.agentID)
 			go u.r.forget(u)
 			return
-		case err != nil:
-			continue
-		}
-		if u.visit(got.Container, turn) {
-			wait = 0
-		}
-		if got.Container.State.Status == container.StateExited && !u.final(got.Container) {
+		case rests:
 			select {
 			case <-u.stir:
 				wait = 0
 			case <-u.ctx.Done():
 				return
 			}
+		case news:
+			wait = 0
 		}
 	}
 }
 
-// visit takes the output of a container and takes in what became of it; true if
-// there is more to see at once. That lasts as long as a run does.
-func (u *unit) visit(c container.InspectResponse, turn int) bool {
+// visit takes the output of a container and takes in what became of it, which lasts
+// as long as its run does. news says that there is more to see at once, rests that
+// there is nothing until somebody does something, gone that it never will.
+func (u *unit) visit() (news, rests, gone bool) {
+	u.mu.Lock()
+	turn := u.turn
+	u.mu.Unlock()
+	// The output is that of the run that is looked at next, or of one before it: none
+	// begins unseen.
+	output, err := u.stream()
+	if err == nil {
+		defer output.Close()
+	}
+	ctx, cancel := u.r.bounded(u.ctx)
+	got, ierr := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
+	cancel()
+	if ierr != nil || u.ctx.Err() != nil {
+		return false, false, errdefs.IsNotFound(ierr)
+	}
+	c := got.Container
 	if u.final(c) {
 		u.finish()
-		return false
+		return false, false, false
+	}
+	take := func() time.Duration {
+		begun := time.Now()
+		if err == nil {
+			err = u.take(output)
+		}
+		return time.Since(begun)
 	}
 	if runs(c.State) {
-		_ = u.openLogs() // tried again below
-		news := u.look(c, turn)
-		if u.final(c) {
-			return true
+		if news = u.look(c, turn); u.final(c) {
+			return true, false, false
 		}
-		begun := time.Now()
-		err := u.copyLogs(u.ctx) // until the run is over
-		return news || err == nil && time.Since(begun) > time.Second
+		return take() > time.Second && err == nil || news, false, false
 	}
-	_ = u.copyLogs(u.ctx)
-	return u.look(c, turn)
+	take()
+	news = u.look(c, turn)
+	return news, c.State.Status == container.StateExited && !u.final(c), false
 }
 
 // pause waits until there may be something to see; false if that is no more.
