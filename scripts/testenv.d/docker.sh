@@ -27,6 +27,10 @@ docker_resume() {
 	[[ -s $root/subnet ]] || echo "172.30.$(subnet 30).0/24 172.28.$(subnet 28).0/24" >"$root/subnet"
 	local first second
 	read -r first second <"$root/subnet"
+	if [[ -n ${TESTENV_DATA_SIZE:-} ]] && ! mountpoint -q "$root/data"; then # a disk that can be filled
+		mkdir -p "$root/data"
+		mount -t tmpfs -o "size=$TESTENV_DATA_SIZE" tmpfs "$root/data"
+	fi
 	# The network of the machine is left as it is: no rules, no bridge but those of
 	# networks that are asked for.
 	start "$root" dockerd dockerd --containerd="$root/containerd.sock" --host="$socket" --data-root="$root/data" \

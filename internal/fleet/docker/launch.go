@@ -91,6 +91,9 @@ func (r *Runtime) launch(ctx context.Context, p *ready) error {
 		return r.started(ctx, l, err)
 	}
 	if _, err = r.api.ContainerStart(bounded, made.ID, client.ContainerStartOptions{}); err != nil {
+		if bounded.Err() != nil || client.IsErrConnectionFailed(err) { // it may run all the same: the next launch or stop finds it
+			return r.started(ctx, l, err)
+		}
 		late, cancel := r.bounded(context.WithoutCancel(ctx))
 		defer cancel()
 		_, _ = r.api.ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true})

@@ -26,11 +26,11 @@ type Engine struct {
 	Host string // unix://…
 }
 
-var shared = testenv.Env{
-	Kind:     "docker",
-	Needs:    "root and dockerd (on Debian the packages docker.io and iptables)",
-	Programs: []string{"dockerd", "containerd", "docker", "iptables"},
-}
+var (
+	needs    = "root and dockerd (on Debian the packages docker.io and iptables)"
+	programs = []string{"dockerd", "containerd", "docker", "iptables"}
+	shared   = testenv.Env{Kind: "docker", Needs: needs, Programs: programs}
+)
 
 func init() { shared.Prepare = prepare }
 
@@ -43,6 +43,21 @@ func Main(m *testing.M) int { return shared.Main(m) }
 func Start(t testing.TB) *Engine {
 	t.Helper()
 	return &Engine{Host: shared.Start(t)}
+}
+
+// Small gives another engine, whose disk holds so much, and where that disk is. It
+// ends with the test.
+func Small(t testing.TB, size string) (e *Engine, disk string) {
+	t.Helper()
+	Start(t) // its program is needed
+	own := &testenv.Env{Kind: "docker", Needs: needs, Programs: programs, Prepare: prepare, Environ: []string{"TESTENV_DATA_SIZE=" + size}}
+	t.Cleanup(func() {
+		if err := own.End(); err != nil {
+			t.Error(err)
+		}
+	})
+	e = &Engine{Host: own.Start(t)}
+	return e, filepath.Join(own.Root(), "data")
 }
 
 // Halt ends the engine's daemon; containers go on.

@@ -29,6 +29,7 @@ type Env struct {
 	Programs []string                    // that have to be installed
 	Check    func(checkout string) error // says what else is missing; may be nil
 	Prepare  func(address string) error  // when it runs, before the first test gets it
+	Environ  []string                    // what scripts/testenv finds in its environment beside that of the tests
 
 	mu       sync.Mutex
 	tried    bool
@@ -102,6 +103,13 @@ func (e *Env) start() (err error) {
 	return e.Prepare(e.address)
 }
 
+// End ends the engine before the test binary does.
+func (e *Env) End() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.end()
+}
+
 func (e *Env) end() error {
 	if e.dir == "" {
 		return nil
@@ -159,6 +167,7 @@ func (e *Env) Dir() string { return e.dir }
 // command runs scripts/testenv for this engine.
 func (e *Env) command(what string, args ...string) (string, error) {
 	c := exec.Command(filepath.Join(e.checkout, "scripts", "testenv"), append([]string{what, e.Kind, e.Root()}, args...)...)
+	c.Env = append(os.Environ(), e.Environ...)
 	return output(c)
 }
 
