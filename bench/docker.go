@@ -89,7 +89,7 @@ func measureDocker(ctx context.Context, b *bench) (err error) {
 		if err := p.Start(ctx); err != nil {
 			return err
 		}
-		if err := b.onDocker(ctx, p); err != nil {
+		if err := b.exampleOn(ctx, p, "docker"); err != nil {
 			return err
 		}
 		d, err := timed(func() error { return b.deploy(ctx, p) })
@@ -119,8 +119,8 @@ func measureDocker(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// onDocker brings the example fleet to DRAFT with the runtime docker.
-func (b *bench) onDocker(ctx context.Context, p *drive.Portal) error {
+// exampleOn brings the example fleet to DRAFT with the runtime.
+func (b *bench) exampleOn(ctx context.Context, p *drive.Portal, runtime string) error {
 	if _, err := p.Run(ctx, "import", filepath.Join(b.root, "examples", "fleet")); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (b *bench) onDocker(ctx context.Context, p *drive.Portal) error {
 		return err
 	}
 	for _, a := range agents {
-		if err := p.Call(ctx, http.MethodPatch, "/agents/"+a.ID, map[string]any{"runtime": "docker"}, nil); err != nil {
+		if err := p.Call(ctx, http.MethodPatch, "/agents/"+a.ID, map[string]any{"runtime": runtime}, nil); err != nil {
 			return err
 		}
 	}

@@ -95,6 +95,9 @@ var groups = []group{
 	{"context", "switching the context on every page", measureContext},
 	{"docker", "the 14 agents in containers, and the return of one that crashed", measureDocker},
 	{"docker-kills", "what is left after kill -9 of the portal while containers change", measureDockerKills},
+	{"kubernetes", "the 14 agents in pods, and the return of a container that crashed", measureKubernetes},
+	{"kubernetes-kills", "what is left after kill -9 of the portal while pods change", measureKubernetesKills},
+	{"kubernetes-scale", "1,000 agents on simulated nodes", measureKubernetesScale},
 	{"deployments", "revision after revision on processes and in containers", measureDeployments},
 }
 
@@ -110,13 +113,13 @@ func main() {
 	seeds := flag.Int("lab-seeds", 3, "runs of each fault in the group lab")
 	lines := flag.Int("lines", 10_000_000, "lines in the log store in the group logs; 0 leaves that part out")
 	writtenFor := flag.Duration("written-for", time.Minute, "how long 20,000 lines a second are written in the group logs")
-	kills := flag.Int("kills", 100, "times that the portal is killed in the group docker-kills")
+	kills := flag.Int("kills", 100, "times that the portal is killed in the groups docker-kills and kubernetes-kills")
 	deploys := flag.Int("deploys", 1000, "deployments on processes in the group deployments; a fifth of it in containers")
 	list := flag.Bool("list", false, "say what the groups measure, and end")
 	flag.Parse()
 	if *list {
 		for _, g := range groups {
-			fmt.Printf("%-12s %s\n", g.name, g.what)
+			fmt.Printf("%-16s %s\n", g.name, g.what)
 		}
 		return
 	}

@@ -28,6 +28,9 @@ type Siege struct {
 	// process id, or another name of what has none, to the instance.
 	Living func(ctx context.Context) (map[string]string, error)
 
+	// Absent says that nothing lives of a suspended instance.
+	Absent bool
+
 	mu       sync.Mutex
 	Accepted map[string]string // operation id to agent id
 	Refused  int
@@ -159,7 +162,7 @@ func (s *Siege) compare(ctx context.Context) error {
 		if a.State == "ERRORED" {
 			return fmt.Errorf("%s is ERRORED: %+v", a.ID, a.Failure)
 		}
-		if a.State != "RUNNING" && a.State != "SUSPENDED" {
+		if a.State != "RUNNING" && (a.State != "SUSPENDED" || s.Absent) {
 			continue
 		}
 		for _, in := range a.Instances {
@@ -167,7 +170,7 @@ func (s *Siege) compare(ctx context.Context) error {
 			if perInstance[in.ID] != 1 {
 				return fmt.Errorf("%s of %s (%s) lives %d times", in.ID, a.ID, a.State, perInstance[in.ID])
 			}
-			if living[strconv.Itoa(in.PID)] != in.ID {
+			if in.PID != 0 && living[strconv.Itoa(in.PID)] != in.ID {
 				return fmt.Errorf("%s should be pid %d, which is %q", in.ID, in.PID, living[strconv.Itoa(in.PID)])
 			}
 		}
