@@ -65,28 +65,35 @@ func (b *bench) fill(ctx context.Context, p *drive.Portal) error {
 
 // atRest measures memory and CPU over 30 s in which nobody asks for anything.
 func (b *bench) atRest(ctx context.Context, p *drive.Portal) error {
-	if err := pause(ctx, 20*time.Second); err != nil {
+	percent, mb, err := resting(ctx, p)
+	if err != nil {
 		return err
+	}
+	b.row(fmt.Sprintf("idle CPU, %d running, exec probe every 10 s", b.agents), "< 20 %", "%.1f %% of one core", percent)
+	b.row(fmt.Sprintf("memory, %d running, %d in all", b.agents, b.all), "< 500 MB", "%.0f MB", mb)
+	return nil
+}
+
+// resting gives how much of a core a portal uses that nobody asks for anything, and
+// its memory.
+func resting(ctx context.Context, p *drive.Portal) (percent, mb float64, err error) {
+	if err := pause(ctx, 20*time.Second); err != nil {
+		return 0, 0, err
 	}
 	before, err := cpuTime(p.PID())
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	const window = 30 * time.Second
 	if err := pause(ctx, window); err != nil {
-		return err
+		return 0, 0, err
 	}
 	after, err := cpuTime(p.PID())
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	mb, err := memory(p.PID())
-	if err != nil {
-		return err
-	}
-	b.row(fmt.Sprintf("idle CPU, %d running, exec probe every 10 s", b.agents), "< 20 %", "%.1f %% of one core", 100*float64(after-before)/float64(window))
-	b.row(fmt.Sprintf("memory, %d running, %d in all", b.agents, b.all), "< 500 MB", "%.0f MB", mb)
-	return nil
+	mb, err = memory(p.PID())
+	return 100 * float64(after-before) / float64(window), mb, err
 }
 
 // reads measures list, search, filter and get.
