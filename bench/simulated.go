@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,12 +12,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
-
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/waooaw/platform-portal/e2e/drive"
 )
@@ -25,7 +25,7 @@ import (
 // scheduler gave to them that it runs and is ready, and serves an output that never
 // comes. Everything else is the cluster's own.
 type simulation struct {
-	api     *http.Client
+	proxy   *exec.Cmd // kubectl, which knows how to speak to the API server
 	base    string
 	kubelet *httptest.Server
 	stop    context.CancelFunc
@@ -44,19 +44,11 @@ const (
 
 // simulate adds nodes to the cluster, and keeps pods from the real one.
 func (c *cluster) simulate(ctx context.Context) (*simulation, error) {
-	cfg, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	api, err := rest.HTTPClientFor(cfg)
-	if err != nil {
-		return nil, err
-	}
 	listener, err := net.Listen("tcp", ":0") // the API server comes from an address of the cluster
 	if err != nil {
 		return nil, err
 	}
-	s := &simulation{api: api, base: cfg.Host, restarts: map[string]int{}}
+	s := &simulation{restarts: map[string]int{}}
 	s.kubelet = httptest.NewUnstartedServer(http.HandlerFunc(silent))
 	_ = s.kubelet.Listener.Close()
 	s.kubelet.Listener = listener
@@ -64,18 +56,33 @@ func (c *cluster) simulate(ctx context.Context) (*simulation, error) {
 	_, errCordon := c.kubectl(ctx, "cordon", "node")
 	// The cluster's volumes are directories of its real node.
 	_, errClass := c.kubectl(ctx, "annotate", "storageclass", "local", "storageclass.kubernetes.io/is-default-class-")
-	host, err := url.Parse(cfg.Host)
-	if err = errors.Join(err, errCordon, errClass); err != nil {
+	address, err := c.kubectl(ctx, "get", "node", "node", "-o", `jsonpath={.status.addresses[?(@.type=="InternalIP")].address}`)
+	if err = errors.Join(err, errCordon, errClass, s.connect(c)); err != nil {
 		return nil, err
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	for i := range simulatedNodes {
-		if err := s.node(ctx, fmt.Sprint("simulated-", i), host.Hostname(), listener.Addr().(*net.TCPAddr).Port); err != nil {
+		if err := s.node(ctx, fmt.Sprint("simulated-", i), address[0], listener.Addr().(*net.TCPAddr).Port); err != nil {
 			return nil, err
 		}
 	}
 	s.wg.Go(func() { s.follow(ctx) })
 	return s, nil
+}
+
+// connect starts kubectl as a proxy to the API server.
+func (s *simulation) connect(c *cluster) error {
+	s.proxy = exec.Command(filepath.Join(c.root, "bin", "kubectl"), "--kubeconfig", c.kubeconfig, "proxy", "--port=0")
+	out, err := s.proxy.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.proxy.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n') // Starting to serve on ADDRESS
+	s.base = "http://" + strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:])
+	return err
 }
 
 // silent is the output of a container that prints nothing.
@@ -96,6 +103,8 @@ func (s *simulation) end() error {
 	s.wg.Wait()
 	s.kubelet.CloseClientConnections()
 	s.kubelet.Close()
+	_ = s.proxy.Process.Kill()
+	_ = s.proxy.Wait() // it was killed
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
@@ -112,7 +121,7 @@ func (s *simulation) call(ctx context.Context, method, path, kind string, body, 
 		return err
 	}
 	req.Header.Set("Content-Type", kind)
-	resp, err := s.api.Do(req)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
@@ -199,7 +208,7 @@ func (s *simulation) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resp, err := s.api.Do(req)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
