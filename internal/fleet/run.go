@@ -195,6 +195,11 @@ func (s *Service) launchOne(ctx context.Context, rt Runtime, o *outfit, seen []I
 		if f := fault.As(err); try == portTries || f == nil || f.Code != "port.taken" {
 			return err
 		}
+		if distant(rt) { // only the runtime knows which ports are free there; the next one is another
+			if err := s.Observed.ReleasePort(ctx, o.a.ID, o.base+index); err != nil {
+				return err
+			}
+		}
 	}
 }
 

@@ -1,9 +1,11 @@
 package fleet_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/audit"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/operation"
 )
 
@@ -326,5 +329,39 @@ func TestEngineThatIsAwayForAMoment(t *testing.T) {
 	w.broker.SetFail(nil)
 	if op = w.wait(op.ID); op.State != operation.Succeeded {
 		t.Fatalf("%s %+v", op.State, op.Problem)
+	}
+}
+
+// far is a runtime on a machine where others have the first ports.
+type far struct {
+	*fleettest.Fake
+	taken *atomic.Int64
+}
+
+// Distant implements fleet.Distant.
+func (far) Distant() bool { return true }
+
+// Launch implements fleet.Runtime.
+func (f far) Launch(ctx context.Context, l fleet.Launch) error {
+	if f.taken.Add(-1) >= 0 {
+		return fault.New(fault.Conflict, "port.taken", "port %d is taken", l.Port)
+	}
+	return f.Fake.Launch(ctx, l)
+}
+
+func TestPortsThatAreTakenOnAnotherMachine(t *testing.T) {
+	w := newWorld(t)
+	w.stopEngine()
+	taken := &atomic.Int64{}
+	taken.Store(2)
+	w.boot(far{w.runtime, taken})
+	id := w.running(spec("far"))
+	if got := w.ports(id); len(got) != 1 || len(w.on(id)) != 1 || w.on(id)[0].Port != got[0] {
+		t.Errorf("it has the ports %v and runs as %+v", got, w.on(id))
+	}
+	taken.Store(100)
+	w.must(id, agent.Stop)
+	if op := w.act(id, agent.Start); op.State != operation.Failed || op.Problem == nil || op.Problem.Code != "port.taken" {
+		t.Errorf("where all are taken: %+v", op)
 	}
 }
