@@ -121,7 +121,7 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 		return r.answered(ctx, "start "+instanceID, err)
 	}
 	u.rec.Started++
-	u.copied.note(reason + "; started again")
+	u.copied.Note(reason + "; started again")
 	u.runs(reason)
 	return nil
 }

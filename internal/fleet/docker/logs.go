@@ -9,7 +9,6 @@ import (
 	"io"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -18,71 +17,34 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
 )
 
-// copied is how far the output of a container was taken.
-type copied struct {
-	w    atomic.Pointer[segment.Writer]
-	last time.Time // of the newest line, as the engine gave it
-	same int       // lines that have this time
-}
-
-func (c *copied) close() {
-	if w := c.w.Load(); w != nil {
-		_ = w.Close()
-	}
-}
-
-// note writes a line of the portal's own.
-func (c *copied) note(text string) {
-	if w := c.w.Load(); w != nil {
-		w.Note("%s", text)
-	}
-}
-
 // stream asks for the output of the container until its run ends, beginning where
 // it was stopped; what the portal before this one took is known by its own files.
 func (u *unit) stream() (io.ReadCloser, error) {
-	c := &u.copied
 	if err := u.openLogs(); err != nil {
 		return nil, err
 	}
 	q := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
-	if !c.last.IsZero() {
-		q.Since = c.last.Format(time.RFC3339Nano)
+	if since := u.copied.Since(); !since.IsZero() {
+		q.Since = since.Format(time.RFC3339Nano)
 	}
 	return u.r.api.ContainerLogs(u.ctx, u.container, q)
 }
 
-// openLogs makes ready to write.
+// openLogs makes ready to write, and finds out what an earlier portal took of this
+// container.
 func (u *unit) openLogs() error {
-	if u.copied.w.Load() != nil {
-		return nil
-	}
 	dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
-	w, err := segment.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
-	if err != nil {
+	fresh, err := u.copied.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
+	if err != nil || !fresh {
 		return err
 	}
-	u.copied.w.Store(w)
-	u.resume(dir)
-	return nil
-}
-
-// resume finds out what an earlier portal took of this container.
-func (u *unit) resume(dir string) {
-	q := fleet.LogQuery{AgentID: u.agentID, Instance: u.instanceID, Tail: 100}
-	var at time.Time
-	_ = segment.Read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
-		if l.Stream != segment.Portal {
-			at = l.At
-		}
-		return nil
-	})
 	ctx, cancel := u.r.bounded(u.ctx)
 	defer cancel()
 	got, err := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
-	if err == nil && at.After(instant(got.Container.Created)) {
-		u.copied.last, u.copied.same = at, 1
+	if err == nil {
+		u.copied.Resume(dir, instant(got.Container.Created))
 	}
+	return nil
 }
 
 // errFrame is output that is not in the engine's form.
@@ -93,13 +55,13 @@ var errFrame = errors.New("the engine sent output in a form that is not known")
 // the engine comes in parts, only the last of which ends with a line feed.
 func (u *unit) take(body io.Reader) error {
 	in := bufio.NewReaderSize(body, 64<<10)
-	c, w := &u.copied, u.copied.w.Load()
-	defer w.Flush()
+	c := &u.copied
+	defer c.Flush()
+	c.Begin()
 	var head [8]byte
-	from, skip := c.last, c.same
 	for {
 		if in.Buffered() == 0 {
-			w.Flush()
+			c.Flush()
 		}
 		if _, err := io.ReadFull(in, head[:]); err != nil {
 			return ended(err)
@@ -117,24 +79,12 @@ func (u *unit) take(body io.Reader) error {
 		if !ok || at.IsZero() {
 			return errFrame
 		}
-		if at.Before(from) {
-			continue
-		}
-		if at.Equal(from) && skip > 0 {
-			skip--
-			continue
-		}
-		if at.Equal(c.last) {
-			c.same++
-		} else if at.After(c.last) {
-			c.last, c.same = at, 1
-		}
 		line, whole := bytes.CutSuffix(text, []byte{'\n'})
 		stream := segment.Stdout
 		if head[0] == 2 {
 			stream = segment.Stderr
 		}
-		w.Line(at, stream, !whole && len(line) >= 16<<10, bytes.TrimSuffix(line, []byte{'\r'}))
+		c.Line(at, stream, !whole && len(line) >= 16<<10, line)
 	}
 }
 

@@ -117,7 +117,7 @@ func (u *unit) pass(ends []upkeep.End, unseen bool) bool {
 		if unseen {
 			when = " at " + e.At.Format(time.RFC3339) + ", while no portal looked"
 		}
-		u.copied.note(e.Why + "; started again by the engine" + when)
+		u.copied.Note(e.Why + "; started again by the engine" + when)
 	}
 	if n := len(ends); unseen && n > 0 {
 		u.rec.Reason = "started again " + times(n) + " while no portal looked: " + ends[n-1].Why

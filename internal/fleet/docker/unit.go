@@ -15,6 +15,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/segment"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
@@ -30,7 +31,7 @@ type unit struct {
 	cancel              context.CancelFunc
 	done                chan struct{} // closed when watch has ended
 	stir                chan struct{} // told that it is worth a look
-	copied              copied        // of watch alone
+	copied              segment.Copy  // of watch alone
 
 	mu     sync.Mutex
 	rec    upkeep.Record
@@ -112,7 +113,7 @@ func (u *unit) save() {
 // watch takes the output of each run, and then takes in its end.
 func (u *unit) watch() {
 	defer close(u.done)
-	defer u.copied.close()
+	defer u.copied.Close()
 	for wait := time.Duration(0); ; {
 		if !u.pause(wait) {
 			return
@@ -243,7 +244,7 @@ func (u *unit) follow(why string, failed bool) {
 func (u *unit) decide(state fleet.InstanceState, why string) {
 	u.rec.State, u.rec.Reason = state, why
 	u.save()
-	u.copied.note(why)
+	u.copied.Note(why)
 	u.r.changes.Add(u.agentID)
 }
 
