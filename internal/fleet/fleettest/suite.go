@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -34,12 +35,19 @@ type Harness struct {
 	// FoundAtLaunch says that a command which is not there is noticed only when it is
 	// to be run.
 	FoundAtLaunch bool
+	// EngineBackoff says that the engine starts an instance again by itself, after
+	// pauses of its own and not those of the specification.
+	EngineBackoff bool
+	// Forgets says that what is suspended is ended, and loses its memory.
+	Forgets bool
+	// Patience bounds every wait; a minute if it is not told.
+	Patience time.Duration
 	// KeepsGrace says that a stop may go on for the grace that was told first,
 	// although a second one is in a hurry.
 	KeepsGrace bool
 }
 
-// patience bounds every wait of the suite.
+// patience bounds every wait where a harness names no other.
 const patience = time.Minute
 
 // Run checks that a runtime keeps the promises of fleet.Runtime and of the
@@ -61,7 +69,7 @@ func Run(t *testing.T, h Harness) {
 		"an instance that ends is started again":                       testRestarts,
 		"back-off waits, and is left alone":                            testBackoff,
 		"a crash loop ends in failure with reason, code and last logs": testCrashLoop,
-		"suspend keeps the memory":                                     testSuspend,
+		"suspend stands still, with its memory where that is promised": testSuspend,
 		"restart counts, up to the limit":                              testRestarter,
 		"exec runs inside the instance":                                testExec,
 		"usage is measured":                                            testUsage,
@@ -125,8 +133,11 @@ func (b *bench) explain() {
 	}
 }
 
+// most is how long the suite waits for anything.
+func (b *bench) most() time.Duration { return cmp.Or(b.h.Patience, patience) }
+
 func (b *bench) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), b.most())
 	b.Cleanup(cancel)
 	return ctx
 }
@@ -173,7 +184,7 @@ func (b *bench) instance(l fleet.Launch) fleet.Instance {
 // until waits for the instance to satisfy done.
 func (b *bench) until(l fleet.Launch, what string, done func(fleet.Instance) bool) (in fleet.Instance) {
 	b.Helper()
-	Eventually(b.T, what, func() bool {
+	within(b.T, b.most(), what, func() bool {
 		in = b.instance(l)
 		return done(in)
 	})
@@ -250,7 +261,12 @@ func (b *bench) nothing(agentID string) {
 // time.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); pause() {
+	within(t, patience, what, done)
+}
+
+func within(t testing.TB, most time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(most); !done(); pause() {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not come: %s", what)
 		}
@@ -386,7 +402,7 @@ func testChanges(t *testing.T, b *bench) {
 	l := b.launch("crasher", 0, "exit", "1")
 	l.Restart = agent.RestartPolicy{Policy: "never"}
 	b.ok(b.rt.Launch(b.ctx(), l))
-	for timeout := time.After(patience); ; {
+	for timeout := time.After(b.most()); ; {
 		select {
 		case id := <-n.Changes():
 			if id == "crasher" && b.instance(l).State == fleet.InstanceFailed {

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	kerrors "k8s.io/apimachinery/pkg/api/errors"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/exec"
@@ -21,91 +19,171 @@ import (
 // outputLimit is how much of a command's output is given.
 const outputLimit = 4096
 
-// Restart implements fleet.Restarter: the pod is removed, and another made.
+// Restart implements fleet.Restarter: the pod is removed, and the cluster makes
+// another one.
 func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason string) error {
 	release, err := r.locks.Acquire(ctx, instanceID)
 	if err != nil {
 		return err
 	}
 	defer release()
-	u, pod, err := r.find(ctx, agentID, instanceID)
+	u, w, err := r.find(ctx, agentID, instanceID)
 	if err != nil {
 		return err
 	}
-	u.mu.Lock()
-	s, quiet := u.rec.State, u.quiet
-	if s == fleet.InstanceFailed || s == fleet.InstanceExited || s == fleet.InstanceStopping {
-		defer u.mu.Unlock()
-		return notRunning(fleet.Instance{ID: instanceID, State: s, Reason: u.rec.Reason})
+	if s := r.observe(w); isOver(s.State) || s.State == fleet.InstanceStopping || s.State == fleet.InstanceSuspended {
+		return notRunning(s)
 	}
-	u.hold = true
+	pod := r.pod(instanceID, w.launch())
+	u.mu.Lock()
+	if !u.rec.Count(u.restart, time.Now()) {
+		u.rec.State, u.rec.Reason = fleet.InstanceFailed, u.rec.Loop(u.restart, reason)
+		u.save()
+		why := u.rec.Reason
+		u.mu.Unlock()
+		r.changes.Add(agentID)
+		return errors.Join(r.finish(ctx, u, w, pod), notRunning(fleet.Instance{ID: instanceID, State: fleet.InstanceFailed, Reason: why}))
+	}
+	u.hold, u.rec.Reason = true, reason
+	u.mu.Unlock()
+	made, err := r.replaced(ctx, w, pod)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err == nil {
+		u.copied.note(reason + "; started again")
+		u.begins(made)
+	}
+	u.hold = false
+	return err
+}
+
+// replaced removes the pod of a workload, nil for none, and waits for the next one to
+// run.
+func (r *Runtime) replaced(ctx context.Context, w *workload, pod *corev1.Pod) (*corev1.Pod, error) {
+	instanceID, was := keyed(w), types.UID("")
+	if pod != nil {
+		was = pod.UID
+	}
+	if w.kind == job { // which counts what is removed as failed, and may end by that
+		if err := r.halt(ctx, w.Annotations[noteAgent], instanceID, 0); err != nil {
+			return nil, err
+		}
+		if err := r.again(ctx, w); err != nil {
+			return nil, r.answered(ctx, "start "+instanceID, err)
+		}
+	} else if pod != nil {
+		if err := r.remove(ctx, pod, 0); err != nil {
+			return nil, err
+		}
+		if err := r.emptied(ctx, instanceID, killTime, func(p *corev1.Pod) bool { return p.UID != was }); err != nil {
+			return nil, err
+		}
+	}
+	return r.begun(ctx, as(w), w.launch(), was)
+}
+
+// as describes a workload as its launch did, for people.
+func as(w *workload) fleet.Launch {
+	c := w.template.Spec.Containers[0]
+	return fleet.Launch{AgentID: w.Annotations[noteAgent], InstanceID: keyed(w), Image: c.Image, Command: strings.Join(c.Command, " ")}
+}
+
+// Suspend implements fleet.Suspender: the workload is scaled to nothing, and the
+// number of its pods remembered. What its program had in memory is gone.
+func (r *Runtime) Suspend(ctx context.Context, agentID, instanceID string) error {
+	release, err := r.locks.Acquire(ctx, instanceID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	u, w, err := r.find(ctx, agentID, instanceID)
+	if err != nil {
+		return err
+	}
+	if s := r.observe(w); isOver(s.State) || s.State == fleet.InstanceStopping || s.State == fleet.InstanceLost {
+		return notRunning(s)
+	}
+	if !w.suspended() || w.wanted > 0 {
+		if err := r.scale(ctx, w, 0, map[string]string{noteReplicas: "1"}); err != nil {
+			return err
+		}
+	}
+	err = r.bell.Await(ctx, instanceID, func() bool {
+		now := r.workload(instanceID)
+		return now == nil || now.suspended() && now.wanted == 0
+	})
+	if err != nil {
+		return err
+	}
+	patience := killTime
+	if s := w.template.Spec.TerminationGracePeriodSeconds; s != nil {
+		patience += time.Duration(*s) * time.Second
+	}
+	if err := r.emptied(ctx, instanceID, patience, over); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.rec.Current = "" // the next one is no restart
+	u.save()
+	r.changes.Add(agentID)
+	return nil
+}
+
+// Resume implements fleet.Suspender.
+func (r *Runtime) Resume(ctx context.Context, agentID, instanceID string) error {
+	release, err := r.locks.Acquire(ctx, instanceID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	u, w, err := r.find(ctx, agentID, instanceID)
+	if err != nil {
+		return err
+	}
+	s := r.observe(w)
+	switch {
+	case isOver(s.State) || s.State == fleet.InstanceStopping:
+		return notRunning(s)
+	case s.State != fleet.InstanceSuspended:
+		return nil
+	}
+	u.mu.Lock()
+	u.rec.Current, u.rec.Reason, u.hold = "", "", w.over
 	u.mu.Unlock()
 	defer func() {
 		u.mu.Lock()
 		u.hold = false
 		u.mu.Unlock()
 	}()
-	u.rest()
-	u.mu.Lock()
-	if !u.rec.Count(u.restart, time.Now()) {
-		u.rec.State, u.rec.Reason = fleet.InstanceFailed, u.rec.Loop(u.restart, reason)
-		u.rec.Run = pod.Name
-		u.save()
-		why := u.rec.Reason
-		u.mu.Unlock()
-		r.changes.Add(agentID)
-		return errors.Join(r.expire(ctx, pod), notRunning(fleet.Instance{ID: instanceID, State: fleet.InstanceFailed, Reason: why}))
-	}
-	u.mu.Unlock()
-	if err := r.halt(ctx, agentID, instanceID, 0); err != nil {
+	if w.over { // a job whose pod the suspension ended
+		_, err = r.replaced(ctx, w, nil)
 		return err
 	}
-	select { // all of its output belongs before the new run
-	case <-quiet:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := r.scale(ctx, w, 1, map[string]string{noteReplicas: ""}); err != nil {
+		return err
 	}
-	made, err := r.create(ctx, r.another(pod))
-	u.mu.Lock()
+	pod, err := r.begun(ctx, as(w), w.launch(), "")
 	if err != nil {
-		u.mu.Unlock()
-		return r.answered(ctx, "start "+instanceID, err)
+		return err
 	}
-	u.copied.note(reason + "; started again")
-	u.runs(made, reason)
-	u.mu.Unlock()
-	l := fleet.Launch{AgentID: agentID, InstanceID: instanceID, Image: pod.Spec.Containers[0].Image, Command: strings.Join(pod.Spec.Containers[0].Command, " ")}
-	return r.begun(ctx, l, made.Name)
-}
-
-// expire ends the program of a pod that stays, so that it can be looked at.
-func (r *Runtime) expire(ctx context.Context, pod *corev1.Pod) error {
-	bounded, cancel := r.bounded(ctx)
-	defer cancel()
-	_, err := r.api.pods(r.namespace).Patch(bounded, pod.Name, types.MergePatchType,
-		[]byte(`{"spec":{"activeDeadlineSeconds":1}}`), meta.PatchOptions{FieldManager: manager})
-	if kerrors.IsNotFound(err) {
-		return nil
-	}
-	return r.answered(ctx, "end "+pod.Name, err)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.begins(pod)
+	return nil
 }
 
 // Exec implements fleet.Execer. At the context's deadline the error wraps
 // context.DeadlineExceeded and the output so far is given. The cluster has no way
 // to end a command: it ends with the instance at the latest.
 func (r *Runtime) Exec(ctx context.Context, agentID, instanceID string, command []string) (int, string, error) {
-	u, pod, err := r.find(ctx, agentID, instanceID)
+	_, w, err := r.find(ctx, agentID, instanceID)
 	if err != nil {
 		return -1, "", err
 	}
-	if state(pod).Running == nil || pod.DeletionTimestamp != nil {
-		u.mu.Lock()
-		in := fleet.Instance{ID: instanceID, State: u.rec.State, Reason: u.rec.Reason}
-		u.mu.Unlock()
-		if in.State == "" {
-			in.State, in.Reason = fleet.InstanceStarting, "its pod does not run"
-		}
-		return -1, "", notRunning(in)
+	pod := r.pod(instanceID, w.launch())
+	if pod == nil || status(pod).State.Running == nil || pod.DeletionTimestamp != nil {
+		return -1, "", notRunning(r.observe(w))
 	}
 	address := r.api.ofPod(r.namespace, pod.Name, "exec", &corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}).URL()
 	stream, err := remotecommand.NewWebSocketExecutor(r.rest, "GET", address.String())

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,12 +129,13 @@ func TestObjectsOfOthersAreLeftAlone(t *testing.T) {
 		t.Errorf("their secret now holds %q", got)
 	}
 	c.Kubectl(t, "delete", "secret", name+"-env", "-n", "shared")
-	c.Kubectl(t, "run", name+"-0", "-n", "shared", "--image="+kubernetestest.Image, "--image-pull-policy=Never", "--", "wait")
+	apply(t, c, `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: `+name+`-w, namespace: shared, labels: {whose: theirs}}, spec: {replicas: 0,
+		selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: `+kubernetestest.Image+`}]}}}}`)
 	if err := rt.Launch(bounded(t), l); !fault.Is(err, fault.Conflict) {
-		t.Errorf("a foreign pod of the name: %v", err)
+		t.Errorf("a foreign workload of the name: %v", err)
 	}
-	if got := c.Kubectl(t, "get", "pod", name+"-0", "-n", "shared", "-o", "jsonpath={.metadata.labels.run}"); got != name+"-0" {
-		t.Errorf("their pod is now %q", got)
+	if got := c.Kubectl(t, "get", "statefulset", name+"-w", "-n", "shared", "-o", "jsonpath={.metadata.labels}"); got != `{"whose":"theirs"}` {
+		t.Errorf("their workload is now %q", got)
 	}
 }
 
@@ -150,12 +152,18 @@ func TestEndsAreTold(t *testing.T) {
 		t.Errorf("observed %+v", got)
 	}
 
-	// A pod that somebody removes is gone, and can be launched again.
+	// The cluster makes another pod for one that somebody removes.
 	l := launch("target", "wait")
 	if err := rt.Launch(bounded(t), l); err != nil {
 		t.Fatal(err)
 	}
 	c.Kubectl(t, "delete", "pod", "-n", cfg.Namespace, "--grace-period=1", "-l", "platform-portal.io/agent=target")
+	fleettest.Eventually(t, "that it runs again", func() bool {
+		got := observed(t, rt, l)
+		return got.State == fleet.InstanceRunning && got.Restarts == 1 && strings.Contains(got.Reason, "its pod before this one went away")
+	})
+	// One whose workload somebody removes is gone, and can be launched again.
+	c.Kubectl(t, "delete", "statefulset", "-n", cfg.Namespace, "-l", "platform-portal.io/agent=target")
 	fleettest.Eventually(t, "that it is gone", func() bool { return observed(t, rt, l).ID == "" })
 	if err := rt.Launch(bounded(t), l); err != nil {
 		t.Error(err)
@@ -197,7 +205,7 @@ func TestTheAPIServerMayGoAway(t *testing.T) {
 	}
 	was := last()
 	fleettest.Eventually(t, "more output", func() bool { return last() != was })
-	c.Kubectl(t, "delete", "pod", "-n", cfg.Namespace, "--grace-period=1", "-l", "platform-portal.io/agent=steady")
+	c.Kubectl(t, "delete", "statefulset", "-n", cfg.Namespace, "-l", "platform-portal.io/agent=steady")
 	fleettest.Eventually(t, "that changes are heard again", func() bool { return observed(t, rt, l).ID == "" })
 }
 
@@ -235,6 +243,8 @@ func TestTheDocumentedRightsAreEnough(t *testing.T) {
 	cfg.Kubeconfig = file
 	rt := open(t, cfg)
 	l := launch("modest", "wait")
+	once := launch("once", "wait")
+	once.Restart.Policy = "never"
 	for _, step := range []func() error{
 		func() error { return rt.Prepare(bounded(t), l) },
 		func() error { return rt.Launch(bounded(t), l) },
@@ -243,6 +253,9 @@ func TestTheDocumentedRightsAreEnough(t *testing.T) {
 			return err
 		},
 		func() error { return rt.Restart(bounded(t), l.AgentID, l.InstanceID, "test") },
+		func() error { return rt.Suspend(bounded(t), l.AgentID, l.InstanceID) },
+		func() error { return rt.Resume(bounded(t), l.AgentID, l.InstanceID) },
+		func() error { return rt.Launch(bounded(t), once) },
 	} {
 		if err := step(); err != nil {
 			t.Fatal(err)
@@ -255,4 +268,110 @@ func TestTheDocumentedRightsAreEnough(t *testing.T) {
 	})
 	c.Kubectl(t, "create", "rolebinding", "portal", "-n", "agents", "--role=platform-portal", "--serviceaccount=agents:portal")
 	fleettest.Eventually(t, "that it works again", func() bool { return rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0) == nil })
+}
+
+// What a container does while no portal runs is the cluster's matter, and is counted
+// afterwards.
+func TestCrashesWithoutAPortalAreStartedAgain(t *testing.T) {
+	c := kubernetestest.Start(t)
+	cfg := config(t)
+	rt := open(t, cfg)
+	l := launch("orphaned", "exit", "3")
+	l.Restart.MaxRestarts = 1000
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fleettest.Eventually(t, "two restarts by the kubelet", func() bool {
+		n, _ := strconv.Atoi(c.Kubectl(t, "get", "pods", "-l", "platform-portal.io/owner="+cfg.Owner, "-o", "jsonpath={.items[0].status.containerStatuses[0].restartCount}"))
+		return n >= 2
+	})
+	next := open(t, cfg)
+	fleettest.Eventually(t, "that they are counted", func() bool {
+		got := observed(t, next, l)
+		return got.Restarts >= 2 && strings.Contains(got.Reason, "exit code 3")
+	})
+}
+
+// Portals before this one ran bare pods.
+func TestPodsOfOlderPortalsAreReplaced(t *testing.T) {
+	c := kubernetestest.Start(t)
+	cfg := config(t)
+	l := launch("veteran", "wait")
+	name := "portal-" + cfg.Owner + "-" + l.InstanceID + "-0"
+	apply(t, c, `{apiVersion: v1, kind: Pod, metadata: {name: `+name+`,
+		labels: {app.kubernetes.io/managed-by: platform-portal, platform-portal.io/owner: `+cfg.Owner+`, platform-portal.io/agent: veteran, platform-portal.io/instance: `+l.InstanceID+`},
+		annotations: {platform-portal.io/agent: veteran, platform-portal.io/instance: `+l.InstanceID+`, platform-portal.io/launch: OLD, platform-portal.io/run: "0", platform-portal.io/revision: "1", platform-portal.io/index: "0"}},
+		spec: {restartPolicy: Never, containers: [{name: agent, image: `+kubernetestest.Image+`, imagePullPolicy: Never, args: [wait]}]}}`)
+	rt := open(t, cfg)
+	if got := observed(t, rt, l); got.State != fleet.InstanceLost || got.Revision != 1 || got.Reason == "" {
+		t.Errorf("observed %+v", got)
+	}
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	if got := observed(t, rt, l); got.State != fleet.InstanceRunning {
+		t.Errorf("observed %+v", got)
+	}
+	if _, err := c.Try("get", "pod", name); err == nil {
+		t.Error("the older pod is still there")
+	}
+}
+
+// A suspended workload stays so while nobody resumes it, with every kind.
+func TestSuspendedWorkloadsAreRemembered(t *testing.T) {
+	cfg := config(t)
+	rt := open(t, cfg)
+	for _, policy := range []string{"always", "on-failure", "never"} {
+		l := launch("dreamer-"+policy, "wait")
+		l.Restart.Policy = policy
+		if err := rt.Launch(bounded(t), l); err != nil {
+			t.Fatal(err)
+		}
+		if err := rt.Suspend(bounded(t), l.AgentID, l.InstanceID); err != nil {
+			t.Fatal(err)
+		}
+		if err := rt.Close(); err != nil {
+			t.Fatal(err)
+		}
+		rt = open(t, cfg)
+		if got := observed(t, rt, l); got.State != fleet.InstanceSuspended {
+			t.Errorf("policy %s: observed %+v", policy, got)
+		}
+		if err := rt.Resume(bounded(t), l.AgentID, l.InstanceID); err != nil {
+			t.Fatalf("policy %s: %v", policy, err)
+		}
+		if got := observed(t, rt, l); got.State != fleet.InstanceRunning || got.Restarts != 0 {
+			t.Errorf("policy %s: observed %+v", policy, got)
+		}
+		if err := rt.Restart(bounded(t), l.AgentID, l.InstanceID, "test"); err != nil {
+			t.Errorf("policy %s: %v", policy, err)
+		}
+		if got := observed(t, rt, l); got.State != fleet.InstanceRunning || got.Restarts != 1 {
+			t.Errorf("policy %s: observed %+v", policy, got)
+		}
+	}
+}
+
+// Somebody who scales a workload makes it neither lost nor failed.
+func TestScalingByOthersIsSeenAndUndone(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg := in(t, "scaled")
+	l := launch("shrunk", "wait")
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	c.Kubectl(t, "scale", "statefulset", "-n", cfg.Namespace, "--replicas=0", "-l", "platform-portal.io/agent=shrunk")
+	fleettest.Eventually(t, "that it is seen", func() bool {
+		got := observed(t, rt, l)
+		return got.State == fleet.InstanceSuspended && strings.Contains(got.Reason, "somebody else")
+	})
+	if err := rt.Resume(bounded(t), l.AgentID, l.InstanceID); err != nil {
+		t.Fatal(err)
+	}
+	if got := observed(t, rt, l); got.State != fleet.InstanceRunning {
+		t.Errorf("observed %+v", got)
+	}
 }

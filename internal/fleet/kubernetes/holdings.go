@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"strings"
 
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,11 +18,17 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 	if err := upkeep.CheckIDs(agentID); err != nil {
 		return nil, err
 	}
-	pods, err := r.known(ctx, labelled(agentID))
+	workloads, pods, err := r.known(ctx, agentID)
 	if err != nil {
 		return nil, err
 	}
 	var list []fleet.Holding
+	for _, w := range workloads {
+		list = append(list, fleet.Holding{
+			Kind: "instance", Name: strings.ToLower(w.kind) + " " + w.Name, Where: "namespace " + w.Namespace, Instance: keyed(w),
+			CreatedAt: w.CreationTimestamp.UTC(),
+		})
+	}
 	for _, pod := range pods {
 		list = append(list, fleet.Holding{
 			Kind: "instance", Name: "pod " + pod.Name, Where: "node " + pod.Spec.NodeName, Instance: pod.Annotations[noteInstance],

@@ -1,10 +1,9 @@
-// Package kubernetes runs instances as pods of a Kubernetes cluster. A pod outlives
-// the portal; the next portal finds it by its labels. Only objects with this
-// portal's labels are ever touched.
+// Package kubernetes runs instances on a Kubernetes cluster: each as a workload of
+// one pod, which the cluster itself starts again and places anew, also while no
+// portal runs. Only objects with this portal's labels are ever touched.
 //
-// A run of an instance is one pod that the cluster does not start again: whether
-// another run follows is decided here, so that the restart policy of a
-// specification means the same on every runtime.
+// What is decided here is when it is enough: ends are counted as the restart policy
+// of a specification says, and an instance that is done with is scaled to nothing.
 package kubernetes
 
 import (
@@ -20,11 +19,13 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/mirror"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
@@ -61,14 +62,16 @@ type Config struct {
 	Segments    int   // segments kept for an instance; default 4
 }
 
-// Runtime runs instances as pods. Make it by New.
+// Runtime runs instances as workloads. Make it by New.
 type Runtime struct {
 	cfg       Config
 	namespace string
 	host      string // the API server's, for people
 	rest      *rest.Config
 	api       api
-	pods      *pods
+	bell      mirror.Bell
+	pods      *mirror.Mirror[*corev1.Pod]
+	kinds     []*kind
 	around    *surroundings.Keeper
 	changes   *upkeep.Changes
 	locks     upkeep.Locks
@@ -84,6 +87,7 @@ type Runtime struct {
 var (
 	_ fleet.Runtime   = (*Runtime)(nil)
 	_ fleet.Restarter = (*Runtime)(nil)
+	_ fleet.Suspender = (*Runtime)(nil)
 	_ fleet.Execer    = (*Runtime)(nil)
 	_ fleet.Notifier  = (*Runtime)(nil)
 	_ fleet.LogReader = (*Runtime)(nil)
@@ -126,7 +130,7 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, unusable(cfg, err)
 	}
 	r := &Runtime{
-		cfg: cfg, namespace: namespace, host: access.Host, rest: access, api: client, pods: newPods(),
+		cfg: cfg, namespace: namespace, host: access.Host, rest: access, api: client,
 		changes: upkeep.NewChanges(), units: map[string]*unit{},
 	}
 	r.around = &surroundings.Keeper{
@@ -138,18 +142,19 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	r.tasks.Go(func() { r.changes.Send(r.ctx) })
-	r.tasks.Go(r.watchPods)
+	r.pods = mirror.New(&r.bell, keyed[*corev1.Pod])
+	r.pods.Changed = func(pod *corev1.Pod, _ bool) { r.changed(pod) }
+	r.kinds = r.workloads()
+	for _, k := range r.kinds {
+		follow(r, k.mirror, k.source)
+	}
+	follow(r, r.pods, source[*corev1.Pod, *corev1.PodList](r.api.pods(namespace), slim))
 	return r, nil
 }
 
 // Close lets go of the instances, which go on.
 func (r *Runtime) Close() error {
 	r.end()
-	r.mu.Lock()
-	for _, u := range r.units {
-		u.rest()
-	}
-	r.mu.Unlock()
 	r.tasks.Wait()
 	return nil
 }
@@ -182,16 +187,19 @@ const (
 	labelOwner    = "platform-portal.io/owner"
 	labelAgent    = "platform-portal.io/agent"    // as labelled gives it
 	labelInstance = "platform-portal.io/instance" // as labelled gives it
+	labelLaunch   = "platform-portal.io/launch"
 
+	notePrefix   = "platform-portal.io/"
 	noteAgent    = "platform-portal.io/agent"
 	noteInstance = "platform-portal.io/instance"
-	noteLaunch   = "platform-portal.io/launch" // the same for all runs after one launch
+	noteLaunch   = "platform-portal.io/launch" // the same for all pods after one launch
 	noteRevision = "platform-portal.io/revision"
 	noteIndex    = "platform-portal.io/index"
 	notePort     = "platform-portal.io/port"
-	noteRun      = "platform-portal.io/run"     // 0 …
-	noteRestart  = "platform-portal.io/restart" // the policy, as JSON
-	noteMemory   = "platform-portal.io/memory"  // the limit, for people
+	noteRestart  = "platform-portal.io/restart"  // the policy, as JSON
+	noteMemory   = "platform-portal.io/memory"   // the limit, for people
+	noteReplicas = "platform-portal.io/replicas" // of a suspended workload, when it is resumed
+	noteEnd      = "platform-portal.io/end"      // of one that is done with: a fleet.Instance
 )
 
 // mine selects this portal's objects, of one agent if it is named.

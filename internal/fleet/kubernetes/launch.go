@@ -1,14 +1,14 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	kerrors "k8s.io/apimachinery/pkg/api/errors"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
@@ -32,50 +32,53 @@ func (r *Runtime) Launch(ctx context.Context, l fleet.Launch) error {
 	if err != nil || running {
 		return err
 	}
-	pod, err := r.prepare(ctx, &l)
+	w, err := r.prepare(ctx, &l, rand.Text())
 	if err != nil {
+		return err
+	}
+	if err := r.taken(ctx, l, w); err != nil {
 		return err
 	}
 	r.pruneLogs(l.AgentID, l.InstanceID)
 	if err := r.secret(ctx, l); err != nil {
 		return err
 	}
-	pod.Annotations[noteLaunch] = rand.Text()
-	made, err := r.create(ctx, pod)
+	made, err := r.create(ctx, w)
 	if err != nil {
 		return errors.Join(r.refused(ctx, l, err), r.dropSecret(ctx, l.InstanceID))
 	}
 	r.adopt(made)
-	if err := r.begun(ctx, l, made.Name); err != nil {
+	if _, err := r.begun(ctx, l, made.launch(), ""); err != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Timeout)
 		defer cancel()
 		if derr := r.discard(late, l.AgentID, l.InstanceID); derr != nil {
-			r.cfg.Log.Warn("a pod that could not be started is left", "instance", l.InstanceID, "error", derr)
+			r.cfg.Log.Warn("what could not be started is left", "instance", l.InstanceID, "error", derr)
 		}
 		return err
 	}
 	return nil
 }
 
-// clear makes the way free for a launch: true if the instance already runs, else
-// its pods are gone. The lock of the instance is held.
+// clear makes the way free for a launch: true if the instance already runs or is
+// suspended, else nothing of it is left. The lock of the instance is held.
 func (r *Runtime) clear(ctx context.Context, l fleet.Launch) (running bool, err error) {
-	u, pod, err := r.find(ctx, l.AgentID, l.InstanceID)
-	if fault.Is(err, fault.NotFound) {
-		return false, nil
-	}
-	if err != nil {
+	u, w, err := r.find(ctx, l.AgentID, l.InstanceID)
+	if err != nil && !fault.Is(err, fault.NotFound) {
 		return false, err
 	}
-	u.mu.Lock()
-	state := u.rec.State
-	u.mu.Unlock()
-	over := state == fleet.InstanceFailed || state == fleet.InstanceExited || state == fleet.InstanceStopping
-	if !over && pod.DeletionTimestamp == nil {
-		if hasRun(pod) {
-			return true, nil
+	if err == nil {
+		state, _ := u.state()
+		pod := r.pod(l.InstanceID, w.launch())
+		lost := w.over && pod == nil
+		if !isOver(state) && state != fleet.InstanceStopping && !lost && w.DeletionTimestamp == nil {
+			if w.wanted == 0 || pod != nil && hasRun(pod) {
+				return true, nil
+			}
+			_, err := r.begun(ctx, l, w.launch(), "") // a portal before this one began it
+			return true, err
 		}
-		return true, r.begun(ctx, l, pod.Name) // a portal before this one began it
+	} else if len(r.pods.Of(l.InstanceID)) == 0 && r.unit(l.InstanceID) == nil {
+		return false, nil
 	}
 	if err := r.halt(ctx, l.AgentID, l.InstanceID, 0); err != nil {
 		return false, err
@@ -83,56 +86,55 @@ func (r *Runtime) clear(ctx context.Context, l fleet.Launch) (running bool, err 
 	return false, r.discard(ctx, l.AgentID, l.InstanceID)
 }
 
-// create makes a pod.
-func (r *Runtime) create(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
-	bounded, cancel := r.bounded(ctx)
-	defer cancel()
-	made, err := r.api.pods(r.namespace).Create(bounded, pod, meta.CreateOptions{FieldManager: manager})
-	if kerrors.IsAlreadyExists(err) {
-		got, gerr := r.api.pods(r.namespace).Get(bounded, pod.Name, meta.GetOptions{})
-		if gerr != nil {
-			return nil, err
-		}
-		if oerr := r.owned("pod", got.ObjectMeta); oerr != nil {
-			return nil, oerr
-		}
-		made, err = got, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	r.pods.put(slim(made))
-	return made, nil
-}
-
-// begun waits until the program of a pod runs, or did.
-func (r *Runtime) begun(ctx context.Context, l fleet.Launch, name string) error {
+// begun waits until a pod of a launch runs its program, or did; one that has the
+// unique id does not count.
+func (r *Runtime) begun(ctx context.Context, l fleet.Launch, launch string, not types.UID) (*corev1.Pod, error) {
 	placed := time.NewTimer(placeTime)
 	defer placed.Stop()
 	for {
-		pod, moved := r.pods.get(name)
-		if pod == nil || pod.DeletionTimestamp != nil {
-			return fault.New(fault.Unavailable, "kubernetes.removed", "The pod of %s was removed while it was started", l.InstanceID).
-				Because("somebody else, or the cluster itself, deleted %s", name).Do("See the events of the namespace %s, then start the agent again.", r.namespace)
+		moved := r.bell.Next(l.InstanceID)
+		w, pod := r.workload(l.InstanceID), r.pod(l.InstanceID, launch)
+		if w == nil || w.launch() != launch || w.DeletionTimestamp != nil {
+			return nil, fault.New(fault.Unavailable, "kubernetes.removed", "%s was removed while it was started", l.InstanceID).
+				Because("somebody else deleted its workload").Do("See the audit log of the cluster, then start the agent again.")
 		}
-		if hasRun(pod) {
-			if t := state(pod).Terminated; t != nil && couldNotStart(t) {
-				return commandMissing(l, t.Message)
+		if pod != nil && (pod.UID == not || pod.DeletionTimestamp != nil) {
+			pod = nil
+		}
+		var reason, message string
+		if pod != nil {
+			if hasRun(pod) {
+				if t := lastEnd(pod); t != nil && couldNotStart(t) {
+					return nil, commandMissing(l, t.Message)
+				}
+				return pod, nil
 			}
-			return nil
-		}
-		reason, message := pending(pod)
-		if err := r.hopeless(l, reason, message); err != nil {
-			return err
+			reason, message = pending(pod)
+			if err := r.hopeless(l, reason, message); err != nil {
+				return nil, err
+			}
 		}
 		select {
 		case <-moved:
 		case <-placed.C:
+			if pod == nil {
+				return nil, r.unmade(ctx, l, w)
+			}
 			if pod.Spec.NodeName == "" {
-				return unschedulable(l, reason+": "+message)
+				return nil, unschedulable(l, reason+": "+message)
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
+}
+
+// unmade says why the cluster makes no pod for a workload.
+func (r *Runtime) unmade(ctx context.Context, l fleet.Launch, w *workload) error {
+	if err := r.taken(ctx, l, w); err != nil { // what it said then may hold no more
+		return err
+	}
+	return fault.New(fault.Unavailable, "kubernetes.no_pod", "The cluster makes no pod for %s", l.InstanceID).
+		Because("%s", cmp.Or(w.trouble, "its "+w.kind+" "+w.Name+" was made and nothing followed")).
+		Do("See its events with kubectl describe, and whether the controller manager of the cluster runs.")
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/segment"
@@ -21,10 +23,11 @@ const (
 	longest = 8 << 20 // bytes of a line
 )
 
-// copied is how far the output of a run was taken.
+// copied is how far the output of a pod was taken.
 type copied struct {
 	w    atomic.Pointer[segment.Writer]
-	pod  string
+	pod  types.UID
+	run  int       // of the pod, of which there may be more to take
 	last time.Time // of the newest line, as the node gave it
 	same int       // lines that have this time
 }
@@ -42,9 +45,10 @@ func (c *copied) note(text string) {
 	}
 }
 
-// copyLogs takes the output of a run until it ends. It goes on where it stopped;
-// what the portal before this one took is known by its own files.
-func (u *unit) copyLogs(ctx context.Context, name string) error {
+// copyLogs takes the output of a pod's run until it ends, and before it what is left
+// to take of the run before, which is as far back as a node goes. It goes on where it
+// stopped; what the portal before this one took is known by its own files.
+func (u *unit) copyLogs(ctx context.Context, pod *corev1.Pod, run int) error {
 	c := &u.copied
 	if c.w.Load() == nil {
 		dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
@@ -53,14 +57,25 @@ func (u *unit) copyLogs(ctx context.Context, name string) error {
 			return err
 		}
 		c.w.Store(w)
-		u.resume(dir, name)
+		u.resume(dir, pod)
 	}
-	if c.pod != name {
-		c.pod, c.last, c.same = name, time.Time{}, 0
+	if c.pod != pod.UID {
+		c.pod, c.run, c.last, c.same = pod.UID, 0, time.Time{}, 0
 	}
-	q := &corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}
-	if !c.last.IsZero() {
-		q.SinceTime = &meta.Time{Time: c.last.Truncate(time.Second)}
+	if c.run < run {
+		err := u.copyRun(ctx, pod.Name, &corev1.PodLogOptions{Previous: true})
+		if err != nil && (ctx.Err() != nil || isAway(err)) {
+			return err
+		}
+		c.run = run // what the node does not have any more is lost
+	}
+	return u.copyRun(ctx, pod.Name, &corev1.PodLogOptions{Follow: true})
+}
+
+func (u *unit) copyRun(ctx context.Context, name string, q *corev1.PodLogOptions) error {
+	q.Container, q.Timestamps = container, true
+	if last := u.copied.last; !last.IsZero() {
+		q.SinceTime = &meta.Time{Time: last.Truncate(time.Second)}
 	}
 	body, err := u.r.api.ofPod(u.r.namespace, name, "log", q).Stream(ctx)
 	if err != nil {
@@ -70,8 +85,8 @@ func (u *unit) copyLogs(ctx context.Context, name string) error {
 	return u.take(bufio.NewReaderSize(body, 64<<10))
 }
 
-// resume finds out what an earlier portal took of this run.
-func (u *unit) resume(dir, name string) {
+// resume finds out what an earlier portal took of this pod's output.
+func (u *unit) resume(dir string, pod *corev1.Pod) {
 	q := fleet.LogQuery{AgentID: u.agentID, Instance: u.instanceID, Tail: 100}
 	var at time.Time
 	_ = segment.Read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
@@ -80,8 +95,8 @@ func (u *unit) resume(dir, name string) {
 		}
 		return nil
 	})
-	if pod, _ := u.r.pods.get(name); pod != nil && !at.Before(pod.CreationTimestamp.Time) {
-		u.copied.pod, u.copied.last, u.copied.same = name, at, 1
+	if !at.Before(pod.CreationTimestamp.Time) {
+		u.copied.pod, u.copied.last, u.copied.same = pod.UID, at, 1
 	}
 }
 
@@ -118,6 +133,14 @@ func (u *unit) take(in *bufio.Reader) error {
 			return ended(err)
 		}
 	}
+}
+
+// ended is nil if a stream ended as it should.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // readLine reads a line without its end; of one that is too long the beginning.

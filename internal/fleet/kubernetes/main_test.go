@@ -77,13 +77,13 @@ func empty(t testing.TB, cfg kubernetes.Config) {
 	wg.Wait()
 }
 
-// left names pods of the agent and what holds their environment.
+// left names objects of the agent's instances.
 func left(c *kubernetestest.Cluster, t testing.TB, owner, agentID string) []string {
 	selector := "platform-portal.io/owner=" + owner
 	if agentID != "" {
 		selector += ",platform-portal.io/agent=" + agentID
 	}
-	return strings.Fields(c.Kubectl(t, "get", "pods,secrets,configmaps", "-l", selector, "-o", "name"))
+	return strings.Fields(c.Kubectl(t, "get", "pods,secrets,configmaps,deployments,statefulsets,replicasets,jobs", "-l", selector, "-o", "name"))
 }
 
 func TestConformance(t *testing.T) {
@@ -113,9 +113,9 @@ func TestConformance(t *testing.T) {
 			return left(kubernetestest.Start(t), t, configs[rt].Owner, agentID)
 		},
 		Run: func(t *testing.T, rt fleet.Runtime, in fleet.Instance) string {
-			return kubernetestest.Start(t).Kubectl(t, "get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].metadata.uid}",
+			return kubernetestest.Start(t).Kubectl(t, "get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].status.containerStatuses[0].containerID}",
 				"-l", "platform-portal.io/owner="+configs[rt].Owner+",platform-portal.io/instance="+in.ID)
 		},
-		FoundAtLaunch: true, KeepsGrace: true,
+		FoundAtLaunch: true, KeepsGrace: true, EngineBackoff: true, Forgets: true, Patience: 4 * time.Minute,
 	})
 }

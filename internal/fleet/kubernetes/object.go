@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
@@ -68,14 +69,17 @@ func (r *Runtime) volumes(l fleet.Launch, lasting bool) ([]volume, error) {
 	return list, nil
 }
 
-// object gives the pod of a run.
-func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*corev1.Pod, error) {
+// object gives the workload of an instance.
+func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*workload, error) {
 	policy, err := json.Marshal(l.Restart)
 	if err != nil {
 		return nil, err
 	}
 	labels := r.labels(l.AgentID)
 	labels[labelInstance] = labelled(l.InstanceID)
+	if launch != "" {
+		labels[labelLaunch] = launch
+	}
 	no, yes, user := false, true, int64(nobody)
 	grace := seconds(l.Grace)
 	c := corev1.Container{
@@ -100,7 +104,7 @@ func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*core
 		c.Ports = append(c.Ports, p)
 	}
 	spec := corev1.PodSpec{
-		RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
+		RestartPolicy: restart(l.Restart), TerminationGracePeriodSeconds: &grace,
 		AutomountServiceAccountToken: &no, EnableServiceLinks: &no, ServiceAccountName: r.name(l.AgentID, ownObjects),
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsUser: &user, RunAsGroup: &user, FSGroup: &user, RunAsNonRoot: &yes,
@@ -118,40 +122,35 @@ func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*core
 	}
 	c.VolumeMounts = []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}}
 	for _, v := range volumes {
-		spec.Volumes = append(spec.Volumes, source(v))
+		spec.Volumes = append(spec.Volumes, mounted(v))
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: v.name, MountPath: v.path, ReadOnly: v.readOnly})
 	}
 	spec.Containers = []corev1.Container{c}
-	return &corev1.Pod{
-		ObjectMeta: meta.ObjectMeta{
-			Name: r.name(l.InstanceID, "0"), Namespace: r.namespace, Labels: labels,
-			Annotations: map[string]string{
-				noteAgent: l.AgentID, noteInstance: l.InstanceID, noteLaunch: launch, noteRun: "0",
-				noteRevision: itoa(l.Revision), noteIndex: itoa(l.Index), notePort: itoa(l.Port),
-				noteRestart: string(policy), noteMemory: l.Resources.Memory.String(),
-			},
-		},
-		Spec: spec,
+	notes := map[string]string{
+		noteAgent: l.AgentID, noteInstance: l.InstanceID, noteLaunch: launch,
+		noteRevision: itoa(l.Revision), noteIndex: itoa(l.Index), notePort: itoa(l.Port),
+		noteRestart: string(policy), noteMemory: l.Resources.Memory.String(),
+	}
+	lasting := slices.ContainsFunc(volumes, func(v volume) bool { return v.claim != "" })
+	return &workload{
+		ObjectMeta: meta.ObjectMeta{Name: r.name(l.InstanceID, "w"), Namespace: r.namespace, Labels: labels, Annotations: notes},
+		kind:       kindFor(l.Restart, lasting), wanted: 1,
+		template: corev1.PodTemplateSpec{ObjectMeta: meta.ObjectMeta{Labels: labels, Annotations: notes}, Spec: spec},
 	}, nil
 }
 
-// another gives the pod of the run after the one of a pod.
-func (r *Runtime) another(was *corev1.Pod) *corev1.Pod {
-	n := number(was, noteRun) + 1
-	pod := &corev1.Pod{
-		ObjectMeta: meta.ObjectMeta{
-			Name: r.name(was.Annotations[noteInstance], itoa(n)), Namespace: was.Namespace,
-			Labels: maps.Clone(was.Labels), Annotations: maps.Clone(was.Annotations),
-		},
-		Spec: *was.Spec.DeepCopy(),
+// restart gives what the kubelet does about ends.
+func restart(p agent.RestartPolicy) corev1.RestartPolicy {
+	switch {
+	case upkeep.Again(p, false):
+		return corev1.RestartPolicyAlways
+	case upkeep.Again(p, true):
+		return corev1.RestartPolicyOnFailure
 	}
-	pod.Annotations[noteRun] = itoa(n)
-	pod.Spec.NodeName = ""
-	pod.Spec.EphemeralContainers = nil
-	return pod
+	return corev1.RestartPolicyNever
 }
 
-func source(v volume) corev1.Volume {
+func mounted(v volume) corev1.Volume {
 	out := corev1.Volume{Name: v.name}
 	if v.claim != "" {
 		out.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: v.claim}

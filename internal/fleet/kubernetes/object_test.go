@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
@@ -64,22 +65,62 @@ func TestEnvironmentsKeepOutOfPods(t *testing.T) {
 		InstanceID: "a-r1-0", AgentID: "a", Image: "x", Grace: 1500 * time.Millisecond, Port: 9000,
 		Env: map[string]string{"SECRET": "hush", "PORTAL_URL": "http://127.0.0.1:8080"}, Open: []string{"PORTAL_URL"},
 	}
-	pod, err := r.object(l, nil, "one")
+	w, err := r.object(l, nil, "one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := pod.String(); strings.Contains(text, "hush") || strings.Contains(text, "SECRET") {
+	if text := w.template.String(); strings.Contains(text, "hush") || strings.Contains(text, "SECRET") {
 		t.Error("the pod holds the environment")
 	}
-	if g := pod.Spec.TerminationGracePeriodSeconds; *g != 2 {
+	if g := w.template.Spec.TerminationGracePeriodSeconds; *g != 2 {
 		t.Errorf("grace %d", *g)
 	}
 	open, hidden := r.environ(l)
 	if open["PORTAL_URL"] != "http://portal.example:8080" || open["AGENT_HOST"] != "0.0.0.0" || len(hidden) != 1 || hidden["SECRET"] != "hush" {
 		t.Errorf("open are %v, hidden %v", open, hidden)
 	}
-	again := r.another(pod)
-	if again.Name != "portal-o-a-r1-0-1" || again.Annotations[noteRun] != "1" || pod.Annotations[noteRun] != "0" || again.Annotations[noteLaunch] != "one" {
-		t.Errorf("the next run is %+v after %+v", again.ObjectMeta, pod.ObjectMeta)
+}
+
+func TestEachPolicyHasItsKindOfWorkload(t *testing.T) {
+	r := &Runtime{cfg: Config{Owner: "o"}, namespace: "n"}
+	for _, c := range []struct {
+		policy  string
+		volumes []volume
+		kind    string
+		restart corev1.RestartPolicy
+	}{
+		{"", nil, "Deployment", corev1.RestartPolicyAlways},
+		{"always", []volume{{name: "data", claim: "c"}}, "StatefulSet", corev1.RestartPolicyAlways},
+		{"on-failure", []volume{{name: "data", claim: "c"}}, "Job", corev1.RestartPolicyOnFailure},
+		{"never", nil, "Job", corev1.RestartPolicyNever},
+	} {
+		w, err := r.object(fleet.Launch{InstanceID: "a-r1-0", AgentID: "a", Image: "x", Restart: agent.RestartPolicy{Policy: c.policy}}, c.volumes, "one")
+		if err != nil || w.kind != c.kind || w.template.Spec.RestartPolicy != c.restart {
+			t.Errorf("policy %q gives %+v, %v", c.policy, w, err)
+		}
+	}
+}
+
+// The kubelet tells a crash in several ways; each end counts once.
+func TestEndsAreCountedOnce(t *testing.T) {
+	ended := &corev1.ContainerStateTerminated{ExitCode: 7}
+	running := &corev1.ContainerStateRunning{}
+	for _, c := range []struct {
+		status corev1.ContainerStatus
+		ends   int
+		over   bool
+	}{
+		{corev1.ContainerStatus{}, 0, false},
+		{corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}, 0, false},
+		{corev1.ContainerStatus{State: corev1.ContainerState{Running: running}}, 0, false},
+		{corev1.ContainerStatus{State: corev1.ContainerState{Terminated: ended}}, 1, true},
+		{corev1.ContainerStatus{RestartCount: 1, State: corev1.ContainerState{Running: running}, LastTerminationState: corev1.ContainerState{Terminated: ended}}, 1, false},
+		{corev1.ContainerStatus{RestartCount: 1, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}, LastTerminationState: corev1.ContainerState{Terminated: ended}}, 2, true},
+	} {
+		c.status.Name = container
+		pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{c.status}}}
+		if ends(pod) != c.ends || hasEnded(pod) != c.over {
+			t.Errorf("%+v: %d ends, %t", c.status, ends(pod), hasEnded(pod))
+		}
 	}
 }

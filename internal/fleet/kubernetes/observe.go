@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"path/filepath"
@@ -17,70 +18,67 @@ import (
 
 // Observe implements fleet.Runtime.
 func (r *Runtime) Observe(ctx context.Context, agentID string) ([]fleet.Instance, error) {
-	label := ""
 	if agentID != "" {
 		if err := upkeep.CheckIDs(agentID); err != nil {
 			return nil, err
 		}
-		label = labelled(agentID)
 	}
-	list, err := r.known(ctx, label)
+	workloads, pods, err := r.known(ctx, agentID)
 	if err != nil {
 		return nil, err
 	}
 	var out []fleet.Instance
-	for _, pod := range newest(list) {
-		out = append(out, r.observe(pod))
+	for _, id := range instances(workloads, pods) {
+		if w := r.workload(id); w != nil {
+			out = append(out, r.observe(w))
+		} else if pod := latest(r.pods.Of(id)); pod != nil {
+			out = append(out, stray(pod))
+		}
 	}
 	return out, nil
 }
 
-// known gives this portal's pods that are instances, as the watch told them.
-func (r *Runtime) known(ctx context.Context, agentLabel string) ([]*corev1.Pod, error) {
-	bounded, cancel := r.bounded(ctx)
-	defer cancel()
-	list, err := r.pods.list(bounded, agentLabel)
-	if err != nil {
-		return nil, r.answered(ctx, "list pods", err)
+// stray says where an instance is that has pods and no workload.
+func stray(pod *corev1.Pod) fleet.Instance {
+	in := described(pod, pod)
+	in.State, in.Reason = fleet.InstanceStopping, "its pod is being removed"
+	if pod.DeletionTimestamp == nil && meta.GetControllerOf(pod) == nil {
+		in.State, in.Reason = fleet.InstanceLost, "its pod is nobody's, as those that older portals made; a workload takes its place"
 	}
-	return slices.DeleteFunc(list, func(pod *corev1.Pod) bool {
-		return upkeep.CheckIDs(pod.Annotations[noteAgent], pod.Annotations[noteInstance]) != nil
-	}), nil
+	return in
 }
 
-// observe says where the instance is of which pod is the newest run.
-func (r *Runtime) observe(pod *corev1.Pod) fleet.Instance {
-	in := described(pod)
-	reason, message := pending(pod)
+// observe says where the instance of a workload is.
+func (r *Runtime) observe(w *workload) fleet.Instance {
+	pod := r.pod(keyed(w), w.launch())
+	in := described(w, pod)
 	u := r.unit(in.ID)
-	if u == nil && pod.DeletionTimestamp == nil {
-		u = r.adopt(pod)
+	if u == nil && w.DeletionTimestamp == nil {
+		u = r.adopt(w)
 	}
 	if u == nil {
-		in.State, in.Reason = fleet.InstanceStopping, "its pod is being removed"
+		in.State, in.Reason = fleet.InstanceStopping, "it is being removed"
 		return in
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	in.Restarts, in.Reason = u.rec.Started, u.rec.Reason
+	if end := w.finished(); end != nil && (pod == nil || pod.DeletionTimestamp != nil) {
+		in.StartedAt, in.EndedAt, in.ExitCode, in.Signal, in.OOMKilled = end.StartedAt, end.EndedAt, end.ExitCode, end.Signal, end.OOMKilled
+	}
 	switch {
-	case u.rec.State == fleet.InstanceStopping:
-		in.State = fleet.InstanceStopping
-	case u.hold:
-		in.State = fleet.InstanceBackoff
-	case pod.DeletionTimestamp != nil:
-		in.State, in.Reason = fleet.InstanceStopping, "its pod is being removed"
 	case u.rec.State != "":
 		in.State = u.rec.State
-	case hasEnded(pod): // what follows is being decided
-		in.State, in.Reason = fleet.InstanceBackoff, endOf(pod).why
-	case hasRun(pod):
-		in.State = fleet.InstanceRunning
+	case w.DeletionTimestamp != nil:
+		in.State, in.Reason = fleet.InstanceStopping, "it is being removed"
+	case u.hold:
+		in.State = fleet.InstanceBackoff
+	case w.suspended():
+		in.State, in.Reason = fleet.InstanceSuspended, "scaled to nothing"
+	case w.wanted == 0:
+		in.State, in.Reason = fleet.InstanceSuspended, "somebody else scaled it to nothing"
 	default:
-		in.State = fleet.InstanceStarting
-		if reason != "" {
-			in.Reason = reason + ": " + message
-		}
+		u.runs(w, pod, &in)
 	}
 	if in.State != fleet.InstanceRunning && in.State != fleet.InstanceStarting {
 		in.LastLogs = segment.Last(filepath.Join(r.logsDir(in.AgentID), in.ID), 20, 400)
@@ -88,32 +86,64 @@ func (r *Runtime) observe(pod *corev1.Pod) fleet.Instance {
 	return in
 }
 
-// find gives who looks after an instance, and the pod of its last run. NotFound.
-func (r *Runtime) find(ctx context.Context, agentID, instanceID string) (*unit, *corev1.Pod, error) {
+// runs says where an instance is that the cluster is to run. u.mu is held.
+func (u *unit) runs(w *workload, pod *corev1.Pod, in *fleet.Instance) {
+	switch {
+	case pod == nil && w.over:
+		in.State, in.Reason = fleet.InstanceLost, "its pod was removed, and the cluster does not begin a job again: "+w.trouble
+	case pod == nil && u.rec.Current == "":
+		in.State, in.Reason = fleet.InstanceStarting, w.trouble
+	case pod == nil:
+		in.State, in.Reason = fleet.InstanceBackoff, cmp.Or(w.trouble, "its pod went away, and another one is made")
+	case pod.DeletionTimestamp != nil:
+		in.State, in.Reason = fleet.InstanceBackoff, "its pod is being removed, and another one follows"
+	case hasEnded(pod):
+		in.State, in.Reason = fleet.InstanceBackoff, endOf(pod).why
+		if over(pod) { // what follows is being decided
+			break
+		}
+		in.Reason += next(pod)
+	case hasRun(pod):
+		in.State = fleet.InstanceRunning
+		in.Restarts = max(in.Restarts, restarted(pod))
+		if in.Reason != "" {
+			in.Reason = "started again: " + in.Reason
+		}
+	default:
+		in.State, in.Reason = fleet.InstanceStarting, ""
+		if reason, message := pending(pod); reason != "" {
+			in.Reason = reason + ": " + message
+		}
+	}
+}
+
+// find gives who looks after an instance, and its workload. NotFound.
+func (r *Runtime) find(ctx context.Context, agentID, instanceID string) (*unit, *workload, error) {
 	if err := upkeep.CheckIDs(agentID, instanceID); err != nil {
 		return nil, nil, err
 	}
-	list, err := r.known(ctx, labelled(agentID))
-	if err != nil {
+	if _, _, err := r.known(ctx, agentID); err != nil {
 		return nil, nil, err
 	}
-	for _, pod := range newest(list) {
-		if pod.Annotations[noteInstance] == instanceID && pod.Annotations[noteAgent] == agentID {
-			return r.adopt(pod), pod, nil
-		}
+	w := r.workload(instanceID)
+	if w == nil || w.Annotations[noteAgent] != agentID {
+		return nil, nil, fault.New(fault.NotFound, "instance.not_found", "instance %s is not there", instanceID)
 	}
-	return nil, nil, fault.New(fault.NotFound, "instance.not_found", "instance %s is not there", instanceID)
+	return r.adopt(w), w, nil
 }
 
 // Agents gives the agents that have anything on the cluster: also those of which
 // only volumes or objects are left.
 func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
-	list, err := r.known(ctx, "")
+	workloads, pods, err := r.known(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]bool{}
-	for _, pod := range list {
+	for _, w := range workloads {
+		found[w.Annotations[noteAgent]] = true
+	}
+	for _, pod := range pods {
 		found[pod.Annotations[noteAgent]] = true
 	}
 	bounded, cancel := r.bounded(ctx)

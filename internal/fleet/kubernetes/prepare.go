@@ -20,19 +20,26 @@ const claimSize = 1 << 30
 // Prepare implements fleet.Runtime. The cluster says whether it would take the
 // pod; whether its program is in the image shows when it is launched.
 func (r *Runtime) Prepare(ctx context.Context, l fleet.Launch) error {
-	pod, err := r.prepare(ctx, &l)
+	w, err := r.prepare(ctx, &l, "")
 	if err != nil {
 		return err
 	}
-	pod.GenerateName, pod.Name = pod.Name+"-", ""
+	return r.taken(ctx, l, w)
+}
+
+// taken asks the cluster whether it would take the pod of a workload, for it says
+// nothing about that when the workload is made.
+func (r *Runtime) taken(ctx context.Context, l fleet.Launch, w *workload) error {
+	pod := &corev1.Pod{ObjectMeta: *w.template.ObjectMeta.DeepCopy(), Spec: w.template.Spec}
+	pod.GenerateName = w.Name + "-"
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.pods(r.namespace).Create(bounded, pod, meta.CreateOptions{DryRun: []string{meta.DryRunAll}, FieldManager: manager})
+	_, err := r.api.pods(r.namespace).Create(bounded, pod, meta.CreateOptions{DryRun: []string{meta.DryRunAll}, FieldManager: manager})
 	return r.refused(ctx, l, err)
 }
 
-// prepare makes the volumes, and gives the pod of the first run.
-func (r *Runtime) prepare(ctx context.Context, l *fleet.Launch) (*corev1.Pod, error) {
+// prepare makes the volumes, and gives the workload.
+func (r *Runtime) prepare(ctx context.Context, l *fleet.Launch, launch string) (*workload, error) {
 	if err := upkeep.CheckIDs(l.AgentID); err != nil {
 		return nil, err
 	}
@@ -55,7 +62,7 @@ func (r *Runtime) prepare(ctx context.Context, l *fleet.Launch) (*corev1.Pod, er
 			return nil, err
 		}
 	}
-	return r.object(*l, volumes, "")
+	return r.object(*l, volumes, launch)
 }
 
 // image finds the image of built-in agents.

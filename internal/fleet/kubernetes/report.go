@@ -51,7 +51,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 		{Name: "cpu_limit", OK: true, How: "the node's"},
 		{Name: "pids_limit", Why: "a pod can't ask for one", Remedy: "Set podPidsLimit of the kubelets."},
 		{Name: "oom_detection", OK: true, How: "the node's"},
-		{Name: "freeze", Why: "a pod can't be frozen", Remedy: "Stop agents instead of suspending them."},
+		{Name: "freeze", Why: "a pod can't be frozen: suspending scales its workload to 0, and what its program has in memory is gone", Remedy: "Let agents keep what matters in their volumes."},
 		{Name: "kill_tree", OK: true, How: "a PID namespace for each instance"},
 		{Name: "disk_limit", Why: "claims are as big as the storage makes them", Remedy: "Use storage that keeps to the size of claims."},
 		{Name: "read_only_volumes", OK: true, How: "mounted so"},

@@ -1,10 +1,12 @@
 package kubernetes
 
 import (
+	"regexp"
 	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
@@ -14,26 +16,52 @@ import (
 const container = "agent"
 
 // number reads a whole number of an annotation.
-func number(pod *corev1.Pod, note string) int {
-	n, _ := strconv.Atoi(pod.Annotations[note])
+func number(o meta.Object, note string) int {
+	n, _ := strconv.Atoi(o.GetAnnotations()[note])
 	return n
 }
 
-// state is where the container is; a zero one before anything is known of it.
-func state(pod *corev1.Pod) corev1.ContainerState {
+// status is that of the container; a zero one before anything is known of it.
+func status(pod *corev1.Pod) corev1.ContainerStatus {
 	for _, c := range pod.Status.ContainerStatuses {
 		if c.Name == container {
-			return c.State
+			return c
 		}
 	}
-	return corev1.ContainerState{}
+	return corev1.ContainerStatus{}
+}
+
+// restarted is how often the kubelet has started the program again.
+func restarted(pod *corev1.Pod) int { return int(status(pod).RestartCount) }
+
+// over tells whether the pod itself has ended, and will not run again.
+func over(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// ends is how often the program has ended.
+func ends(pod *corev1.Pod) int {
+	c := status(pod)
+	n := int(c.RestartCount)
+	if over(pod) || c.State.Terminated != nil || c.State.Waiting != nil && c.LastTerminationState.Terminated != nil {
+		n++
+	}
+	return n
 }
 
 // hasRun tells whether the program runs, or did.
-func hasRun(pod *corev1.Pod) bool { return state(pod).Running != nil || hasEnded(pod) }
+func hasRun(pod *corev1.Pod) bool { return status(pod).State.Running != nil || ends(pod) > 0 }
 
-func hasEnded(pod *corev1.Pod) bool {
-	return state(pod).Terminated != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+// hasEnded tells that the program does not run any more, or not again yet.
+func hasEnded(pod *corev1.Pod) bool { return ends(pod) > restarted(pod) }
+
+// lastEnd is what is told of the last end; nil if nothing is.
+func lastEnd(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	c := status(pod)
+	if c.State.Terminated != nil {
+		return c.State.Terminated
+	}
+	return c.LastTerminationState.Terminated
 }
 
 // end is how a run ended.
@@ -45,9 +73,9 @@ type end struct {
 	why               string
 }
 
-// endOf reads it from a pod that has ended.
+// endOf reads it from a pod whose program has ended.
 func endOf(pod *corev1.Pod) end {
-	t := state(pod).Terminated
+	t := lastEnd(pod)
 	if t == nil { // the node refused it, or gave it up
 		why := pod.Status.Message
 		if why == "" {
@@ -83,7 +111,7 @@ func couldNotStart(t *corev1.ContainerStateTerminated) bool {
 
 // pending says why a pod does not run yet; "" if it is on its way.
 func pending(pod *corev1.Pod) (reason, message string) {
-	if w := state(pod).Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" && w.Reason != "" {
+	if w := status(pod).State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" && w.Reason != "" {
 		return w.Reason, w.Message
 	}
 	for _, c := range pod.Status.Conditions {
@@ -94,14 +122,31 @@ func pending(pod *corev1.Pod) (reason, message string) {
 	return "", ""
 }
 
-// described is what the cluster itself says of an instance.
-func described(pod *corev1.Pod) fleet.Instance {
-	in := fleet.Instance{
-		ID: pod.Annotations[noteInstance], AgentID: pod.Annotations[noteAgent],
-		Revision: number(pod, noteRevision), Index: number(pod, noteIndex), Host: pod.Status.PodIP, Port: number(pod, notePort),
-		Guarded: guarded(pod),
+var backOff = regexp.MustCompile(`back-off (\S+) `)
+
+// next says when the kubelet starts the program again that has ended.
+func next(pod *corev1.Pod) string {
+	if w := status(pod).State.Waiting; w != nil {
+		if found := backOff.FindStringSubmatch(w.Message); found != nil {
+			return "; starts again within " + found[1]
+		}
 	}
-	switch running := state(pod).Running; {
+	return "; starts again"
+}
+
+// described is what the cluster itself says of an instance, of which o is the
+// workload or a pod, and pod the newest pod or nil.
+func described(o meta.Object, pod *corev1.Pod) fleet.Instance {
+	notes := o.GetAnnotations()
+	in := fleet.Instance{
+		ID: notes[noteInstance], AgentID: notes[noteAgent],
+		Revision: number(o, noteRevision), Index: number(o, noteIndex), Port: number(o, notePort),
+	}
+	if pod == nil {
+		return in
+	}
+	in.Host, in.Guarded = pod.Status.PodIP, guarded(pod)
+	switch running := status(pod).State.Running; {
 	case hasEnded(pod):
 		e := endOf(pod)
 		in.StartedAt, in.EndedAt, in.ExitCode, in.Signal, in.OOMKilled = e.started, e.finished, e.code, e.signal, e.oom

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/mirror"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
@@ -35,7 +37,6 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 		u.rec.State = fleet.InstanceStopping
 		u.save()
 		u.mu.Unlock()
-		u.rest()
 	}
 	release()
 	if err != nil && !fault.Is(err, fault.NotFound) {
@@ -51,58 +52,69 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 	return r.discard(ctx, agentID, instanceID)
 }
 
-// runs gives the pods of an instance.
-func (r *Runtime) runs(ctx context.Context, agentID, instanceID string) (list []*corev1.Pod, err error) {
-	all, err := r.known(ctx, labelled(agentID))
-	if err != nil {
-		return nil, err
-	}
-	for _, pod := range all {
-		if pod.Annotations[noteInstance] == instanceID {
-			list = append(list, pod)
-		}
-	}
-	return list, nil
-}
-
-// halt removes the pods of an instance: SIGTERM, grace, SIGKILL. It returns when
-// they are gone, and with them every process.
+// halt removes an instance: its workload, so that no pod follows, and its pods, which
+// get SIGTERM, grace, SIGKILL. It returns when they are gone, and with them every
+// process.
 func (r *Runtime) halt(ctx context.Context, agentID, instanceID string, grace time.Duration) error {
-	list, err := r.runs(ctx, agentID, instanceID)
+	workloads, pods, err := r.known(ctx, agentID)
 	if err != nil {
 		return err
 	}
-	for _, pod := range list {
+	workloads = slices.DeleteFunc(workloads, func(w *workload) bool { return keyed(w) != instanceID })
+	pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return keyed(pod) != instanceID })
+	for _, w := range workloads {
+		if err := r.delete(ctx, w); err != nil {
+			return err
+		}
+	}
+	for _, pod := range pods { // before the cluster does so with the grace of the specification
 		if err := r.remove(ctx, pod, grace); err != nil {
 			return err
 		}
 	}
-	for _, pod := range list {
-		gone, err := r.gone(ctx, pod, grace+killTime)
-		if err != nil {
-			return err
-		}
-		if !gone {
-			return fault.New(fault.Unavailable, "instance.stuck", "%s could not be stopped", instanceID).
-				Because("its pod %s on the node %s does not end", pod.Name, pod.Spec.NodeName).
-				Do("See whether the node answers. If it is gone for good, delete the node or, by force, the pod.")
-		}
+	bounded, cancel := context.WithTimeout(ctx, grace+killTime)
+	defer cancel()
+	var left *corev1.Pod
+	err = r.bell.Await(bounded, instanceID, func() bool {
+		left = latest(r.pods.Of(instanceID))
+		return left == nil && r.workload(instanceID) == nil
+	})
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return ctx.Err()
+	case left == nil:
+		return fault.New(fault.Unavailable, "instance.stuck", "%s could not be removed", instanceID).
+			Because("the cluster keeps its workload").Do("See with kubectl describe what its finalizers wait for.")
 	}
-	return nil
+	return stuck(instanceID, left)
 }
 
-// gone tells whether a pod is removed in time.
-func (r *Runtime) gone(ctx context.Context, pod *corev1.Pod, most time.Duration) (bool, error) {
+func stuck(instanceID string, pod *corev1.Pod) error {
+	return fault.New(fault.Unavailable, "instance.stuck", "%s could not be stopped", instanceID).
+		Because("its pod %s on the node %s does not end", pod.Name, pod.Spec.NodeName).
+		Do("See whether the node answers. If it is gone for good, delete the node or, by force, the pod.")
+}
+
+// emptied waits until no pod of an instance is left but those that are not done
+// with, for a time.
+func (r *Runtime) emptied(ctx context.Context, instanceID string, most time.Duration, done func(*corev1.Pod) bool) error {
 	bounded, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	_, err := r.await(bounded, pod.Name, func(p *corev1.Pod) bool { return p == nil || p.UID != pod.UID })
-	return err == nil, ctx.Err()
+	var left *corev1.Pod
+	err := r.bell.Await(bounded, instanceID, func() bool {
+		left = latest(slices.DeleteFunc(r.pods.Of(instanceID), done))
+		return left == nil
+	})
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return stuck(instanceID, left)
 }
 
 // remove asks the cluster to remove a pod. One that has ended leaves at once.
 func (r *Runtime) remove(ctx context.Context, pod *corev1.Pod, grace time.Duration) error {
 	wait := seconds(grace)
-	if hasEnded(pod) && pod.Status.Phase != corev1.PodRunning {
+	if over(pod) {
 		wait = 0
 	}
 	bounded, cancel := r.bounded(ctx)
@@ -113,18 +125,11 @@ func (r *Runtime) remove(ctx context.Context, pod *corev1.Pod, grace time.Durati
 	if kerrors.IsNotFound(err) || kerrors.IsConflict(err) { // another one has the name
 		return nil
 	}
-	return r.answered(ctx, "stop "+pod.Annotations[noteInstance], err)
+	return r.answered(ctx, "stop "+keyed(pod), err)
 }
 
-// drop removes the pod of a run that another one followed.
-func (r *Runtime) drop(pod *corev1.Pod) {
-	if err := r.remove(r.ctx, pod, 0); err != nil && r.ctx.Err() == nil {
-		r.cfg.Log.Warn("the pod of a run that is over is left", "pod", pod.Name, "error", err)
-	}
-}
-
-// discard takes away what is left of an instance whose pods are gone, or never
-// ran, once its output is taken. The lock of the instance is held.
+// discard takes away what is left of an instance that is gone, or never ran, once
+// its output is taken. The lock of the instance is held.
 func (r *Runtime) discard(ctx context.Context, agentID, instanceID string) error {
 	if err := r.halt(ctx, agentID, instanceID, 0); err != nil {
 		return err
@@ -136,13 +141,9 @@ func (r *Runtime) discard(ctx context.Context, agentID, instanceID string) error
 	if u == nil || u.agentID != agentID {
 		return nil
 	}
-	u.mu.Lock()
-	quiet := u.quiet
-	u.mu.Unlock()
 	patience := time.NewTimer(5 * time.Second)
 	defer patience.Stop()
 	select {
-	case <-quiet:
 	case <-u.done:
 	case <-patience.C:
 		r.cfg.Log.Warn("the last output of an instance may be lost", "instance", instanceID)
@@ -189,7 +190,7 @@ func (r *Runtime) unclaimed(ctx context.Context, agentID string) error {
 		if len(left.Items) == 0 {
 			return nil
 		}
-		if pause(patient, 200*time.Millisecond) {
+		if mirror.Pause(patient, 200*time.Millisecond) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -206,12 +207,12 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 	if err := upkeep.CheckIDs(agentID); err != nil {
 		return err
 	}
-	list, err := r.known(ctx, labelled(agentID))
+	workloads, pods, err := r.known(ctx, agentID)
 	if err != nil {
 		return err
 	}
-	for _, pod := range newest(list) {
-		if err := r.Stop(ctx, agentID, pod.Annotations[noteInstance], 0); err != nil {
+	for _, id := range instances(workloads, pods) {
+		if err := r.Stop(ctx, agentID, id, 0); err != nil {
 			return err
 		}
 	}

@@ -1,22 +1,24 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/mirror"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
-// unit looks after one instance: it takes the output of each run, and decides
-// what happens when a run ends.
+// unit looks after one instance: it takes the output of each run, counts how runs
+// end, and says when it is enough.
 type unit struct {
 	r                           *Runtime
 	agentID, instanceID, launch string
@@ -25,44 +27,37 @@ type unit struct {
 	cancel                      context.CancelFunc
 	done                        chan struct{} // closed when watch has ended
 	copied                      copied        // of watch alone
+	seen                        seen          // of watch alone
 
-	mu    sync.Mutex
-	rec   upkeep.Record
-	pod   string        // name of the run's pod
-	hold  bool          // somebody starts it again by himself
-	quiet chan struct{} // closed once the end of the run is taken in, with all output
-	next  chan struct{} // closed when pod is another one
-	timer *time.Timer
+	mu   sync.Mutex
+	rec  upkeep.Record
+	hold bool // somebody starts it again by himself
 }
 
-// meet takes charge of a pod that was found: of the newest of its instance.
-func (r *Runtime) meet(pod *corev1.Pod) {
-	if upkeep.CheckIDs(pod.Annotations[noteAgent], pod.Annotations[noteInstance]) == nil && pod.DeletionTimestamp == nil {
-		r.adopt(pod)
-	}
+// seen is how many ends of a pod were looked at.
+type seen struct {
+	pod  types.UID
+	ends int
 }
 
-// adopt gives the unit that looks after the pod's instance, making it if need be.
-func (r *Runtime) adopt(pod *corev1.Pod) *unit {
+// adopt gives the unit that looks after the workload's instance, making it if need
+// be.
+func (r *Runtime) adopt(w *workload) *unit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	instanceID, launch := pod.Annotations[noteInstance], pod.Annotations[noteLaunch]
+	instanceID := keyed(w)
 	if u := r.units[instanceID]; u != nil {
-		if u.launch == launch {
-			u.see(pod)
+		if u.launch == w.launch() {
 			return u
 		}
 		u.cancel()
 	}
-	u := &unit{
-		r: r, agentID: pod.Annotations[noteAgent], instanceID: instanceID, launch: launch, pod: pod.Name,
-		done: make(chan struct{}), quiet: make(chan struct{}), next: make(chan struct{}),
-	}
-	_ = json.Unmarshal([]byte(pod.Annotations[noteRestart]), &u.restart)
+	u := &unit{r: r, agentID: w.Annotations[noteAgent], instanceID: instanceID, launch: w.launch(), done: make(chan struct{})}
+	_ = json.Unmarshal([]byte(w.Annotations[noteRestart]), &u.restart)
 	u.ctx, u.cancel = context.WithCancel(r.ctx)
-	u.rec = upkeep.ReadRecord(u.file(), launch)
-	if n := number(pod, noteRun); n > u.rec.Started { // killed before it was written down
-		u.rec.Started, u.rec.State = n, ""
+	u.rec = upkeep.ReadRecord(u.file(), u.launch)
+	if end := w.finished(); end != nil {
+		u.rec.State, u.rec.Reason, u.rec.Started = end.State, end.Reason, end.Restarts
 	}
 	r.units[instanceID] = u
 	if r.ctx.Err() == nil {
@@ -71,15 +66,6 @@ func (r *Runtime) adopt(pod *corev1.Pod) *unit {
 		close(u.done)
 	}
 	return u
-}
-
-// see goes on to a newer run, which a portal before this one may have made.
-func (u *unit) see(pod *corev1.Pod) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if number(pod, noteRun) > u.rec.Started {
-		u.runs(pod, u.rec.Reason)
-	}
 }
 
 // unit gives who looks after the instance; nil if nobody does.
@@ -91,23 +77,12 @@ func (r *Runtime) unit(instanceID string) *unit {
 
 // forget ends looking after an instance that is gone.
 func (r *Runtime) forget(u *unit) {
-	u.rest()
 	u.cancel()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.units[u.instanceID] == u {
 		delete(r.units, u.instanceID)
 		u.remove()
-	}
-}
-
-// rest stops the timer.
-func (u *unit) rest() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.timer != nil {
-		u.timer.Stop()
-		u.timer = nil
 	}
 }
 
@@ -122,68 +97,58 @@ func (u *unit) save() {
 	}
 }
 
-// watch takes the output of each run, and then decides what follows its end.
+// state gives what was decided.
+func (u *unit) state() (s fleet.InstanceState, reason string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.rec.State, u.rec.Reason
+}
+
+// isOver tells whether nothing follows in the state.
+func isOver(s fleet.InstanceState) bool {
+	return s == fleet.InstanceFailed || s == fleet.InstanceExited
+}
+
+// watch stays with the instance until its workload and its pods are gone.
 func (u *unit) watch() {
 	defer close(u.done)
 	defer u.copied.close()
-	for u.ctx.Err() == nil {
-		u.mu.Lock()
-		name, next := u.pod, u.next
-		u.mu.Unlock()
-		begun, err := u.r.await(u.ctx, name, func(p *corev1.Pod) bool { return p == nil || hasRun(p) })
-		if err != nil {
-			return
+	for wait := time.Duration(0); mirror.Pause(u.ctx, wait); {
+		moved := u.r.bell.Next(u.instanceID)
+		w, pod := u.r.workload(u.instanceID), u.r.pod(u.instanceID, u.launch)
+		if w != nil && w.launch() != u.launch {
+			w = nil
 		}
-		if begun != nil {
-			begun, err = u.attend(name)
-			if err != nil {
+		wait = 0
+		switch {
+		case w == nil && pod == nil:
+			if u.vanished() {
 				return
 			}
-		}
-		if begun == nil && u.vanished(name) {
-			return
+		case pod != nil && u.isNew(pod):
+			u.attend(pod)
+			continue
+		case w != nil && u.excess(w, pod):
+			if err := u.r.finish(u.ctx, u, w, pod); err != nil && u.ctx.Err() == nil {
+				u.r.cfg.Log.Warn("an instance that is done with could not be scaled to nothing; trying again", "instance", u.instanceID, "error", err)
+				wait = time.Second
+				continue
+			}
 		}
 		select {
-		case <-next:
+		case <-moved:
 		case <-u.ctx.Done():
 			return
 		}
 	}
 }
 
-// attend stays with a run until its end is taken in; nil if its pod went away.
-func (u *unit) attend(name string) (*corev1.Pod, error) {
-	for wait := time.Duration(0); ; wait = min(max(2*wait, 20*time.Millisecond), 2*time.Second) {
-		if !pause(u.ctx, wait) {
-			return nil, u.ctx.Err()
-		}
-		err := u.copyLogs(u.ctx, name)
-		if err == nil {
-			wait = 0 // the end will be told in a moment
-		}
-		patience, cancel := context.WithTimeout(u.ctx, max(wait, time.Second))
-		pod, werr := u.r.await(patience, name, func(p *corev1.Pod) bool { return p == nil || hasEnded(p) })
-		cancel()
-		switch {
-		case u.ctx.Err() != nil:
-			return nil, u.ctx.Err()
-		case werr != nil: // its output broke off
-			continue
-		case pod == nil:
-			return nil, nil
-		}
-		u.ended(pod)
-		return pod, nil
-	}
-}
-
-// vanished takes in that the pod of a run is gone, which somebody else may have
-// removed. It is false if another run follows.
-func (u *unit) vanished(name string) bool {
+// vanished takes in that the workload is gone, which somebody else may have
+// removed. It is false if another one follows.
+func (u *unit) vanished() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.settle()
-	if u.hold || u.pod != name {
+	if u.hold {
 		return false
 	}
 	u.r.changes.Add(u.agentID)
@@ -191,97 +156,119 @@ func (u *unit) vanished(name string) bool {
 	return true
 }
 
-// ended decides what follows the end of a run, once for each.
-func (u *unit) ended(pod *corev1.Pod) {
+// isNew tells whether there is output to take of a pod, or an end.
+func (u *unit) isNew(pod *corev1.Pod) bool {
+	if !hasRun(pod) || u.seen.pod == pod.UID && u.seen.ends > restarted(pod) {
+		return false
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	defer u.settle()
-	switch {
-	case u.hold || u.rec.State == fleet.InstanceStopping || pod.DeletionTimestamp != nil || u.pod != pod.Name:
-		return
-	case u.rec.State != "" && u.rec.Run == pod.Name: // by the portal before this one
-		if u.rec.State == fleet.InstanceBackoff {
-			u.schedule()
+	return u.rec.Current != string(pod.UID) || u.rec.Ends <= restarted(pod)
+}
+
+// excess tells whether the cluster would go on with an instance that is done with.
+func (u *unit) excess(w *workload, pod *corev1.Pod) bool {
+	s, _ := u.state()
+	return isOver(s) && w.wanted > 0 && w.DeletionTimestamp == nil && !w.over && (w.kind != job || pod == nil || !over(pod))
+}
+
+// attend stays with a run of a pod until its end is taken in.
+func (u *unit) attend(pod *corev1.Pod) {
+	run := restarted(pod)
+	u.mu.Lock()
+	u.begins(pod)
+	u.mu.Unlock()
+	for wait := time.Duration(0); mirror.Pause(u.ctx, wait); wait = min(max(2*wait, 20*time.Millisecond), 2*time.Second) {
+		if u.copyLogs(u.ctx, pod, run) == nil {
+			wait = 0 // the end will be told in a moment
+		}
+		var now *corev1.Pod
+		patience, cancel := context.WithTimeout(u.ctx, max(wait, time.Second))
+		err := u.r.bell.Await(patience, u.instanceID, func() bool {
+			now, _ = u.r.pods.Get(pod.Name)
+			return now == nil || now.UID != pod.UID || ends(now) > run
+		})
+		cancel()
+		if err != nil { // its output broke off
+			continue
+		}
+		u.seen = seen{pod.UID, run + 1}
+		u.copied.run = run + 1
+		if now != nil && now.UID == pod.UID {
+			u.heed(now)
 		}
 		return
 	}
-	u.rec.Run = pod.Name
-	e := endOf(pod)
-	u.rec.Lived(u.restart, e.finished.Sub(e.started))
-	u.follow(e.why, e.failed)
 }
 
-// follow is what follows an end that has the reason. u.mu is held.
-func (u *unit) follow(why string, failed bool) {
-	u.rec.Follow(u.restart, why, failed, time.Now())
+// begins notes that a pod runs, or that the kubelet started it again. u.mu is held.
+func (u *unit) begins(pod *corev1.Pod) {
+	before := u.rec
+	if run := string(pod.UID); u.rec.Current != run {
+		if u.rec.Current != "" { // the cluster's own doing, or that of somebody else
+			u.rec.Started++
+			if !u.hold && u.rec.State == "" {
+				u.rec.Reason = cmp.Or(u.rec.Reason, "its pod before this one went away")
+			}
+		}
+		u.rec.Current, u.rec.Counted, u.rec.Ends = run, 0, 0
+	}
+	if n := restarted(pod); n > u.rec.Counted {
+		u.rec.Started += n - u.rec.Counted
+		u.rec.Counted = n
+	}
+	if u.rec.Started != before.Started || u.rec.Current != before.Current {
+		u.save()
+		u.r.changes.Add(u.agentID)
+	}
+}
+
+// heed decides what follows the ends of a pod's program that were not counted yet.
+func (u *unit) heed(pod *corev1.Pod) {
+	w := u.r.workload(u.instanceID)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.begins(pod)
+	fresh := ends(pod) - u.rec.Ends
+	if fresh <= 0 || u.hold || u.rec.State != "" || pod.DeletionTimestamp != nil || w == nil || w.wanted == 0 {
+		return
+	}
+	u.rec.Ends = ends(pod)
+	// When those were that nobody saw is not known: they count if all were within
+	// the window.
+	last := pod.CreationTimestamp.Time
+	if n := len(u.rec.Recent); n > 0 && u.rec.Recent[n-1].After(last) {
+		last = u.rec.Recent[n-1]
+	}
+	if time.Since(last) > u.restart.Window.Or(upkeep.Window) {
+		fresh = 1
+	}
+	e := endOf(pod)
+	u.rec.Reason = e.why
+	for range fresh {
+		if u.rec.Over(u.restart, e.why, e.failed, time.Now()) {
+			break
+		}
+	}
 	u.save()
 	u.copied.note(u.rec.Reason)
 	u.r.changes.Add(u.agentID)
-	if u.rec.State == fleet.InstanceBackoff {
-		u.schedule()
-	}
 }
 
-// settle tells that an end was taken in. u.mu is held.
-func (u *unit) settle() {
-	select {
-	case <-u.quiet:
-	default:
-		close(u.quiet)
-	}
-}
-
-// schedule starts the instance again when the back-off is over. u.mu is held.
-func (u *unit) schedule() {
-	if u.timer != nil {
-		u.timer.Stop()
-	}
-	if u.r.ctx.Err() == nil {
-		u.timer = time.AfterFunc(max(0, time.Until(u.rec.Due)), u.again)
-	}
-}
-
-// again is a start that nobody waits for.
-func (u *unit) again() {
-	release, err := u.r.locks.Acquire(u.ctx, u.instanceID)
-	if err != nil {
-		return
-	}
-	defer release()
+// finish scales an instance to nothing that is done with; its pod, nil if there is
+// none, tells how it ended.
+func (r *Runtime) finish(ctx context.Context, u *unit, w *workload, pod *corev1.Pod) error {
+	end := described(w, pod)
 	u.mu.Lock()
-	due, old := u.rec.State == fleet.InstanceBackoff && u.ctx.Err() == nil, u.pod
+	end.State, end.Reason, end.Restarts = u.rec.State, u.rec.Reason, u.rec.Started
 	u.mu.Unlock()
-	was, _ := u.r.pods.get(old)
-	if !due || was == nil {
-		return
+	end.Host, end.Port = "", 0
+	if end.EndedAt.IsZero() {
+		end.EndedAt = time.Now().UTC()
 	}
-	made, err := u.r.create(u.ctx, u.r.another(was))
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case err == nil:
-		why, _, _ := strings.Cut(u.rec.Reason, "; starts again in ")
-		u.runs(made, "started again: "+why)
-		go u.r.drop(was)
-	case u.ctx.Err() != nil:
-	case isAway(err): // that is not the instance's fault
-		u.rec.Due = time.Now().Add(time.Second)
-		u.schedule()
-	default:
-		u.follow("could not be started: "+brief(err), true)
+	text, err := json.Marshal(end)
+	if err != nil {
+		return err
 	}
-}
-
-// runs notes that another run has begun, which the watch may have told before.
-// u.mu is held.
-func (u *unit) runs(pod *corev1.Pod, reason string) {
-	u.rec.State, u.rec.Reason, u.rec.Started, u.hold = "", reason, number(pod, noteRun), false
-	u.save()
-	if u.pod != pod.Name {
-		u.pod = pod.Name
-		u.quiet = make(chan struct{})
-		close(u.next)
-		u.next = make(chan struct{})
-	}
-	u.r.changes.Add(u.agentID)
+	return r.scale(ctx, w, 0, map[string]string{noteEnd: string(text)})
 }

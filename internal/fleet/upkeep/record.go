@@ -26,8 +26,9 @@ type Record struct {
 
 	// Where the engine starts instances again by itself: what it told of the restarts
 	// that were counted.
-	Current string    `json:"current,omitempty"` // the run; "" while it is not known
-	Counted int       `json:"counted,omitempty"` // restarts since the portal started it
+	Current string    `json:"current,omitempty"` // the run, or the pod; "" while it is not known
+	Counted int       `json:"counted,omitempty"` // restarts since the portal started it, or of the pod
+	Ends    int       `json:"ends,omitempty"`    // of the pod, that were taken in
 	Seen    time.Time `json:"seen,omitzero"`     // when the last end was
 	Code    *int      `json:"code,omitempty"`    // of the end that was the last
 }
@@ -66,6 +67,15 @@ func (r *Record) Write(file string) error {
 // Follow decides what follows an end that has the reason: the instance is done
 // with, or is to be started again when Due has come.
 func (r *Record) Follow(p agent.RestartPolicy, why string, failed bool, now time.Time) {
+	if !r.Over(p, why, failed, now) {
+		wait := r.Wait(p)
+		r.State, r.Reason, r.Due = fleet.InstanceBackoff, why+pauses+wait.String(), now.Add(wait)
+	}
+}
+
+// Over decides whether the instance is done with after an end that has the reason;
+// if not, one more restart is counted.
+func (r *Record) Over(p agent.RestartPolicy, why string, failed bool, now time.Time) bool {
 	switch {
 	case !Again(p, failed):
 		r.State, r.Reason = fleet.InstanceExited, why
@@ -75,9 +85,9 @@ func (r *Record) Follow(p agent.RestartPolicy, why string, failed bool, now time
 	case !r.Count(p, now):
 		r.State, r.Reason = fleet.InstanceFailed, r.Loop(p, why)
 	default:
-		wait := r.Wait(p)
-		r.State, r.Reason, r.Due = fleet.InstanceBackoff, why+pauses+wait.String(), now.Add(wait)
+		return false
 	}
+	return true
 }
 
 // Missed tells how many runs have ended since the last one that was counted, where

@@ -27,7 +27,10 @@ type Restarts struct {
 	Failures int         `json:"failures"`         // ends in a row, for the back-off
 }
 
-func window(p agent.RestartPolicy) time.Duration { return p.Window.Or(5 * time.Minute) }
+// Window is the time within which restarts are counted, where the policy names none.
+const Window = 5 * time.Minute
+
+func window(p agent.RestartPolicy) time.Duration { return p.Window.Or(Window) }
 
 // Lived says how long the run was that has ended: after a long one the back-off
 // begins anew.
