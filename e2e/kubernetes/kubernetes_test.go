@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(m)) }
 const portalImage = "platform-portal/portal:test"
 
 // everything are the kinds of objects that the portal makes.
-const everything = "pods,secrets,configmaps,pvc,services,serviceaccounts,networkpolicies,poddisruptionbudgets"
+const everything = "deployments,statefulsets,jobs,replicasets,pods,secrets,configmaps,pvc,services,serviceaccounts,networkpolicies,poddisruptionbudgets"
 
 // helm is a portal with a cluster.
 type helm struct {

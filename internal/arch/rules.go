@@ -47,8 +47,9 @@ var folders = []Folder{
 	{Path: "internal/diagnosis/checks", Storey: Nested, Purpose: "the checks themselves: contract, ports, DNS, disk, clock, queue, store, certificates …"},
 
 	{Path: "internal/fleet/docker", Storey: Nested, Purpose: "instances as containers of a Docker engine", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
-	{Path: "internal/fleet/kubernetes", Storey: Nested, Purpose: "instances as pods of a Kubernetes cluster",
-		Sees: []string{"internal/fleet/kubernetes/surroundings", "internal/fleet/segment", "internal/fleet/upkeep"}},
+	{Path: "internal/fleet/kubernetes/mirror", Storey: Nested, Purpose: "what a cluster has of one kind of objects, by list and watch"},
+	{Path: "internal/fleet/kubernetes", Storey: Nested, Purpose: "instances as workloads of a Kubernetes cluster",
+		Sees: []string{"internal/fleet/kubernetes/mirror", "internal/fleet/kubernetes/surroundings", "internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/kubernetes/surroundings", Storey: Nested, Purpose: "what an agent has on a cluster beside its pods"},
 	{Path: "internal/fleet/process", Storey: Nested, Purpose: "instances as processes of this machine, and their shim", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/upkeep", Storey: Nested, Purpose: "locks, changes and restarts of instances, the same on every runtime"},

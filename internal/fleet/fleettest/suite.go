@@ -389,27 +389,3 @@ func testUsage(t *testing.T, b *bench) {
 		return u.Memory > 0 && u.PIDs > 0 && u.CPUSeconds > 0
 	})
 }
-
-func testChanges(t *testing.T, b *bench) {
-	n, ok := b.rt.(fleet.Notifier)
-	if !ok {
-		t.Skip("the runtime tells no changes")
-	}
-	for i := range 3 { // nobody listens, and nothing waits for that
-		l := b.start("noise", i, "wait")
-		b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, 0))
-	}
-	l := b.launch("crasher", 0, "exit", "1")
-	l.Restart = agent.RestartPolicy{Policy: "never"}
-	b.ok(b.rt.Launch(b.ctx(), l))
-	for timeout := time.After(b.most()); ; {
-		select {
-		case id := <-n.Changes():
-			if id == "crasher" && b.instance(l).State == fleet.InstanceFailed {
-				return
-			}
-		case <-timeout:
-			t.Fatal("the end of crasher was not told")
-		}
-	}
-}

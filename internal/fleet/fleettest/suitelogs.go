@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
@@ -105,5 +106,29 @@ func testLogsMerged(t *testing.T, b *bench) {
 	tail := b.lines(fleet.LogQuery{AgentID: "choir", Tail: 4})
 	if len(tail) == 0 || len(tail) > 4 || !strings.HasPrefix(tail[0], "tick ") {
 		t.Errorf("tail %q at %s", tail, begun.Format(time.RFC3339))
+	}
+}
+
+func testChanges(t *testing.T, b *bench) {
+	n, ok := b.rt.(fleet.Notifier)
+	if !ok {
+		t.Skip("the runtime tells no changes")
+	}
+	for i := range 3 { // nobody listens, and nothing waits for that
+		l := b.start("noise", i, "wait")
+		b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, 0))
+	}
+	l := b.launch("crasher", 0, "exit", "1")
+	l.Restart = agent.RestartPolicy{Policy: "never"}
+	b.ok(b.rt.Launch(b.ctx(), l))
+	for timeout := time.After(b.most()); ; {
+		select {
+		case id := <-n.Changes():
+			if id == "crasher" && b.instance(l).State == fleet.InstanceFailed {
+				return
+			}
+		case <-timeout:
+			t.Fatal("the end of crasher was not told")
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/flowcontrol"
 )
 
@@ -111,4 +114,47 @@ func applied[T any](ctx context.Context, c interface {
 	force := true
 	_, err = c.Patch(ctx, name, types.ApplyPatchType, body, meta.PatchOptions{FieldManager: manager, Force: &force})
 	return err
+}
+
+// ownNamespace is where a pod finds the name of its namespace.
+const ownNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// credentials gives how the cluster is reached, and the namespace to work in.
+func credentials(cfg Config) (*rest.Config, string, error) {
+	var (
+		access    *rest.Config
+		namespace string
+		err       error
+	)
+	if cfg.Kubeconfig == InCluster {
+		access, err = rest.InClusterConfig()
+		namespace = podNamespace()
+	} else {
+		file := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			&clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.Kubeconfig}, &clientcmd.ConfigOverrides{CurrentContext: cfg.Context})
+		if access, err = file.ClientConfig(); err == nil {
+			namespace, _, err = file.Namespace()
+		}
+	}
+	if err != nil {
+		return nil, "", unusable(cfg, err)
+	}
+	if cfg.Namespace != "" {
+		namespace = cfg.Namespace
+	}
+	if namespace == "" {
+		namespace = "default"
+	}
+	access.UserAgent = manager
+	access.QPS, access.Burst = 50, 100
+	return access, namespace, nil
+}
+
+// podNamespace is that of the pod that this program runs in; "" if it runs in none.
+func podNamespace() string {
+	b, err := os.ReadFile(ownNamespace)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }

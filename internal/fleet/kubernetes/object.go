@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"encoding/json"
-	"maps"
 	"math"
 	"path"
 	"path/filepath"

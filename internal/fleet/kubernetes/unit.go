@@ -205,6 +205,9 @@ func (u *unit) attend(pod *corev1.Pod) {
 func (u *unit) begins(pod *corev1.Pod) {
 	before := u.rec
 	if run := string(pod.UID); u.rec.Current != run {
+		if pod.DeletionTimestamp != nil {
+			return
+		}
 		if u.rec.Current != "" { // the cluster's own doing, or that of somebody else
 			u.rec.Started++
 			if !u.hold && u.rec.State == "" {
@@ -228,6 +231,9 @@ func (u *unit) heed(pod *corev1.Pod) {
 	w := u.r.workload(u.instanceID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.rec.Current != string(pod.UID) { // it was suspended or replaced meanwhile
+		return
+	}
 	u.begins(pod)
 	fresh := ends(pod) - u.rec.Ends
 	if fresh <= 0 || u.hold || u.rec.State != "" || pod.DeletionTimestamp != nil || w == nil || w.wanted == 0 {
