@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -310,4 +311,59 @@ func (h *helm) runtimes() []drive.Hosting {
 		h.Fatal(err)
 	}
 	return out.Runtimes
+}
+
+// reborn kills the portal and starts it again.
+func (h *helm) reborn() {
+	h.Helper()
+	if err := h.Kill9(); err != nil {
+		h.Fatal(err)
+	}
+	if err := h.Launch(); err != nil {
+		h.Fatal(err)
+	}
+	if err := h.WaitReady(h.ctx); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func TestWorkloadsOutliveWhatIsDoneToThem(t *testing.T) {
+	h := open(t)
+	h.create("hardy", map[string]any{"template": "memory", "replicas": 2})
+	h.act("hardy", "provision")
+	h.act("hardy", "deploy")
+
+	// The portal dies while it starts the agent.
+	if err := h.Call(h.ctx, http.MethodPost, "/agents/hardy/start", map[string]any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.reborn()
+	h.until("hardy", "RUNNING", "healthy")
+	if n := len(h.pods("hardy")); n != 2 {
+		t.Errorf("%d pods", n)
+	}
+
+	// Somebody removes the workloads.
+	before := h.pods("hardy")
+	h.cluster.Kubectl(t, "delete", "statefulsets", "-l", "platform-portal.io/agent=hardy")
+	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
+		now := h.pods("hardy")
+		return len(now) == 2 && !slices.ContainsFunc(now, func(p string) bool { return slices.Contains(before, p) }), nil
+	})
+	if err != nil {
+		t.Errorf("pods are %v, before %v", h.pods("hardy"), before)
+	}
+	h.until("hardy", "RUNNING", "healthy")
+
+	// Suspended it has no pods, which the next portal leaves so.
+	h.act("hardy", "suspend")
+	h.reborn()
+	h.until("hardy", "SUSPENDED", "")
+	if left := h.pods("hardy"); len(left) > 0 {
+		t.Errorf("it is suspended and has %v", left)
+	}
+	h.act("hardy", "resume")
+	h.until("hardy", "RUNNING", "healthy")
+	h.act("hardy", "stop")
+	h.act("hardy", "revoke")
 }

@@ -119,7 +119,8 @@ func (r *Runtime) Suspend(ctx context.Context, agentID, instanceID string) error
 	if s := w.template.Spec.TerminationGracePeriodSeconds; s != nil {
 		patience += time.Duration(*s) * time.Second
 	}
-	if err := r.emptied(ctx, instanceID, patience, over); err != nil {
+	stays := func(pod *corev1.Pod) bool { return over(pod) && pod.DeletionTimestamp == nil } // of a job, or evicted
+	if err := r.emptied(ctx, instanceID, patience, stays); err != nil {
 		return err
 	}
 	u.mu.Lock()
