@@ -27,6 +27,8 @@ type Impact struct {
 	// Queue is what waits in the agent's queue; nil if it has none.
 	Queue    *queue.Stats `json:"queue,omitempty"`
 	Warnings []string     `json:"warnings"`
+	// Forgets says that what is suspended loses its memory and begins anew.
+	Forgets bool `json:"forgets,omitempty"`
 }
 
 // disturbs tells whether the action ends or interrupts what the agent does.
@@ -68,6 +70,9 @@ func (s *Service) Impact(ctx context.Context, id string, action agent.Action) (I
 	case !fault.Is(err, fault.NotFound):
 		im.Warnings = append(im.Warnings, "The queue's backlog is not known: "+plainReason(err)+".")
 	}
+	if f, ok := s.Runtimes[runtimeName(a.Spec)].(Forgetful); ok && (action == agent.Suspend || action == agent.Resume) {
+		im.Forgets = f.Forgets()
+	}
 	if disturbs(action) {
 		im.Warnings = append(im.Warnings, im.warnings()...)
 	}
@@ -89,6 +94,9 @@ func (im Impact) warnings() []string {
 		} else {
 			list = append(list, fmt.Sprintf("%d messages wait in its queue.", q.Pending))
 		}
+	}
+	if im.Forgets {
+		list = append(list, "What its instances have in memory is lost: its runtime ends what it suspends, and begins it anew when it is resumed.")
 	}
 	if im.Action == agent.Revoke {
 		list = append(list, "Its data, queues and credential are deleted for good; its history is kept.")

@@ -18,7 +18,7 @@ const (
 	InstanceStarting  InstanceState = "starting"  // launched, no proof of readiness yet
 	InstanceRunning   InstanceState = "running"   // its process runs
 	InstanceBackoff   InstanceState = "backoff"   // it ended and will be started again
-	InstanceSuspended InstanceState = "suspended" // frozen
+	InstanceSuspended InstanceState = "suspended" // frozen, or scaled to nothing
 	InstanceStopping  InstanceState = "stopping"  // told to end
 	InstanceExited    InstanceState = "exited"    // ended, as its restart policy allows
 	InstanceFailed    InstanceState = "failed"    // restarts used up, or could not be started
@@ -111,10 +111,17 @@ type Runtime interface {
 	Remove(ctx context.Context, agentID string) error
 }
 
-// Suspender is a Runtime that can freeze an instance with its memory kept.
+// Suspender is a Runtime that can freeze an instance, with its memory kept unless it
+// says otherwise as a Forgetful.
 type Suspender interface {
 	Suspend(ctx context.Context, agentID, instanceID string) error
 	Resume(ctx context.Context, agentID, instanceID string) error
+}
+
+// Forgetful is a Suspender that may end what it suspends. If Forgets is true, an
+// instance has lost its memory when it is resumed, and begins anew.
+type Forgetful interface {
+	Forgets() bool
 }
 
 // Restarter is a Runtime that can kill and start an instance in place; it counts

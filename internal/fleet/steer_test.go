@@ -258,6 +258,12 @@ func TestCrashDuringRestartDoesNotRestartTwice(t *testing.T) {
 	}
 }
 
+// forgetful is a runtime that ends what it suspends.
+type forgetful struct{ fleet.Runtime }
+
+// Forgets implements fleet.Forgetful.
+func (forgetful) Forgets() bool { return true }
+
 func TestImpact(t *testing.T) {
 	w := newWorld(t)
 	id := w.running(spec("Store"))
@@ -285,6 +291,10 @@ func TestImpact(t *testing.T) {
 	}
 	if im, err = w.fleet.Impact(t.Context(), id, agent.Revoke); err != nil || !strings.Contains(strings.Join(im.Warnings, " "), "will be deleted") {
 		t.Fatalf("revoke: %+v, %v", im, err)
+	}
+	w.portal.fleet.Runtimes[w.runtime.Name()] = forgetful{w.runtime}
+	if im, err = w.fleet.Impact(t.Context(), id, agent.Suspend); err != nil || !im.Forgets || !strings.Contains(strings.Join(im.Warnings, " "), "in memory is lost") {
+		t.Fatalf("suspend where memory is lost: %+v, %v", im, err)
 	}
 	if _, err = w.fleet.Impact(t.Context(), id, "explode"); !fault.Is(err, fault.Invalid) {
 		t.Fatalf("unknown action: %v", err)

@@ -79,6 +79,12 @@ func (s *Server) actionForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if im.Forgets {
+		d.Does = "Its instances are ended, and begin anew when it is resumed. What they have in memory is lost; it takes no work meanwhile."
+		if d.Action == agent.Resume {
+			d.Does = "Its instances are started anew: what they had in memory was lost when it was suspended."
+		}
+	}
 	form := actionConfirm(a, im, d, localPath(r.URL.Query().Get("back"), agentPath(a.ID)))
 	return s.dialog(w, r, d.name()+" "+nameOf(a), agentPath(a.ID), form)
 }

@@ -2863,6 +2863,7 @@ type FleetImpact struct {
 	AgentId    string      `json:"agent_id"`
 	Allowed    bool        `json:"allowed"`
 	Dependants []string    `json:"dependants"`
+	Forgets    *bool       `json:"forgets,omitempty"`
 	Instances  int64       `json:"instances"`
 	Queue      *QueueStats `json:"queue,omitempty"`
 	Warnings   []string    `json:"warnings"`

@@ -88,6 +88,7 @@ var (
 	_ fleet.Runtime   = (*Runtime)(nil)
 	_ fleet.Restarter = (*Runtime)(nil)
 	_ fleet.Suspender = (*Runtime)(nil)
+	_ fleet.Forgetful = (*Runtime)(nil)
 	_ fleet.Execer    = (*Runtime)(nil)
 	_ fleet.Notifier  = (*Runtime)(nil)
 	_ fleet.LogReader = (*Runtime)(nil)
@@ -164,6 +165,9 @@ func (r *Runtime) Name() string { return "kubernetes" }
 
 // Changes implements fleet.Notifier.
 func (r *Runtime) Changes() <-chan string { return r.changes.Out() }
+
+// Forgets implements fleet.Forgetful.
+func (r *Runtime) Forgets() bool { return true }
 
 // Distant implements fleet.Distant.
 func (r *Runtime) Distant() bool { return true }
