@@ -40,6 +40,9 @@ type Harness struct {
 	EngineBackoff bool
 	// Forgets says that what is suspended is ended, and loses its memory.
 	Forgets bool
+	// Parallel lets the tests of the suite run side by side, where most of their time is
+	// waiting.
+	Parallel bool
 	// Patience bounds every wait; a minute if it is not told.
 	Patience time.Duration
 	// KeepsGrace says that a stop may go on for the grace that was told first,
@@ -81,6 +84,9 @@ func Run(t *testing.T, h Harness) {
 		"remove leaves nothing":                                        testRemove,
 	} {
 		t.Run(name, func(t *testing.T) {
+			if h.Parallel {
+				t.Parallel()
+			}
 			b := &bench{T: t, h: h, rt: h.New(t)}
 			t.Cleanup(b.explain)
 			test(t, b)

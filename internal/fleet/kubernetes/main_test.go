@@ -87,21 +87,25 @@ func left(c *kubernetestest.Cluster, t testing.TB, owner, agentID string) []stri
 }
 
 func TestConformance(t *testing.T) {
-	configs := map[fleet.Runtime]kubernetes.Config{}
+	var configs sync.Map // by runtime
+	of := func(rt fleet.Runtime) kubernetes.Config {
+		cfg, _ := configs.Load(rt)
+		return cfg.(kubernetes.Config)
+	}
 	fleettest.Run(t, fleettest.Harness{
 		New: func(t *testing.T) fleet.Runtime {
 			cfg := config(t)
 			rt := open(t, cfg)
-			configs[rt] = cfg
+			configs.Store(rt, cfg)
 			return rt
 		},
 		Reopen: func(t *testing.T, old fleet.Runtime) fleet.Runtime {
 			if err := old.(*kubernetes.Runtime).Close(); err != nil {
 				t.Error(err)
 			}
-			cfg := configs[old]
+			cfg := of(old)
 			rt := open(t, cfg)
-			configs[rt] = cfg
+			configs.Store(rt, cfg)
 			return rt
 		},
 		Program: program,
@@ -110,12 +114,12 @@ func TestConformance(t *testing.T) {
 			return append(append([]string{kubernetestest.ProgramPath}, behaviour...), "end")
 		},
 		Left: func(t *testing.T, rt fleet.Runtime, agentID string) []string {
-			return left(kubernetestest.Start(t), t, configs[rt].Owner, agentID)
+			return left(kubernetestest.Start(t), t, of(rt).Owner, agentID)
 		},
 		Run: func(t *testing.T, rt fleet.Runtime, in fleet.Instance) string {
 			return kubernetestest.Start(t).Kubectl(t, "get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].status.containerStatuses[0].containerID}",
-				"-l", "platform-portal.io/owner="+configs[rt].Owner+",platform-portal.io/instance="+in.ID)
+				"-l", "platform-portal.io/owner="+of(rt).Owner+",platform-portal.io/instance="+in.ID)
 		},
-		FoundAtLaunch: true, KeepsGrace: true, EngineBackoff: true, Forgets: true, Patience: 4 * time.Minute,
+		FoundAtLaunch: true, KeepsGrace: true, EngineBackoff: true, Forgets: true, Parallel: true, Patience: 4 * time.Minute,
 	})
 }
