@@ -313,7 +313,7 @@ metadata: {name: local, annotations: {storageclass.kubernetes.io/is-default-clas
 provisioner: kubernetes.io/no-provisioner
 volumeBindingMode: WaitForFirstConsumer
 YAML
-	for i in {1..40}; do
+	for i in {1..120}; do
 		mkdir -p "$root/volumes/$i"
 		cat <<YAML
 ---
