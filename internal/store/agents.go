@@ -88,7 +88,7 @@ func rowOf(a *agent.Agent) (agentRow, error) {
 	}, err
 }
 
-func (r agentRow) agent() (*agent.Agent, error) {
+func (r agentRow) agent(known *specs) (*agent.Agent, error) {
 	a := &agent.Agent{
 		ID: r.ID, Revision: r.Revision, DeployedRevision: r.DeployedRevision,
 		State: agent.State(r.State), Health: agent.Health(r.Health), HealthReason: r.HealthReason,
@@ -99,7 +99,8 @@ func (r agentRow) agent() (*agent.Agent, error) {
 	if a.Failure, err = database.DecodeOptional[agent.Failure](r.Failure); err != nil {
 		return nil, err
 	}
-	return a, database.Decode(r.Spec, &a.Spec)
+	a.Spec, err = known.decode(r.ID, r.Spec)
+	return a, err
 }
 
 func agentTaken(what, value string) error {
@@ -196,7 +197,7 @@ func (st agents) Get(ctx context.Context, id string) (*agent.Agent, error) {
 	if err != nil {
 		return nil, st.s.Explain(ctx, err)
 	}
-	a, err := row.agent()
+	a, err := row.agent(&st.s.specs)
 	if err != nil {
 		return nil, st.s.Explain(ctx, err)
 	}
@@ -226,7 +227,7 @@ func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]
 		if r.Spec, ok = specs[r.ID]; !ok {
 			continue
 		}
-		a, err := r.agent()
+		a, err := r.agent(&st.s.specs)
 		if err != nil {
 			return nil, st.s.Explain(ctx, err)
 		}

@@ -51,6 +51,7 @@ type Config struct {
 type Store struct {
 	*database.DB
 	watch *watch
+	specs specs
 }
 
 //go:embed migrations/*.sql
