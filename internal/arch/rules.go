@@ -76,7 +76,9 @@ var folders = []Folder{
 	{Path: "internal/logdb/hush", Storey: Ground, Purpose: "keeps libraries quiet while the program is initialised"},
 	{Path: "internal/notify", Storey: Adapter, Purpose: "alert.Sender: webhooks, chat, mail and Alertmanager"},
 	{Path: "internal/passkey", Storey: Adapter, Purpose: "sign-in with passkeys"},
+	{Path: "internal/adoption", Storey: Ground, Purpose: "what runs elsewhere on its way to specifications of agents"},
 	{Path: "internal/compose", Storey: Adapter, Purpose: "services of docker-compose files as specifications of agents"},
+	{Path: "internal/workload", Storey: Adapter, Purpose: "workloads of a Kubernetes namespace as specifications of agents"},
 	{Path: "internal/bus", Storey: Adapter, Purpose: "queue.Broker on NATS, embedded or outside"},
 
 	{Path: "internal/httpapi", Storey: Edge, Purpose: "the JSON API: its table of routes, and what is done with agents",

@@ -17,6 +17,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/sirupsen/logrus"
 
+	"github.com/waooaw/platform-portal/internal/adoption"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/manifest"
 )
@@ -28,19 +29,10 @@ type Options struct {
 	Images  map[string]string // service to image, for services that are built
 }
 
-// Note is something about the file that a person should know.
-type Note struct {
-	Path string `json:"path"` // as services.web.privileged
-	Text string `json:"text"`
-	// Lost says that what stands there has no effect on the agents.
-	Lost bool `json:"lost,omitempty"`
-}
-
-// Plan is what the services of a file become.
+// Plan is what the services of a file become, by name.
 type Plan struct {
 	Project string
-	Docs    []map[string]any // specifications, by name
-	Notes   []Note           // by path
+	adoption.Plan
 }
 
 // What bounds a file.
@@ -89,14 +81,16 @@ func Read(ctx context.Context, data []byte, o Options) (*Plan, error) {
 	services, _ := model["services"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		fields, _ := services[name].(map[string]any)
-		s := &service{plan: p, name: name, path: "services." + name, left: maps.Clone(fields), o: o, doc: map[string]any{"name": name, "runtime": o.Runtime}}
+		s := &service{name: name, o: o, Draft: &adoption.Draft{
+			Plan: &p.Plan, Path: "services." + name, Left: maps.Clone(fields), Doc: map[string]any{"name": name, "runtime": o.Runtime}, Refusals: refusals,
+		}}
 		if s.convert() {
-			p.Docs = append(p.Docs, s.doc)
+			p.Docs = append(p.Docs, s.Doc)
 		}
-		s.rest("", s.left)
+		s.Rest("", s.Left)
 	}
 	p.above(model)
-	slices.SortStableFunc(p.Notes, func(a, b Note) int { return strings.Compare(a.Path, b.Path) })
+	p.Sort()
 	if len(p.Docs) == 0 {
 		f := fault.New(fault.Invalid, "compose.empty", "The file has no service that can become an agent")
 		for _, n := range p.Notes {
@@ -159,24 +153,17 @@ func (p *Plan) above(model map[string]any) {
 		case "volumes":
 			for _, name := range slices.Sorted(maps.Keys(named)) {
 				if options, _ := named[name].(map[string]any); len(options) > 0 {
-					p.note("volumes."+name, true, "its options are left out: a volume belongs to one agent and to the portal; the content of the old one is not copied")
+					p.Note("volumes."+name, true, "its options are left out: a volume belongs to one agent and to the portal; the content of the old one is not copied")
 				}
 			}
 		case "networks":
 			for _, name := range slices.Sorted(maps.Keys(named)) {
-				p.note("networks."+name, true, "there are no networks to choose from: agents share one")
+				p.Note("networks."+name, true, "there are no networks to choose from: agents share one")
 			}
 		default:
-			p.note(key, true, "is not supported and left out")
+			p.Note(key, true, "is not supported and left out")
 		}
 	}
-}
-
-func (p *Plan) note(path string, lost bool, text string, args ...any) {
-	if len(args) > 0 {
-		text = fmt.Sprintf(text, args...)
-	}
-	p.Notes = append(p.Notes, Note{Path: path, Text: text, Lost: lost})
 }
 
 // The library says on its own log what is told as a note here.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/waooaw/platform-portal/internal/adoption"
 )
 
 // span reads a duration as compose writes it.
@@ -18,7 +20,7 @@ func span(v any) (string, bool) {
 }
 
 func (s *service) health() {
-	h, _ := s.take("healthcheck").(map[string]any)
+	h, _ := s.Take("healthcheck").(map[string]any)
 	if h == nil {
 		return
 	}
@@ -46,7 +48,7 @@ func (s *service) health() {
 	if off || len(test) == 0 {
 		return
 	}
-	probe := map[string]any{"exec": map[string]any{"command": anys(test)}, "interval": "30s", "timeout": "30s"}
+	probe := map[string]any{"exec": map[string]any{"command": adoption.Anys(test)}, "interval": "30s", "timeout": "30s"}
 	for key, field := range map[string]string{"interval": "interval", "timeout": "timeout", "start_period": "initial_delay"} {
 		if d, ok := span(h[key]); ok {
 			probe[field] = d
@@ -57,9 +59,9 @@ func (s *service) health() {
 		probe["failure_threshold"] = n
 		delete(h, "retries")
 	}
-	s.doc["probes"] = map[string]any{"liveness": probe}
-	s.note("healthcheck", false, "becomes the liveness probe: an instance that fails it is started again, which compose does not do")
-	s.rest("healthcheck.", h)
+	s.Doc["probes"] = map[string]any{"liveness": probe}
+	s.Note("healthcheck", false, "becomes the liveness probe: an instance that fails it is started again, which compose does not do")
+	s.Rest("healthcheck.", h)
 }
 
 func cloned(m map[string]any) map[string]any {
@@ -93,9 +95,9 @@ func (s *service) resources() {
 			out["pids"] = n
 		}
 	}
-	limit(s.take("mem_limit"), s.take("cpus"), s.take("pids_limit"))
-	replicas := s.take("scale")
-	if d, _ := s.take("deploy").(map[string]any); d != nil {
+	limit(s.Take("mem_limit"), s.Take("cpus"), s.Take("pids_limit"))
+	replicas := s.Take("scale")
+	if d, _ := s.Take("deploy").(map[string]any); d != nil {
 		d = cloned(d)
 		if r, _ := d["resources"].(map[string]any); r != nil {
 			r = cloned(r)
@@ -105,25 +107,25 @@ func (s *service) resources() {
 				delete(l, "memory")
 				delete(l, "cpus")
 				delete(l, "pids")
-				s.rest("deploy.resources.limits.", l)
+				s.Rest("deploy.resources.limits.", l)
 				delete(r, "limits")
 			}
-			s.rest("deploy.resources.", r)
+			s.Rest("deploy.resources.", r)
 			delete(d, "resources")
 		}
 		if d["replicas"] != nil {
 			replicas = d["replicas"]
 			delete(d, "replicas")
 		}
-		s.rest("deploy.", d)
+		s.Rest("deploy.", d)
 	}
 	if n, err := strconv.Atoi(fmt.Sprint(replicas)); err == nil && n >= 0 {
-		if s.doc["replicas"] = n; n == 0 {
-			s.doc["replicas"] = 1
-			s.note("scale", true, "an agent has at least one replica; it does not run before it is started")
+		if s.Doc["replicas"] = n; n == 0 {
+			s.Doc["replicas"] = 1
+			s.Note("scale", true, "an agent has at least one replica; it does not run before it is started")
 		}
 	}
-	if u, _ := s.take("ulimits").(map[string]any); u != nil {
+	if u, _ := s.Take("ulimits").(map[string]any); u != nil {
 		u = cloned(u)
 		n := u["nofile"]
 		if both, _ := n.(map[string]any); both != nil {
@@ -133,43 +135,43 @@ func (s *service) resources() {
 			out["open_files"] = v
 			delete(u, "nofile")
 		}
-		s.rest("ulimits.", u)
+		s.Rest("ulimits.", u)
 	}
 	if len(out) > 0 {
-		s.doc["resources"] = out
+		s.Doc["resources"] = out
 	}
 }
 
 // others are fields of one line, and those that say what is so anyway.
 func (s *service) others() {
-	if d, ok := span(s.left["stop_grace_period"]); ok {
-		s.take("stop_grace_period")
-		s.doc["stop_timeout"] = d
+	if d, ok := span(s.Left["stop_grace_period"]); ok {
+		s.Take("stop_grace_period")
+		s.Doc["stop_timeout"] = d
 	}
 	labels := map[string]any{}
-	for name, v := range texts(s.take("labels")) {
+	for name, v := range texts(s.Take("labels")) {
 		if v != nil {
 			labels[name] = *v
 		}
 	}
 	if len(labels) > 0 {
-		s.doc["labels"] = labels
+		s.Doc["labels"] = labels
 	}
-	if s.left["read_only"] == true {
-		s.take("read_only")
-	} else if s.left["image"] == nil {
-		s.note("read_only", false, "only volumes and /tmp can be written to, unless docker.allow has writable")
-		s.take("read_only")
+	if s.Left["read_only"] == true {
+		s.Take("read_only")
+	} else if s.Left["image"] == nil {
+		s.Note("read_only", false, "only volumes and /tmp can be written to, unless docker.allow has writable")
+		s.Take("read_only")
 	}
-	if v, _ := s.left["stop_signal"].(string); v == "SIGTERM" {
-		s.take("stop_signal")
+	if v, _ := s.Left["stop_signal"].(string); v == "SIGTERM" {
+		s.Take("stop_signal")
 	}
 	for _, key := range []string{"expose", "init", "platform", "pull_policy", "tty", "stdin_open"} {
-		if v := s.left[key]; v == false || key == "expose" {
-			s.take(key) // says what is so anyway
+		if v := s.Left[key]; v == false || key == "expose" {
+			s.Take(key) // says what is so anyway
 		}
 	}
-	if drop, _ := s.left["cap_drop"].([]any); len(drop) > 0 {
-		s.take("cap_drop") // all are dropped
+	if drop, _ := s.Left["cap_drop"].([]any); len(drop) > 0 {
+		s.Take("cap_drop") // all are dropped
 	}
 }

@@ -3,53 +3,40 @@ package compose
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/waooaw/platform-portal/internal/adoption"
 )
 
 // service is one service on its way to a specification.
 type service struct {
-	plan *Plan
+	*adoption.Draft
 	name string
-	path string
 	o    Options
-	left map[string]any // what nobody has looked at yet
-	doc  map[string]any
-}
-
-// take gives a field, which counts as looked at.
-func (s *service) take(key string) any {
-	v := s.left[key]
-	delete(s.left, key)
-	return v
-}
-
-func (s *service) note(field string, lost bool, text string, args ...any) {
-	s.plan.note(s.path+"."+field, lost, text, args...)
 }
 
 // convert fills the document; false if the service can't become an agent.
 func (s *service) convert() bool {
-	image, _ := s.take("image").(string)
+	image, _ := s.Take("image").(string)
 	if named := s.o.Images[s.name]; named != "" {
 		image = named
 	}
-	if build := s.take("build"); build != nil {
+	if build := s.Take("build"); build != nil {
 		if image == "" {
-			s.note("build", true, "the portal builds no images: build it, name it in image, and import again. The service is left out")
+			s.Note("build", true, "the portal builds no images: build it, name it in image, and import again. The service is left out")
 			return false
 		}
-		s.note("build", true, "the portal builds no images; %s has to be there already", image)
+		s.Note("build", true, "the portal builds no images; %s has to be there already", image)
 	}
 	if image == "" {
-		s.note("image", true, "is missing; the service is left out")
+		s.Note("image", true, "is missing; the service is left out")
 		return false
 	}
-	s.doc["image"] = image
+	s.Doc["image"] = image
 	s.commands()
 	s.environment()
 	s.ports()
@@ -72,22 +59,14 @@ func words(v any) []string {
 }
 
 func (s *service) commands() {
-	entry, args := words(s.take("entrypoint")), words(s.take("command"))
+	entry, args := words(s.Take("entrypoint")), words(s.Take("command"))
 	if len(entry) > 0 {
-		s.doc["command"] = entry[0]
+		s.Doc["command"] = entry[0]
 		args = append(slices.Clone(entry[1:]), args...)
 	}
 	if len(args) > 0 {
-		s.doc["args"] = anys(args)
+		s.Doc["args"] = adoption.Anys(args)
 	}
-}
-
-func anys[T any](list []T) []any {
-	out := make([]any, len(list))
-	for i, v := range list {
-		out[i] = v
-	}
-	return out
 }
 
 // texts reads a mapping of texts, also one written as a list of NAME=VALUE. A
@@ -115,35 +94,24 @@ func texts(v any) map[string]*string {
 	return out
 }
 
-// private are names of variables whose values should be no part of a specification.
-var private = regexp.MustCompile(`(?i)(passw|secret|token|api_?key|private_?key|credential)`)
-
 func (s *service) environment() {
-	env := map[string]any{}
-	vars := texts(s.take("environment"))
+	vars := texts(s.Take("environment"))
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		value := vars[name]
 		if value == nil {
 			v, ok := s.o.Env[name]
 			if !ok {
-				s.note("environment."+name, true, "has no value here; it came from whoever ran compose")
+				s.Note("environment."+name, true, "has no value here; it came from whoever ran compose")
 				continue
 			}
 			value = &v
 		}
-		if private.MatchString(name) && *value != "" {
-			s.note("environment."+name, true, "looks like a secret and is left out; put it into the portal's secrets directory and name it in secrets, as %s: file:NAME", name)
-			continue
-		}
-		env[name] = *value
-	}
-	if len(env) > 0 {
-		s.doc["env"] = env
+		s.Variable("environment."+name, name, *value)
 	}
 }
 
 func (s *service) ports() {
-	list, _ := s.take("ports").([]any)
+	list, _ := s.Take("ports").([]any)
 	var out []any
 	for i, e := range list {
 		p, _ := e.(map[string]any)
@@ -152,30 +120,30 @@ func (s *service) ports() {
 		n, err := strconv.Atoi(target)
 		switch protocol := fmt.Sprint(p["protocol"]); {
 		case err != nil:
-			s.note(field, true, "is no port: %s", target)
+			s.Note(field, true, "is no port: %s", target)
 			continue
 		case p["protocol"] != nil && protocol != "tcp":
-			s.note(field, true, "%s/%s can't be published; only TCP can", target, protocol)
+			s.Note(field, true, "%s/%s can't be published; only TCP can", target, protocol)
 			continue
 		case p["published"] == nil || published == "":
-			s.note(field, true, "is published on a port that the engine picks; let the program listen on $(PORT), which every instance gets")
+			s.Note(field, true, "is published on a port that the engine picks; let the program listen on $(PORT), which every instance gets")
 			continue
 		case published != target:
-			s.note(field, true, "%s can't become %s outside: a port has the same number on both sides. Let the program listen on %s, or on $(PORT)", target, published, published)
+			s.Note(field, true, "%s can't become %s outside: a port has the same number on both sides. Let the program listen on %s, or on $(PORT)", target, published, published)
 			continue
 		}
 		if host, _ := p["host_ip"].(string); host == "" || host != "127.0.0.1" {
-			s.note(field, true, "is published on 127.0.0.1 of the engine's machine alone")
+			s.Note(field, true, "is published on 127.0.0.1 of the engine's machine alone")
 		}
 		out = append(out, map[string]any{"name": "port-" + target, "port": n})
 	}
 	if len(out) > 0 {
-		s.doc["ports"] = out
+		s.Doc["ports"] = out
 	}
 }
 
 func (s *service) volumes() {
-	list, _ := s.take("volumes").([]any)
+	list, _ := s.Take("volumes").([]any)
 	var out []any
 	for i, e := range list {
 		v, _ := e.(map[string]any)
@@ -186,14 +154,14 @@ func (s *service) volumes() {
 		case kind == "tmpfs" && target == "/tmp":
 			continue // is there anyway
 		case kind != "volume":
-			s.note(field, true, "a %s at %s is not given to agents: paths of the host are never", kind, target)
+			s.Note(field, true, "a %s at %s is not given to agents: paths of the host are never", kind, target)
 			continue
 		case source == "":
 			source = "volume-" + strconv.Itoa(i)
 		}
 		where := strings.Trim(target, "/")
 		if where == "" {
-			s.note(field, true, "needs a path of its own")
+			s.Note(field, true, "needs a path of its own")
 			continue
 		}
 		vol := map[string]any{"name": source, "path": where}
@@ -201,21 +169,21 @@ func (s *service) volumes() {
 			vol["read_only"] = true
 		}
 		out = append(out, vol)
-		s.note(field, false, "begins empty, and is found at %s below the image's working directory: at %s only if that is /", where, target)
+		s.Note(field, false, "begins empty, and is found at %s below the image's working directory: at %s only if that is /", where, target)
 	}
 	if len(out) > 0 {
-		s.doc["volumes"] = out
+		s.Doc["volumes"] = out
 	}
 }
 
 func (s *service) dependencies() {
 	var names []string
-	switch v := s.take("depends_on").(type) {
+	switch v := s.Take("depends_on").(type) {
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			names = append(names, name)
 			if d, _ := v[name].(map[string]any); d["condition"] == "service_completed_successfully" {
-				s.note("depends_on."+name, true, "waiting until it has ended is not supported; agents run on")
+				s.Note("depends_on."+name, true, "waiting until it has ended is not supported; agents run on")
 			}
 		}
 	case []any:
@@ -224,12 +192,12 @@ func (s *service) dependencies() {
 		}
 	}
 	if len(names) > 0 {
-		s.doc["dependencies"] = anys(names)
+		s.Doc["dependencies"] = adoption.Anys(names)
 	}
 }
 
 func (s *service) restart() {
-	policy, _ := s.take("restart").(string)
+	policy, _ := s.Take("restart").(string)
 	name, most, _ := strings.Cut(policy, ":")
 	r := map[string]any{}
 	switch name {
@@ -243,24 +211,10 @@ func (s *service) restart() {
 			r["max_restarts"] = n
 		}
 	default:
-		s.note("restart", true, "there is no policy %q", name)
+		s.Note("restart", true, "there is no policy %q", name)
 	}
 	if len(r) > 0 {
-		s.doc["restart"] = r
-	}
-}
-
-// rest names everything that nobody has looked at.
-func (s *service) rest(prefix string, fields map[string]any) {
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		if fields[key] == nil {
-			continue
-		}
-		why := refusals[key]
-		if why == "" {
-			why = "is not supported and left out"
-		}
-		s.note(prefix+key, true, "%s", why)
+		s.Doc["restart"] = r
 	}
 }
 
