@@ -169,7 +169,7 @@ func importCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be made")
 	c.Flags().StringVar(&unknown, "unknown", "keep", "fields that are not part of the specification: keep or refuse")
-	c.AddCommand(composeCommand(a))
+	c.AddCommand(composeCommand(a), kubernetesCommand(a))
 	return a.remote(c)
 }
 
@@ -319,44 +319,10 @@ func composeCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			body, err := jsonBody(map[string]any{"file": string(data), "runtime": runtime, "env": env, "images": images, "apply": apply, "dry_run": plan})
-			if err != nil {
-				return err
-			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Notes []struct {
-					Path, Text string
-					Lost       bool
-				} `json:"notes"`
-				Result agent.ImportResult `json:"result"`
-			}
-			raw, err := c.once(cmd.Context(), &answer, func(ctx context.Context) (*http.Response, error) {
-				return c.api.ImportComposeWithBody(ctx, nil, jsonType, body)
-			})
-			if err != nil {
-				return err
-			}
-			for _, n := range answer.Notes {
-				mark := "note"
-				if n.Lost {
-					mark = "lost"
-				}
-				a.say("%s  %s %s", mark, n.Path, n.Text)
-			}
-			v := view{raw: raw, head: []string{"AGENT", "CHANGE"}}
-			for _, it := range answer.Result.Items {
-				change := it.Change
-				if plan && change != agent.Unchanged {
-					change = "would be " + change
-				}
-				v.names = append(v.names, it.ID)
-				v.rows = append(v.rows, []string{it.ID, change})
-			}
-			return a.show(v)
+			return a.adopt(cmd.Context(), map[string]any{"file": string(data), "runtime": runtime, "env": env, "images": images, "apply": apply, "dry_run": plan},
+				func(ctx context.Context, c *conn, body io.Reader) (*http.Response, error) {
+					return c.api.ImportComposeWithBody(ctx, nil, jsonType, body)
+				})
 		},
 	}
 	c.Flags().BoolVar(&plan, "plan", false, "only say what would be made, and what would be lost")
@@ -365,4 +331,69 @@ func composeCommand(a *app) *cobra.Command {
 	c.Flags().StringToStringVar(&env, "env", nil, "what the file's variables stand for, as NAME=VALUE")
 	c.Flags().StringToStringVar(&images, "image", nil, "image of a service that is built, as SERVICE=IMAGE")
 	return c
+}
+
+func kubernetesCommand(a *app) *cobra.Command {
+	var plan, apply bool
+	var namespace string
+	c := &cobra.Command{
+		Use: "kubernetes --namespace NAME", Short: "Make agents of the Deployments and StatefulSets of a Kubernetes namespace", Args: cobra.NoArgs,
+		Long: "Makes an agent in DRAFT of each Deployment and StatefulSet. Nothing is started, stopped or changed on the cluster.\n" +
+			"What an agent can't have is named, field by field; with --plan that is all that happens. The portal reads with its\n" +
+			"own rights on the cluster of kubernetes.kubeconfig, so that it takes an administrator.",
+		Example: "  portal import kubernetes --namespace shop --plan\n  portal import kubernetes --namespace shop",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if namespace == "" {
+				return usagef("name the namespace with --namespace")
+			}
+			return a.adopt(cmd.Context(), map[string]any{"namespace": namespace, "apply": apply, "dry_run": plan},
+				func(ctx context.Context, c *conn, body io.Reader) (*http.Response, error) {
+					return c.api.ImportKubernetesWithBody(ctx, nil, jsonType, body)
+				})
+		},
+	}
+	c.Flags().StringVar(&namespace, "namespace", "", "namespace whose workloads become agents")
+	c.Flags().BoolVar(&plan, "plan", false, "only say what would be made, and what would be lost")
+	c.Flags().BoolVar(&apply, "apply", false, "change agents that exist already")
+	return c
+}
+
+// adopt sends what runs elsewhere is read from, and shows what became of it.
+func (a *app) adopt(ctx context.Context, request map[string]any, send func(context.Context, *conn, io.Reader) (*http.Response, error)) error {
+	body, err := jsonBody(request)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Notes []struct {
+			Path, Text string
+			Lost       bool
+		} `json:"notes"`
+		Result agent.ImportResult `json:"result"`
+	}
+	raw, err := c.once(ctx, &answer, func(ctx context.Context) (*http.Response, error) { return send(ctx, c, body) })
+	if err != nil {
+		return err
+	}
+	for _, n := range answer.Notes {
+		mark := "note"
+		if n.Lost {
+			mark = "lost"
+		}
+		a.say("%s  %s %s", mark, n.Path, n.Text)
+	}
+	v := view{raw: raw, head: []string{"AGENT", "CHANGE"}}
+	for _, it := range answer.Result.Items {
+		change := it.Change
+		if request["dry_run"] == true && change != agent.Unchanged {
+			change = "would be " + change
+		}
+		v.names = append(v.names, it.ID)
+		v.rows = append(v.rows, []string{it.ID, change})
+	}
+	return a.show(v)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/httpapi"
 )
@@ -237,4 +238,32 @@ func FuzzImport(f *testing.F) {
 			t.Errorf("status %d: %s", r.Status, r.Body)
 		}
 	})
+}
+
+func TestANamespaceIsTakenOverByAdministrators(t *testing.T) {
+	w := newWorld(t)
+	const path = "/api/platform/agents/import/kubernetes"
+	type answer struct {
+		Notes  []httpapi.AdoptNote
+		Result agent.ImportResult
+	}
+	plan := decode[answer](t, w.do("POST", path, map[string]any{"namespace": "shop", "dry_run": true}, w.as(auth.Admin)...))
+	if len(plan.Notes) != 1 || !plan.Notes[0].Lost || len(plan.Result.Items) != 1 || plan.Result.Items[0].Change != "created" {
+		t.Errorf("plan %+v", plan)
+	}
+	if r := w.do("GET", "/api/platform/agents/shop", nil, w.as(auth.Viewer)...); r.Status != http.StatusNotFound {
+		t.Errorf("after a plan: %d", r.Status)
+	}
+	decode[answer](t, w.do("POST", path, map[string]any{"namespace": "shop"}, w.as(auth.Admin)...))
+	if a := decode[struct{ State agent.State }](t, w.do("GET", "/api/platform/agents/shop", nil, w.as(auth.Viewer)...)); a.State != agent.Draft {
+		t.Errorf("after the import: %+v", a)
+	}
+	if r := w.do("POST", path, map[string]any{"namespace": "shop"}, w.as(auth.Operator)...); r.Status != http.StatusForbidden {
+		t.Errorf("an operator: %d", r.Status)
+	}
+	for _, namespace := range []string{"", "../x", "Shop", strings.Repeat("a", 64)} {
+		if r := w.do("POST", path, map[string]any{"namespace": namespace}, w.as(auth.Admin)...); r.Status != http.StatusBadRequest && r.Status != http.StatusUnprocessableEntity {
+			t.Errorf("namespace %q: %d", namespace, r.Status)
+		}
+	}
 }

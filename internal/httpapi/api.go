@@ -156,6 +156,7 @@ type Config struct {
 	Fleet       Fleet
 	Steward     Steward
 	Compose     AdoptFrom
+	Workloads   AdoptNamespace
 	Operations  Operations
 	Bulks       Bulks
 	Probes      ProbeHistory

@@ -11,6 +11,7 @@ import (
 
 func (s *server) registerHoldings() {
 	door.Handle(s.Door, "import-compose", "Make agents of the services of a docker-compose file; nothing is started or stopped", s.importCompose)
+	door.Handle(s.Door, "import-kubernetes", "Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped", s.importKubernetes)
 	door.Handle(s.Door, "agent-resources", "What an agent holds where, and how much of its limits it uses", s.account)
 	door.Handle(s.Door, "list-quotas", "What agents may ask for together, and what is taken of it", s.quotas)
 	door.Handle(s.Door, "list-orphans", "List what runtimes hold and no agent owns", s.orphans)
@@ -115,37 +116,65 @@ type AdoptNote struct {
 // AdoptFrom reads a file of another tool.
 type AdoptFrom func(ctx context.Context, file []byte, runtime string, env, images map[string]string) (*Adopted, error)
 
+// AdoptNamespace reads what runs in a namespace of the cluster.
+type AdoptNamespace func(ctx context.Context, namespace string) (*Adopted, error)
+
+// AdoptOptions say what becomes of the specifications.
+type AdoptOptions struct {
+	Apply  bool   `json:"apply,omitempty" doc:"Change agents that exist already"`
+	DryRun bool   `json:"dry_run,omitempty" doc:"Say what would change, and change nothing"`
+	Reason string `json:"reason,omitempty" maxLength:"500" doc:"For the record"`
+}
+
 type composeInput struct {
 	Body struct {
 		File    string            `json:"file" maxLength:"5000000" doc:"The file's text"`
 		Runtime string            `json:"runtime,omitempty" maxLength:"50" doc:"Runtime of the agents; docker where left out"`
 		Env     map[string]string `json:"env,omitempty" doc:"What the file's ${NAME} stand for"`
 		Images  map[string]string `json:"images,omitempty" doc:"Service to image, for services that are built"`
-		Apply   bool              `json:"apply,omitempty" doc:"Change agents that exist already"`
-		DryRun  bool              `json:"dry_run,omitempty" doc:"Say what would change, and change nothing"`
-		Reason  string            `json:"reason,omitempty" maxLength:"500" doc:"For the record"`
+		AdoptOptions
 	}
 }
 
-type composeAnswer struct {
+type adoptedAnswer struct {
 	Body struct {
 		Adopted
 		Result agent.ImportResult `json:"result"`
 	}
 }
 
-func (s *server) importCompose(ctx context.Context, in *composeInput) (*composeAnswer, error) {
-	b := &in.Body
-	plan, err := s.cfg.Compose(ctx, []byte(b.File), b.Runtime, b.Env, b.Images)
+func (s *server) importCompose(ctx context.Context, in *composeInput) (*adoptedAnswer, error) {
+	plan, err := s.cfg.Compose(ctx, []byte(in.Body.File), in.Body.Runtime, in.Body.Env, in.Body.Images)
 	if err != nil {
 		return nil, err
 	}
-	opt := agent.ImportOptions{Mode: agent.ImportCreate, DryRun: b.DryRun, Decode: agent.Strict, Reason: b.Reason}
-	if b.Apply {
+	return s.adopt(ctx, plan, in.Body.AdoptOptions)
+}
+
+type kubernetesInput struct {
+	Body struct {
+		Namespace string `json:"namespace" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" doc:"Namespace whose workloads become agents"`
+		AdoptOptions
+	}
+}
+
+func (s *server) importKubernetes(ctx context.Context, in *kubernetesInput) (*adoptedAnswer, error) {
+	plan, err := s.cfg.Workloads(ctx, in.Body.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return s.adopt(ctx, plan, in.Body.AdoptOptions)
+}
+
+// adopt makes agents of the specifications.
+func (s *server) adopt(ctx context.Context, plan *Adopted, o AdoptOptions) (*adoptedAnswer, error) {
+	opt := agent.ImportOptions{Mode: agent.ImportCreate, DryRun: o.DryRun, Decode: agent.Strict, Reason: o.Reason}
+	if o.Apply {
 		opt.Mode = agent.ImportApply
 	}
-	out := &composeAnswer{}
+	out := &adoptedAnswer{}
 	out.Body.Adopted = *plan
+	var err error
 	out.Body.Result, err = s.cfg.Agents.Import(ctx, plan.Docs, opt)
 	return out, err
 }

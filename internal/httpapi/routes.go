@@ -36,6 +36,8 @@ var fleetRoutes = []door.Route{
 	{Method: "POST", Path: base + "/agents", Role: auth.Operator, ID: "create-agent"},
 	{Method: "POST", Path: base + "/agents/import", Role: auth.Operator, ID: "import-agents", Large: true},
 	{Method: "POST", Path: base + "/agents/import/compose", Role: auth.Operator, ID: "import-compose", Large: true},
+	// It reads with the portal's rights on the cluster, which are not everybody's.
+	{Method: "POST", Path: base + "/agents/import/kubernetes", Role: auth.Admin, ID: "import-kubernetes"},
 	{Method: "GET", Path: base + "/agents/{id}", Role: auth.Viewer, ID: "get-agent"},
 	{Method: "PATCH", Path: base + "/agents/{id}", Role: auth.Operator, ID: "patch-agent"},
 	{Method: "DELETE", Path: base + "/agents/{id}", Role: auth.Operator, ID: "delete-agent"},

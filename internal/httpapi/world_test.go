@@ -145,7 +145,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	diagnostics := &diagnosis.Service{Checks: []diagnosis.Check{checks.Store(st.Diagnoses()), checks.Unavailable("other", "Not here.")}, Agents: st.Agents(), Revisions: st.History(), Observed: st.Instances(),
 		Store: st.Diagnoses(), Tx: st, Audit: rec, Events: st.Events(), Now: w.clock.Now, NewID: newID, Log: log}
 	w.alerts = newAlerts(w, rec, newID, log)
-	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet, Steward: w.fleet, Compose: composed,
+	w.cfg = httpapi.Config{Agents: agents, AgentStore: st.Agents(), History: st.History(), Fleet: w.fleet, Steward: w.fleet, Compose: composed, Workloads: deployed,
 		Operations: ops, Bulks: bulks, Probes: st.Health(), Queues: w.queues, Recorder: rec, Auth: w.auth, Idempotency: st.Idempotency(),
 		Tx: st, Live: w.hub,
 		Observe: observe.Config{Agents: st.Agents(), Runtimes: []observe.Reporter{w.runtime}, Queues: w.queues, Metrics: w.windows, Series: w.series, Catalog: w.series,
@@ -369,4 +369,9 @@ func composed(_ context.Context, file []byte, runtime string, _, _ map[string]st
 	}
 	return &httpapi.Adopted{Docs: []map[string]any{{"name": string(file), "runtime": runtime, "command": "/bin/true"}},
 		Notes: []httpapi.AdoptNote{{Path: "services." + string(file), Text: "is a test", Lost: true}}}, nil
+}
+
+// deployed reads a namespace whose only workload is named after it.
+func deployed(ctx context.Context, namespace string) (*httpapi.Adopted, error) {
+	return composed(ctx, []byte(namespace), "process", nil, nil)
 }

@@ -17,7 +17,7 @@ import (
 func (a *app) edge() http.Handler {
 	s, site := a.store, a.site
 	return httpapi.New(httpapi.Config{
-		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Steward: a.fleet, Compose: composed,
+		Agents: a.agents, AgentStore: s.Agents(), History: s.History(), Fleet: a.fleet, Steward: a.fleet, Compose: composed, Workloads: a.workloads,
 		Operations: a.operations, Bulks: a.bulk, Probes: s.Health(), Queues: a.bus,
 		Recorder: a.audit, Auth: a.auth, Keys: a.tokens, Key: a.keys.Key, Idempotency: s.Idempotency(), Tx: s, Live: a.hub,
 		Observe: observe.Config{Agents: s.Agents(), Runtimes: a.runtimes.reporters(), Queues: a.bus, Metrics: a.figures, Series: a.series, Catalog: a.series, About: a.scraper, Narrow: tsdb.Narrow,

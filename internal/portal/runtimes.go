@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waooaw/platform-portal/internal/adoption"
 	"github.com/waooaw/platform-portal/internal/compose"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/docker"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
@@ -22,6 +24,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/httpapi"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
+	"github.com/waooaw/platform-portal/internal/workload"
 )
 
 // Docker says on which engine agents with the runtime docker run. Without a Host
@@ -205,9 +208,30 @@ func composed(ctx context.Context, file []byte, runtime string, env, images map[
 	if err != nil {
 		return nil, err
 	}
+	return adopted(&p.Plan), nil
+}
+
+// workloads reads the workloads of a namespace for the API.
+func (a *app) workloads(ctx context.Context, namespace string) (*httpapi.Adopted, error) {
+	if a.runtimes.cluster == nil {
+		return nil, fault.New(fault.Conflict, "workload.no_cluster", "There is no Kubernetes cluster to read from").
+			Because("kubernetes.kubeconfig is not set").Do("Set it to a file that says how the cluster is reached.")
+	}
+	objects, err := a.runtimes.cluster.Workloads(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	p, err := workload.Read(objects)
+	if err != nil {
+		return nil, err
+	}
+	return adopted(p), nil
+}
+
+func adopted(p *adoption.Plan) *httpapi.Adopted {
 	out := &httpapi.Adopted{Docs: p.Docs, Notes: []httpapi.AdoptNote{}}
 	for _, n := range p.Notes {
 		out.Notes = append(out.Notes, httpapi.AdoptNote(n))
 	}
-	return out, nil
+	return out
 }

@@ -1744,6 +1744,16 @@ type AdoptNote struct {
 	Text string `json:"text"`
 }
 
+// AdoptedAnswerBody defines model for AdoptedAnswerBody.
+type AdoptedAnswerBody struct {
+	// Agents Specifications of the agents
+	Agents []map[string]interface{} `json:"agents"`
+
+	// Notes What a person should know, and everything that has no effect on the agents
+	Notes  []AdoptNote       `json:"notes"`
+	Result AgentImportResult `json:"result"`
+}
+
 // AgentBackoff defines model for AgentBackoff.
 type AgentBackoff struct {
 	// Initial Default 100ms
@@ -2634,16 +2644,6 @@ type ComponentHealth struct {
 // ComponentHealthStatus defines model for ComponentHealth.Status.
 type ComponentHealthStatus string
 
-// ComposeAnswerBody defines model for ComposeAnswerBody.
-type ComposeAnswerBody struct {
-	// Agents Specifications of the agents
-	Agents []map[string]interface{} `json:"agents"`
-
-	// Notes What a person should know, and everything that has no effect on the agents
-	Notes  []AdoptNote       `json:"notes"`
-	Result AgentImportResult `json:"result"`
-}
-
 // ComposeInputBody defines model for ComposeInputBody.
 type ComposeInputBody struct {
 	// Apply Change agents that exist already
@@ -2975,6 +2975,21 @@ type HealthResult struct {
 	LatencyNs  int64     `json:"latency_ns"`
 	Ok         bool      `json:"ok"`
 	Reason     *string   `json:"reason,omitempty"`
+}
+
+// KubernetesInputBody defines model for KubernetesInputBody.
+type KubernetesInputBody struct {
+	// Apply Change agents that exist already
+	Apply *bool `json:"apply,omitempty"`
+
+	// DryRun Say what would change, and change nothing
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Namespace Namespace whose workloads become agents
+	Namespace string `json:"namespace"`
+
+	// Reason For the record
+	Reason *string `json:"reason,omitempty"`
 }
 
 // ListAccount defines model for ListAccount.
@@ -4228,6 +4243,12 @@ type ImportComposeParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// ImportKubernetesParams defines parameters for ImportKubernetes.
+type ImportKubernetesParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // DeleteAgentParams defines parameters for DeleteAgent.
 type DeleteAgentParams struct {
 	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
@@ -5344,6 +5365,9 @@ type ImportAgentsJSONRequestBody = AgentSpec
 // ImportComposeJSONRequestBody defines body for ImportCompose for application/json ContentType.
 type ImportComposeJSONRequestBody = ComposeInputBody
 
+// ImportKubernetesJSONRequestBody defines body for ImportKubernetes for application/json ContentType.
+type ImportKubernetesJSONRequestBody = KubernetesInputBody
+
 // PatchAgentJSONRequestBody defines body for PatchAgent for application/json ContentType.
 type PatchAgentJSONRequestBody PatchAgentJSONBody
 
@@ -5976,6 +6000,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
 	ImportCompose(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportKubernetesWithBody Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+	ImportKubernetesWithBody(ctx context.Context, params *ImportKubernetesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportKubernetes Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+	ImportKubernetes(ctx context.Context, params *ImportKubernetesParams, body ImportKubernetesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteAgent Delete an agent that is DRAFT or REVOKED
 	//
@@ -7252,6 +7294,44 @@ func (c *Client) ImportComposeWithBody(ctx context.Context, params *ImportCompos
 // Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
 func (c *Client) ImportCompose(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewImportComposeRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportKubernetesWithBody Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+func (c *Client) ImportKubernetesWithBody(ctx context.Context, params *ImportKubernetesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportKubernetesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportKubernetes Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+func (c *Client) ImportKubernetes(ctx context.Context, params *ImportKubernetesParams, body ImportKubernetesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportKubernetesRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -10259,6 +10339,61 @@ func NewImportComposeRequestWithBody(server string, params *ImportComposeParams,
 	}
 
 	operationPath := fmt.Sprintf("/api/platform/agents/import/compose")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewImportKubernetesRequest calls the generic ImportKubernetes builder with application/json body
+func NewImportKubernetesRequest(server string, params *ImportKubernetesParams, body ImportKubernetesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewImportKubernetesRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewImportKubernetesRequestWithBody constructs an http.Request for the ImportKubernetes method, with any body, and a specified content type
+func NewImportKubernetesRequestWithBody(server string, params *ImportKubernetesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/import/kubernetes")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -18504,6 +18639,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/import/compose (the `ImportCompose` operationId).
 	ImportComposeWithResponse(ctx context.Context, params *ImportComposeParams, body ImportComposeJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportComposeResponse, error)
 
+	// ImportKubernetesWithBodyWithResponse Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+	//
+	// Needs the role admin.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+	ImportKubernetesWithBodyWithResponse(ctx context.Context, params *ImportKubernetesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportKubernetesResponse, error)
+
+	// ImportKubernetesWithResponse Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+	//
+	// Needs the role admin.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+	ImportKubernetesWithResponse(ctx context.Context, params *ImportKubernetesParams, body ImportKubernetesJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportKubernetesResponse, error)
+
 	// DeleteAgentWithResponse Delete an agent that is DRAFT or REVOKED
 	//
 	// Needs the role operator.
@@ -19999,13 +20152,13 @@ type ImportComposeResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *ComposeAnswerBody
+	JSON200 *AdoptedAnswerBody
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r ImportComposeResponse) GetJSON200() *ComposeAnswerBody {
+func (r ImportComposeResponse) GetJSON200() *AdoptedAnswerBody {
 	return r.JSON200
 }
 
@@ -20037,6 +20190,54 @@ func (r ImportComposeResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ImportComposeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportKubernetesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AdoptedAnswerBody
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportKubernetesResponse) GetJSON200() *AdoptedAnswerBody {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportKubernetesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportKubernetesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportKubernetesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportKubernetesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportKubernetesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -25824,6 +26025,36 @@ func (c *ClientWithResponses) ImportComposeWithResponse(ctx context.Context, par
 	return ParseImportComposeResponse(rsp)
 }
 
+// ImportKubernetesWithBodyWithResponse Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+//
+// Needs the role admin.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+func (c *ClientWithResponses) ImportKubernetesWithBodyWithResponse(ctx context.Context, params *ImportKubernetesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportKubernetesResponse, error) {
+	rsp, err := c.ImportKubernetesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportKubernetesResponse(rsp)
+}
+
+// ImportKubernetesWithResponse Make agents of the Deployments and StatefulSets of a Kubernetes namespace; nothing is started or stopped
+//
+// Needs the role admin.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/import/kubernetes (the `ImportKubernetes` operationId).
+func (c *ClientWithResponses) ImportKubernetesWithResponse(ctx context.Context, params *ImportKubernetesParams, body ImportKubernetesJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportKubernetesResponse, error) {
+	rsp, err := c.ImportKubernetes(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportKubernetesResponse(rsp)
+}
+
 // DeleteAgentWithResponse Delete an agent that is DRAFT or REVOKED
 //
 // Needs the role operator.
@@ -28151,7 +28382,40 @@ func ParseImportComposeResponse(rsp *http.Response) (*ImportComposeResponse, err
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest ComposeAnswerBody
+		var dest AdoptedAnswerBody
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportKubernetesResponse parses an HTTP response from a ImportKubernetesWithResponse call
+func ParseImportKubernetesResponse(rsp *http.Response) (*ImportKubernetesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportKubernetesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AdoptedAnswerBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

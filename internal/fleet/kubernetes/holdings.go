@@ -2,10 +2,13 @@ package kubernetes
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 
+	kerrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
@@ -91,4 +94,52 @@ func serviceName(agentID string) string {
 		return "agent-" + name
 	}
 	return name
+}
+
+// maxWorkloads bounds how many workloads of a namespace are read at once.
+const maxWorkloads = 500
+
+// Workloads gives the Deployments and StatefulSets of a namespace, as the API
+// server has them. Nothing is changed.
+func (r *Runtime) Workloads(ctx context.Context, namespace string) ([]map[string]any, error) {
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	options := meta.ListOptions{Limit: maxWorkloads + 1}
+	deployments, err := r.api.deployments(namespace).List(bounded, options)
+	if err != nil {
+		return nil, r.unread(ctx, namespace, err)
+	}
+	sets, err := r.api.statefulSets(namespace).List(bounded, options)
+	if err != nil {
+		return nil, r.unread(ctx, namespace, err)
+	}
+	if n := len(deployments.Items) + len(sets.Items); n > maxWorkloads {
+		return nil, fault.New(fault.Invalid, "workload.too_many", "The namespace %s has more than %d workloads", namespace, maxWorkloads).
+			Do("Take over those of a smaller namespace.")
+	}
+	var out []map[string]any
+	for kind, list := range map[string]any{"Deployment": deployments.Items, "StatefulSet": sets.Items} {
+		text, err := json.Marshal(list)
+		if err != nil {
+			return nil, err
+		}
+		var objects []map[string]any
+		if err := json.Unmarshal(text, &objects); err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			o["kind"] = kind
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+// unread makes a fault of why the workloads of a namespace can't be listed.
+func (r *Runtime) unread(ctx context.Context, namespace string, err error) error {
+	if kerrors.IsForbidden(err) {
+		return fault.New(fault.Conflict, "workload.forbidden", "The Kubernetes cluster does not let the portal see what runs in the namespace %s", namespace).
+			Because("%s", brief(err)).Do("Let the portal's account list deployments and statefulsets of the group apps there; docs/runtimes.md shows the role.").Wrap(err)
+	}
+	return r.answered(ctx, "list the workloads of "+namespace, err)
 }
