@@ -32,7 +32,7 @@ type helm struct {
 	ctx     context.Context
 }
 
-func open(t *testing.T) *helm {
+func open(t *testing.T, more ...string) *helm {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a Kubernetes cluster is started")
@@ -45,7 +45,7 @@ func open(t *testing.T) *helm {
 		t.Fatal(err)
 	}
 	c.Import(t, portalImage, bin, "65532")
-	p, err := drive.New(bin, t.TempDir(), "--kubernetes-kubeconfig", c.Kubeconfig, "--kubernetes-image", portalImage)
+	p, err := drive.New(bin, t.TempDir(), append([]string{"--kubernetes-kubeconfig", c.Kubeconfig, "--kubernetes-image", portalImage}, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
