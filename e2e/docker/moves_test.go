@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -184,9 +185,16 @@ func TestComposeServicesBecomeAgents(t *testing.T) {
 // failing does an action that has to fail, and gives what is said of it.
 func (h *harbour) failing(name, action string) string {
 	h.Helper()
+	before, err := h.Holdings(h.ctx, name)
+	if err != nil {
+		h.Fatal(err)
+	}
 	op, err := h.Act(h.ctx, name, action)
 	if err != nil || op.State != "FAILED" || op.Problem == nil || op.Problem.What == "" || op.Problem.Why == "" {
 		h.Fatalf("%s %s: %+v, %v; it has to fail and to say why", action, name, op, err)
+	}
+	if after, err := h.Holdings(h.ctx, name); err != nil || !slices.Equal(after, before) {
+		h.Errorf("after a failed %s %s holds %v, before %v; %v", action, name, after, before, err)
 	}
 	a, err := h.Agent(h.ctx, name)
 	if err != nil || a.State != "ERRORED" || a.Failure == nil {

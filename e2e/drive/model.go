@@ -3,7 +3,9 @@ package drive
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -132,4 +134,32 @@ func Poll(ctx context.Context, every time.Duration, done func() (bool, error)) e
 		case <-tick.C:
 		}
 	}
+}
+
+// Holdings names what the agent holds, wherever, but its output and what others may
+// use as well.
+func (p *Portal) Holdings(ctx context.Context, agent string) ([]string, error) {
+	var acc struct {
+		Stocks []struct {
+			Place    string
+			Holdings []struct {
+				Kind, Name string
+				Shared     bool
+			}
+		}
+		Notes []string
+	}
+	if err := p.Call(ctx, http.MethodGet, "/agents/"+agent+"/resources", nil, &acc); err != nil {
+		return nil, err
+	}
+	out := acc.Notes
+	for _, s := range acc.Stocks {
+		for _, h := range s.Holdings {
+			if h.Kind != "logs" && !h.Shared {
+				out = append(out, s.Place+" "+h.Kind+" "+h.Name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }

@@ -225,6 +225,10 @@ func TestWhatCannotRunSaysWhyAndWhatToDo(t *testing.T) {
 	h.create("nowhere", map[string]any{"image": "registry.invalid/nothing:1", "command": "/x"})
 	h.act("nowhere", "provision")
 	h.act("nowhere", "deploy")
+	before, err := h.Holdings(h.ctx, "nowhere")
+	if err != nil {
+		t.Fatal(err)
+	}
 	op, err := h.Act(h.ctx, "nowhere", "start")
 	if err != nil || op.State != "FAILED" || op.Problem == nil || !strings.Contains(op.Problem.What, "registry.invalid/nothing:1") || op.Problem.Why == "" {
 		t.Fatalf("an image that can't be pulled: %+v, %v", op, err)
@@ -232,14 +236,32 @@ func TestWhatCannotRunSaysWhyAndWhatToDo(t *testing.T) {
 	if left := h.pods("nowhere"); len(left) > 0 {
 		t.Errorf("pods are left: %v", left)
 	}
+	if after, err := h.Holdings(h.ctx, "nowhere"); err != nil || !slices.Equal(after, before) {
+		t.Errorf("after the start that failed it holds %v, before %v; %v", after, before, err)
+	}
+
+	// Nothing of an agent that can't be prepared is on the cluster.
+	h.create("refused", map[string]any{"image": kubernetestest.Image, "command": kubernetestest.ProgramPath, "args": []string{"ticks"},
+		"volumes": []map[string]any{{"name": "notes", "size": "1Mi"}}})
+	h.act("refused", "provision")
+	h.cluster.Kubectl(t, "create", "quota", "tight", "--hard=persistentvolumeclaims=2")
+	h.cluster.Kubectl(t, "wait", "quota/tight", "--for=jsonpath={.status.used.persistentvolumeclaims}=1", "--timeout=60s")
+	op, err = h.Act(h.ctx, "refused", "deploy")
+	h.cluster.Kubectl(t, "delete", "quota", "tight")
+	if err != nil || op.State != "FAILED" || op.Problem == nil || !strings.Contains(op.Problem.What, "quota") {
+		t.Errorf("a quota that is used up: %+v, %v", op, err)
+	}
+	if left := h.objects("refused"); left != "" {
+		t.Errorf("on the cluster are left %s", left)
+	}
 
 	h.agent("crasher", map[string]any{"template": "blank", "restart": map[string]any{"policy": "always"}})
-	before := h.pods("crasher")
+	before = h.pods("crasher")
 	name, _, _ := strings.Cut(before[0], "/")
 	h.cluster.Kubectl(t, "patch", "pod", name, "--type=merge", "-p", `{"spec":{"activeDeadlineSeconds":1}}`)
 	h.replaced("crasher", before)
 	h.until("crasher", "RUNNING", "healthy")
-	for _, name := range []string{"crasher", "nowhere"} {
+	for _, name := range []string{"crasher", "nowhere", "refused"} {
 		if name == "crasher" {
 			h.act(name, "stop")
 		}

@@ -362,6 +362,33 @@ func testHoldings(t *testing.T, b *bench) {
 	if ids, err := ac.Agents(b.ctx()); err != nil || len(ids) > 0 {
 		t.Errorf("after its removal there are %v, %v", ids, err)
 	}
+	// What can't be launched holds no more than what was prepared for it.
+	l = b.launch("holder", 0, "wait")
+	b.ok(b.rt.Prepare(b.ctx(), l))
+	prepared := held(b, ac)
+	l.Command = "/no/such/program"
+	if err := b.rt.Launch(b.ctx(), l); err == nil {
+		t.Error("a program that is not there was launched")
+	}
+	if now := held(b, ac); !slices.Equal(now, prepared) {
+		t.Errorf("after a launch that failed it holds %v, before %v", now, prepared)
+	}
+	b.ok(b.rt.Remove(b.ctx(), "holder"))
+	if left := held(b, ac); len(left) > 0 {
+		t.Errorf("after its removal it holds %v", left)
+	}
+}
+
+func held(b *bench, ac fleet.Accountant) (out []string) {
+	b.Helper()
+	list, err := ac.Holdings(b.ctx(), "holder")
+	b.ok(err)
+	for _, h := range list {
+		if h.Kind != "logs" && !h.Shared {
+			out = append(out, h.Kind+" "+h.Name)
+		}
+	}
+	return out
 }
 
 func testVolumes(t *testing.T, b *bench) {
