@@ -355,7 +355,12 @@ func (h *Holder) look(ctx context.Context, rt Runtime) error {
 	if err != nil {
 		return err
 	}
+	instances := map[string]bool{}
 	for _, one := range list {
+		if one.Kind == "instance" && instances[one.Instance] {
+			continue // a cluster has several objects for one
+		}
+		instances[one.Instance] = one.Kind == "instance" || instances[one.Instance]
 		h.Kinds[one.Kind]++
 	}
 	h.Bytes = stock(h.Runtime, list).Bytes
