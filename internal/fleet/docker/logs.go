@@ -64,7 +64,7 @@ func (u *unit) take(body io.Reader) error {
 			c.Flush()
 		}
 		if _, err := io.ReadFull(in, head[:]); err != nil {
-			return ended(err)
+			return segment.Ended(err)
 		}
 		size := binary.BigEndian.Uint32(head[4:])
 		if head[0] > 2 || size > 8<<20 {
@@ -72,7 +72,7 @@ func (u *unit) take(body io.Reader) error {
 		}
 		frame := make([]byte, size)
 		if _, err := io.ReadFull(in, frame); err != nil {
-			return ended(err)
+			return segment.Ended(err)
 		}
 		when, text, ok := bytes.Cut(frame, []byte{' '})
 		at := instant(string(when))
@@ -86,14 +86,6 @@ func (u *unit) take(body io.Reader) error {
 		}
 		c.Line(at, stream, !whole && len(line) >= 16<<10, line)
 	}
-}
-
-// ended is nil if the output ended as it should.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }
 
 // ReadLogs implements fleet.LogReader.

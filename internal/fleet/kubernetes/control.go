@@ -50,7 +50,7 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err == nil {
-		u.copied.note(reason + "; started again")
+		u.copied.Note(reason + "; started again")
 		u.begins(made)
 	}
 	u.hold = false

@@ -5,10 +5,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,42 +23,26 @@ const (
 
 // copied is how far the output of a pod was taken.
 type copied struct {
-	w    atomic.Pointer[segment.Writer]
-	pod  types.UID
-	run  int       // of the pod, of which there may be more to take
-	last time.Time // of the newest line, as the node gave it
-	same int       // lines that have this time
-}
-
-func (c *copied) close() {
-	if w := c.w.Load(); w != nil {
-		_ = w.Close()
-	}
-}
-
-// note writes a line of the portal's own.
-func (c *copied) note(text string) {
-	if w := c.w.Load(); w != nil {
-		w.Note("%s", text)
-	}
+	segment.Copy
+	pod types.UID
+	run int // of the pod, of which there may be more to take
 }
 
 // copyLogs takes the output of a pod's run until it ends, and before it what is left
 // to take of the run before, which is as far back as a node goes. It goes on where it
 // stopped; what the portal before this one took is known by its own files.
 func (u *unit) copyLogs(ctx context.Context, pod *corev1.Pod, run int) error {
-	c := &u.copied
-	if c.w.Load() == nil {
-		dir := filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
-		w, err := segment.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
-		if err != nil {
-			return err
-		}
-		c.w.Store(w)
-		u.resume(dir, pod)
+	c, dir := &u.copied, filepath.Join(u.r.logsDir(u.agentID), u.instanceID)
+	fresh, err := c.Open(dir, u.r.cfg.SegmentSize, u.r.cfg.Segments)
+	if err != nil {
+		return err
+	}
+	if fresh && c.Resume(dir, pod.CreationTimestamp.Time) {
+		c.pod = pod.UID
 	}
 	if c.pod != pod.UID {
-		c.pod, c.run, c.last, c.same = pod.UID, 0, time.Time{}, 0
+		c.pod, c.run = pod.UID, 0
+		c.Forget()
 	}
 	if c.run < run {
 		err := u.copyRun(ctx, pod.Name, &corev1.PodLogOptions{Previous: true})
@@ -74,8 +56,8 @@ func (u *unit) copyLogs(ctx context.Context, pod *corev1.Pod, run int) error {
 
 func (u *unit) copyRun(ctx context.Context, name string, q *corev1.PodLogOptions) error {
 	q.Container, q.Timestamps = container, true
-	if last := u.copied.last; !last.IsZero() {
-		q.SinceTime = &meta.Time{Time: last.Truncate(time.Second)}
+	if since := u.copied.Since(); !since.IsZero() {
+		q.SinceTime = &meta.Time{Time: since.Truncate(time.Second)}
 	}
 	body, err := u.r.api.ofPod(u.r.namespace, name, "log", q).Stream(ctx)
 	if err != nil {
@@ -85,62 +67,28 @@ func (u *unit) copyRun(ctx context.Context, name string, q *corev1.PodLogOptions
 	return u.take(bufio.NewReaderSize(body, 64<<10))
 }
 
-// resume finds out what an earlier portal took of this pod's output.
-func (u *unit) resume(dir string, pod *corev1.Pod) {
-	q := fleet.LogQuery{AgentID: u.agentID, Instance: u.instanceID, Tail: 100}
-	var at time.Time
-	_ = segment.Read(context.Background(), filepath.Dir(dir), q, func(l fleet.LogLine) error {
-		if l.Stream != segment.Portal {
-			at = l.At
-		}
-		return nil
-	})
-	if !at.Before(pod.CreationTimestamp.Time) {
-		u.copied.pod, u.copied.last, u.copied.same = pod.UID, at, 1
-	}
-}
-
 // take reads lines, each of which has its time before it. The cluster does not
 // tell standard output and error apart.
 func (u *unit) take(in *bufio.Reader) error {
-	c, w := &u.copied, u.copied.w.Load()
-	defer w.Flush()
-	from, skip := c.last, c.same
+	c := &u.copied
+	defer c.Flush()
+	c.Begin()
 	for {
 		if in.Buffered() == 0 {
-			w.Flush()
+			c.Flush()
 		}
 		line, err := readLine(in)
 		if when, text, ok := bytes.Cut(line, []byte{' '}); ok || len(line) > 0 {
 			at, terr := time.Parse(time.RFC3339Nano, string(when))
-			switch {
-			case terr != nil: // a remark of the node about a log that it lost
+			if terr != nil { // a remark of the node about a log that it lost
 				at, text = time.Now().UTC(), line
-			case at.Before(from):
-				continue
-			case at.Equal(from) && skip > 0:
-				skip--
-				continue
 			}
-			if at.Equal(c.last) {
-				c.same++
-			} else if at.After(c.last) {
-				c.last, c.same = at, 1
-			}
-			w.Line(at.UTC(), segment.Stdout, false, bytes.TrimSuffix(text, []byte{'\r'}))
+			c.Line(at, segment.Stdout, false, text)
 		}
 		if err != nil {
-			return ended(err)
+			return segment.Ended(err)
 		}
 	}
-}
-
-// ended is nil if a stream ended as it should.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }
 
 // readLine reads a line without its end; of one that is too long the beginning.

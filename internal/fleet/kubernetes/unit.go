@@ -112,7 +112,7 @@ func isOver(s fleet.InstanceState) bool {
 // watch stays with the instance until its workload and its pods are gone.
 func (u *unit) watch() {
 	defer close(u.done)
-	defer u.copied.close()
+	defer u.copied.Close()
 	for wait := time.Duration(0); mirror.Pause(u.ctx, wait); {
 		moved := u.r.bell.Next(u.instanceID)
 		w, pod := u.r.workload(u.instanceID), u.r.pod(u.instanceID, u.launch)
@@ -257,7 +257,7 @@ func (u *unit) heed(pod *corev1.Pod) {
 		}
 	}
 	u.save()
-	u.copied.note(u.rec.Reason)
+	u.copied.Note(u.rec.Reason)
 	u.r.changes.Add(u.agentID)
 }
 

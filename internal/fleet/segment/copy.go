@@ -3,6 +3,8 @@ package segment
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -94,6 +96,14 @@ func (c *Copy) Note(text string) {
 	if w := c.w.Load(); w != nil {
 		w.Note("%s", text)
 	}
+}
+
+// Ended is nil if the answer of an engine ended as it should.
+func Ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // Close ends writing.
