@@ -78,8 +78,8 @@ func (u *unit) look(c container.InspectResponse, turn int) bool {
 	}
 	u.looked = true
 	again := u.rec.Resumed(c.State.StartedAt) // what was waited for has come
-	if missed > 0 && !u.pass(ends, unseen) {
-		u.conclude(ends[len(ends)-1].Code)
+	if last := u.pass(ends, unseen); last != nil {
+		u.conclude(last.Code)
 		return true
 	}
 	if missed > 0 || again || u.rec.Current == "" {
@@ -103,15 +103,15 @@ func (u *unit) busy(turn int) bool {
 	return u.hold || u.rec.State == fleet.InstanceStopping || turn != u.turn
 }
 
-// pass counts ends after which the engine has started the container again; false if
-// it should not have. u.mu is held.
-func (u *unit) pass(ends []upkeep.End, unseen bool) bool {
+// pass counts ends after which the engine has started the container again, and gives
+// the one after which it should not have. u.mu is held.
+func (u *unit) pass(ends []upkeep.End, unseen bool) (last *upkeep.End) {
 	for _, e := range ends {
 		if e.Lived >= engineCalm {
 			u.rec.Failures = 0
 		}
 		if !u.rec.Passed(u.restart, e, unseen) {
-			return false
+			return &e
 		}
 		when := ""
 		if unseen {
@@ -122,7 +122,7 @@ func (u *unit) pass(ends []upkeep.End, unseen bool) bool {
 	if n := len(ends); unseen && n > 0 {
 		u.rec.Reason = "started again " + times(n) + " while no portal looked: " + ends[n-1].Why
 	}
-	return true
+	return nil
 }
 
 func times(n int) string {
