@@ -212,6 +212,8 @@ func remedyFor(in Instance) string {
 	switch {
 	case in.OOMKilled:
 		return "Give it more memory (resources.memory), or make it need less."
+	case in.Remedy != "":
+		return in.Remedy
 	case in.State == InstanceExited:
 		return "Let the program go on running, or let its restart policy be \"always\"."
 	}

@@ -43,6 +43,7 @@ type Instance struct {
 	OOMKilled bool          `json:"oom_killed,omitempty"`
 	Reason    string        `json:"reason,omitempty"` // why it is in this state
 	LastLogs  []string      `json:"last_logs,omitempty"`
+	Remedy    string        `json:"-"` // what can be done about the reason, where the runtime knows
 	// Guarded says that its runtime starts it again by itself when its liveness probe
 	// fails.
 	Guarded bool `json:"-"`

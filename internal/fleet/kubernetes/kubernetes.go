@@ -25,6 +25,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/happenings"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/mirror"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
@@ -72,6 +73,8 @@ type Runtime struct {
 	bell      mirror.Bell
 	pods      *mirror.Mirror[*corev1.Pod]
 	kinds     []*kind
+	warnings  *mirror.Mirror[*happenings.Happening]
+	book      happenings.Book
 	around    *surroundings.Keeper
 	changes   *upkeep.Changes
 	locks     upkeep.Locks
@@ -150,6 +153,7 @@ func New(cfg Config) (*Runtime, error) {
 		follow(r, k.mirror, k.source)
 	}
 	follow(r, r.pods, source[*corev1.Pod, *corev1.PodList](r.api.pods(namespace), slim))
+	r.hear()
 	return r, nil
 }
 

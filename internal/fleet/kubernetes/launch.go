@@ -123,6 +123,9 @@ func (r *Runtime) begun(ctx context.Context, l fleet.Launch, launch string, not 
 			if pod.Spec.NodeName == "" {
 				return nil, unschedulable(l, reason+": "+message)
 			}
+			if err := r.stuck(l, w, pod); err != nil {
+				return nil, err
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -132,6 +135,9 @@ func (r *Runtime) begun(ctx context.Context, l fleet.Launch, launch string, not 
 // unmade says why the cluster makes no pod for a workload.
 func (r *Runtime) unmade(ctx context.Context, l fleet.Launch, w *workload) error {
 	if err := r.taken(ctx, l, w); err != nil { // what it said then may hold no more
+		return err
+	}
+	if err := r.stuck(l, w, nil); err != nil {
 		return err
 	}
 	return fault.New(fault.Unavailable, "kubernetes.no_pod", "The cluster makes no pod for %s", l.InstanceID).

@@ -80,6 +80,7 @@ func (r *Runtime) observe(w *workload) fleet.Instance {
 	default:
 		u.runs(w, pod, &in)
 	}
+	r.explain(w, pod, &in)
 	if in.State != fleet.InstanceRunning && in.State != fleet.InstanceStarting {
 		in.LastLogs = segment.Last(filepath.Join(r.logsDir(in.AgentID), in.ID), 20, 400)
 	}
@@ -98,7 +99,7 @@ func (u *unit) runs(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 	case pod.DeletionTimestamp != nil:
 		in.State, in.Reason = fleet.InstanceBackoff, "its pod is being removed, and another one follows"
 	case hasEnded(pod):
-		in.State, in.Reason = fleet.InstanceBackoff, endOf(pod).why
+		in.State, in.Reason = fleet.InstanceBackoff, u.r.because(pod, endOf(pod))
 		if over(pod) { // what follows is being decided
 			break
 		}

@@ -45,6 +45,13 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 			Remedy: "Set kubernetes.image; agents with images of their own need none.",
 		}
 	}
+	events := fleet.Check{Name: "cluster_events", OK: true, How: "warnings of the namespace are watched"}
+	if err := r.warnings.Heard(); err != nil {
+		events = fleet.Check{
+			Name: events.Name, Why: brief(err),
+			Remedy: "Give the portal's account the right to list and watch events in the namespace " + r.namespace + ". Until then reasons that only events tell are left out.",
+		}
+	}
 	return []fleet.Check{
 		{Name: "kubernetes_cluster", OK: true, How: "version " + version + " at " + r.host + ", namespace " + r.namespace},
 		{Name: "memory_limit", OK: true, How: "the node's"},
@@ -61,7 +68,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 		{Name: "non_root", OK: true, How: "user " + itoa(nobody)},
 		{Name: "read_only_root", OK: true, How: "only volumes and /tmp can be written to"},
 		{Name: "measuring", Why: "the runtime does not read the cluster's metrics", Remedy: "Watch the cluster's own metrics."},
-		image,
+		image, events,
 		{Name: "adoption", OK: true, How: "by labels, owner " + r.cfg.Owner},
 	}
 }

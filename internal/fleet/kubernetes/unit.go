@@ -250,6 +250,7 @@ func (u *unit) heed(pod *corev1.Pod) {
 		fresh = 1
 	}
 	e := endOf(pod)
+	e.why = u.r.because(pod, e)
 	u.rec.Reason = e.why
 	for range fresh {
 		if u.rec.Over(u.restart, e.why, e.failed, time.Now()) {

@@ -33,6 +33,10 @@ type Source[T meta.Object] struct {
 type Mirror[T meta.Object] struct {
 	// Selector says which objects, by label.
 	Selector string
+	// Fields says which, by fields.
+	Fields string
+	// Passing says that objects are told by Changed and not kept.
+	Passing bool
 	// Timeout bounds a page of a list.
 	Timeout time.Duration
 	// Changed is told each object that came, changed or went.
@@ -75,6 +79,13 @@ func (m *Mirror[T]) Of(key string) []T {
 		list = append(list, o)
 	}
 	return list
+}
+
+// Heard gives why nothing is heard; nil if all is well, or nothing was asked yet.
+func (m *Mirror[T]) Heard() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
 }
 
 // List gives all that wanted is true of. An error says why it may be old; it waits
@@ -161,7 +172,7 @@ func (m *Mirror[T]) Follow(ctx context.Context, from Source[T]) {
 // read reads all of them, and gives the version that a watch begins at.
 func (m *Mirror[T]) read(ctx context.Context, from Source[T]) (version string, err error) {
 	var all []T
-	query := meta.ListOptions{LabelSelector: m.Selector, Limit: pageSize}
+	query := meta.ListOptions{LabelSelector: m.Selector, FieldSelector: m.Fields, Limit: pageSize}
 	for {
 		bounded, cancel := context.WithTimeout(ctx, m.Timeout)
 		page, about, err := from.List(bounded, query)
@@ -169,7 +180,13 @@ func (m *Mirror[T]) read(ctx context.Context, from Source[T]) (version string, e
 		if err != nil {
 			return "", err
 		}
-		all = append(all, page...)
+		if m.Passing {
+			for _, o := range page {
+				m.Changed(o, false)
+			}
+		} else {
+			all = append(all, page...)
+		}
 		if version, query.Continue = about.GetResourceVersion(), about.GetContinue(); query.Continue == "" {
 			break
 		}
@@ -212,7 +229,7 @@ var errClosed = errors.New("the watch ended")
 func (m *Mirror[T]) hear(ctx context.Context, from Source[T], version string) (string, error) {
 	most := int64(300 + rand.IntN(300))
 	w, err := from.Watch(ctx, meta.ListOptions{
-		LabelSelector: m.Selector, ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &most,
+		LabelSelector: m.Selector, FieldSelector: m.Fields, ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &most,
 	})
 	if err != nil {
 		return version, err
@@ -249,6 +266,11 @@ func (m *Mirror[T]) hear(ctx context.Context, from Source[T], version string) (s
 // take notes one event.
 func (m *Mirror[T]) take(object T, gone bool) {
 	m.mu.Lock()
+	if m.Passing {
+		m.mu.Unlock()
+		m.Changed(object, gone)
+		return
+	}
 	if !gone {
 		m.set(object)
 	} else if old, ok := m.byName[object.GetName()]; ok && old.GetUID() == object.GetUID() {
