@@ -44,7 +44,9 @@ func TestWarningsOfTheClusterAreTold(t *testing.T) {
 			return c.Kubectl(t, "get", "pods", "-n", cfg.Namespace, "-l", "platform-portal.io/agent=hangs", "-o", "jsonpath={.items[0].status.containerStatuses[0].ready}") == "true"
 		})
 		ask(t, before, "/hang")
-		fleettest.Eventually(t, "that it was ended", func() bool { return !observed(t, rt, hangs).StartedAt.Equal(before.StartedAt) || observed(t, rt, hangs).State != fleet.InstanceRunning })
+		fleettest.Eventually(t, "that it was ended", func() bool {
+			return !observed(t, rt, hangs).StartedAt.Equal(before.StartedAt) || observed(t, rt, hangs).State != fleet.InstanceRunning
+		})
 	}
 	told(hangs, "that it hangs", fleet.InstanceFailed, "liveness probe failed")
 
