@@ -217,7 +217,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 	for _, what := range []string{
 		"create pods", "watch pods", "patch pods", "delete pods", "get pods/log", "create pods/exec",
 		"create secrets", "deletecollection secrets", "create persistentvolumeclaims", "deletecollection persistentvolumeclaims",
-		"list storageclasses", "watch events", "patch services", "create serviceaccounts", "delete configmaps", "create networkpolicies", "create poddisruptionbudgets",
+		"list storageclasses", "watch events", "get pods.metrics.k8s.io", "patch services", "create serviceaccounts", "delete configmaps", "create networkpolicies", "create poddisruptionbudgets",
 	} {
 		verb, kind, _ := strings.Cut(what, " ")
 		if !may(verb, kind, agents) {
@@ -226,7 +226,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 	}
 	for _, what := range []string{
 		"create roles", "create rolebindings", "create serviceaccounts/token", "update pods", "create pods/ephemeralcontainers",
-		"create events", "update configmaps", "update pods/status", "update serviceaccounts", "delete namespaces", "get nodes", "create persistentvolumes", "impersonate users",
+		"create events", "update configmaps", "update pods/status", "update serviceaccounts", "delete namespaces", "get nodes", "get nodes/proxy", "create persistentvolumes", "impersonate users",
 	} {
 		verb, kind, _ := strings.Cut(what, " ")
 		if may(verb, kind, agents) {

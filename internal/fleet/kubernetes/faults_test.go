@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -213,35 +212,7 @@ func TestTheAPIServerMayGoAway(t *testing.T) {
 // told.
 func TestTheDocumentedRightsAreEnough(t *testing.T) {
 	c := kubernetestest.Start(t)
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "runtimes.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
-	if role == nil {
-		t.Fatal("docs/runtimes.md names no rights")
-	}
-	c.Kubectl(t, "create", "namespace", "agents")
-	apply(t, c, string(role[1]))
-	c.Kubectl(t, "create", "serviceaccount", "portal", "-n", "agents")
-	c.Kubectl(t, "create", "rolebinding", "portal", "-n", "agents", "--role=platform-portal", "--serviceaccount=agents:portal")
-	token := c.Kubectl(t, "create", "token", "portal", "-n", "agents")
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	text, err = os.ReadFile(c.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	mine := *c
-	mine.Kubeconfig = file
-	mine.Kubectl(t, "config", "set-credentials", "portal", "--token="+token)
-	mine.Kubectl(t, "config", "set-context", "--current", "--user=portal", "--namespace=agents")
-
-	cfg := config(t)
-	cfg.Kubeconfig = file
-	rt := open(t, cfg)
+	rt, _ := modest(t, c, "agents")
 	l := launch("modest", "wait")
 	once := launch("once", "wait")
 	once.Restart.Policy = "never"

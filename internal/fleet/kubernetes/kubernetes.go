@@ -26,6 +26,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/happenings"
+	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/metering"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/mirror"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/surroundings"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
@@ -75,6 +76,7 @@ type Runtime struct {
 	kinds     []*kind
 	warnings  *mirror.Mirror[*happenings.Happening]
 	book      happenings.Book
+	meter     metering.Meter
 	around    *surroundings.Keeper
 	changes   *upkeep.Changes
 	locks     upkeep.Locks
@@ -153,6 +155,7 @@ func New(cfg Config) (*Runtime, error) {
 		follow(r, k.mirror, k.source)
 	}
 	follow(r, r.pods, source[*corev1.Pod, *corev1.PodList](r.api.pods(namespace), slim))
+	r.meter.Client = client
 	r.hear()
 	return r, nil
 }

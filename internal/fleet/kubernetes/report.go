@@ -67,7 +67,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 		{Name: "system_call_filter", OK: true, How: "seccomp, the node's profile"},
 		{Name: "non_root", OK: true, How: "user " + itoa(nobody)},
 		{Name: "read_only_root", OK: true, How: "only volumes and /tmp can be written to"},
-		{Name: "measuring", Why: "the runtime does not read the cluster's metrics", Remedy: "Watch the cluster's own metrics."},
+		r.measuring(bounded),
 		image, events,
 		{Name: "adoption", OK: true, How: "by labels, owner " + r.cfg.Owner},
 	}
