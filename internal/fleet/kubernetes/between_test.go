@@ -68,6 +68,7 @@ func rewrite(t *testing.T, c *kubernetestest.Cluster, file, server, token string
 // between stands between a portal and the API server.
 type between struct {
 	mu     sync.Mutex
+	server *httptest.Server
 	refuse func(w http.ResponseWriter, r *http.Request) bool // answers instead of the server
 	asked  []string
 }
@@ -78,6 +79,9 @@ func (b *between) set(refuse func(w http.ResponseWriter, r *http.Request) bool) 
 	defer b.mu.Unlock()
 	b.refuse = refuse
 }
+
+// drop breaks all connections off.
+func (b *between) drop() { b.server.CloseClientConnections() }
 
 // count says how many requests were about what the pattern fits.
 func (b *between) count(pattern string) (n int) {
@@ -123,6 +127,7 @@ func through(t *testing.T, namespace string) (*kubernetes.Runtime, kubernetes.Co
 			proxy.ServeHTTP(w, r)
 		}
 	}))
+	b.server = server
 	t.Cleanup(func() { // watches are still open
 		server.CloseClientConnections()
 		server.Close()
