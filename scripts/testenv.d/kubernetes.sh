@@ -83,6 +83,17 @@ kubernetes_resume() {
 # kubernetes_halt ends the API server alone.
 kubernetes_halt() { end "$1" kube-apiserver 5; }
 
+# A node whose kubelet has ended is not heard of any more.
+kubernetes_halt-node() { end "$1" kubelet 5; }
+
+kubernetes_resume-node() {
+	local root=$1
+	local bridge cgroup node api pods services
+	net "$(cat "$root/number")"
+	runs "$root" kubelet || node_kubelet "$root"
+	await "$root" kubelet 240 "the node is ready" node_ready "$root"
+}
+
 kubernetes_image() {
 	local root=$1 names name
 	names=$(ctr --address "$root/containerd.sock" --namespace k8s.io images import --all-platforms "$2" | awk '$1 == "unpacking" {print $2}')

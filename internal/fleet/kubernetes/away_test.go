@@ -1,6 +1,7 @@
 package kubernetes_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -202,4 +204,33 @@ func TestTwoPortalsShareANamespace(t *testing.T) {
 	if got := c.Kubectl(t, "get", "service", "mine", "-n", "both", "-o", `jsonpath={.metadata.labels.platform-portal\.io/owner}`); got != cfg.Owner {
 		t.Errorf("the service belongs to %s", got)
 	}
+}
+
+func TestANodeMayBeLostAndComeBack(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, _ := in(t, "nodes")
+	l := served("survivor")
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod", "-n", "nodes", "-l", "platform-portal.io/agent=survivor", "--timeout=2m")
+	before := observed(t, rt, l)
+	c.HaltNode(t)
+	defer c.ResumeNode(t)
+	c.Kubectl(t, "wait", "--for=condition=Ready=Unknown", "node/"+c.Node, "--timeout=5m")
+	fleettest.Eventually(t, "that the node is missed", func() bool {
+		now := observed(t, rt, l)
+		return strings.Contains(now.Reason, "not heard of") && now.State == fleet.InstanceRunning && now.Remedy != ""
+	})
+	brief, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := rt.Launch(brief, launch("late", "wait")); err == nil {
+		t.Error("an instance was launched on a node that is lost")
+	}
+	c.ResumeNode(t)
+	fleettest.Eventually(t, "that all is well again", func() bool {
+		now := observed(t, rt, l)
+		return now.State == fleet.InstanceRunning && now.Reason == "" && now.StartedAt.Equal(before.StartedAt) && now.Restarts == 0
+	})
+	fleettest.Eventually(t, "that what was begun goes on", func() bool { return rt.Launch(bounded(t), launch("late", "wait")) == nil })
 }

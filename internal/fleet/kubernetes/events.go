@@ -68,6 +68,12 @@ func (r *Runtime) explain(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 	case fleet.InstanceFailed, fleet.InstanceExited:
 		in.Remedy = remedy(in.Reason, r.namespace)
 		return
+	case fleet.InstanceRunning:
+		if pod != nil && unheard(pod) {
+			in.Reason = "NodeNotReady: its node " + pod.Spec.NodeName + " is not heard of; it may run there still"
+			in.Remedy = remedy(in.Reason, r.namespace)
+		}
+		return
 	default:
 		return
 	}
@@ -77,6 +83,16 @@ func (r *Runtime) explain(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 		}
 	}
 	in.Remedy = remedy(in.Reason, r.namespace)
+}
+
+// unheard tells whether the cluster takes the node of a pod for lost: then it says
+// that the pod is not ready, although its container was when it was last heard of.
+func unheard(pod *corev1.Pod) bool {
+	is := map[corev1.PodConditionType]corev1.ConditionStatus{}
+	for _, c := range pod.Status.Conditions {
+		is[c.Type] = c.Status
+	}
+	return is[corev1.PodReady] == corev1.ConditionFalse && is[corev1.ContainersReady] == corev1.ConditionTrue
 }
 
 // because adds to how a run ended that its liveness probe failed, if that is why the
@@ -119,6 +135,7 @@ var remedies = []struct{ sign, do string }{
 	{"Unschedulable:", "Add nodes, stop other agents, or give this one smaller limits."},
 	{"FailedCreatePodSandBox:", "See that the network and the container runtime of the node work."},
 	{"NetworkNotReady:", "See that the network of the node works."},
+	{"NodeNotReady:", "See whether the node and its kubelet run. If it is gone for good, delete the node: the cluster then runs the agent elsewhere."},
 	{"Evicted:", "Give the node more room, or the agent limits that fit what it uses: the node ended it to save itself."},
 	{"ErrImagePull:", "See whether the nodes reach the registry, and correct the image or kubernetes.pull-secret."},
 	{"ImagePullBackOff:", "See whether the nodes reach the registry, and correct the image or kubernetes.pull-secret."},

@@ -188,6 +188,12 @@ func (e *Env) Halt(t testing.TB) { e.mustCommand(t, "halt") }
 // Resume starts the daemon or the API server again.
 func (e *Env) Resume(t testing.TB) { e.mustCommand(t, "resume") }
 
+// HaltNode ends what runs pods on the node; they go on, and nobody hears of them.
+func (e *Env) HaltNode(t testing.TB) { e.mustCommand(t, "halt-node") }
+
+// ResumeNode starts it again.
+func (e *Env) ResumeNode(t testing.TB) { e.mustCommand(t, "resume-node") }
+
 func (e *Env) mustCommand(t testing.TB, what string) {
 	t.Helper()
 	if _, err := e.command(what); err != nil {

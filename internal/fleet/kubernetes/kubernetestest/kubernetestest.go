@@ -75,6 +75,18 @@ func (c *Cluster) Resume(t testing.TB) {
 	shared.Resume(t)
 }
 
+// HaltNode ends the kubelet; pods go on, and the cluster takes the node for lost.
+func (c *Cluster) HaltNode(t testing.TB) {
+	t.Helper()
+	shared.HaltNode(t)
+}
+
+// ResumeNode starts the kubelet again.
+func (c *Cluster) ResumeNode(t testing.TB) {
+	t.Helper()
+	shared.ResumeNode(t)
+}
+
 // Import gives the node an image of a static program, to be run as the user.
 func (c *Cluster) Import(t testing.TB, name, program, user string) {
 	t.Helper()
