@@ -383,20 +383,3 @@ func testExec(t *testing.T, b *bench) {
 	b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, 0))
 	b.nothing(l.AgentID)
 }
-
-func testUsage(t *testing.T, b *bench) {
-	m, ok := b.rt.(fleet.Meter)
-	if !ok {
-		t.Skip("the runtime does not measure")
-	}
-	l := b.start("busy", 0, "ticks")
-	b.said(l, "tick 3")
-	Eventually(t, "processor time, memory and processes", func() bool { // clocks may be coarse
-		u, err := m.Usage(b.ctx(), l.AgentID, l.InstanceID)
-		if fault.Is(err, fault.Unavailable) { // engines measure from time to time
-			return false
-		}
-		b.ok(err)
-		return u.Memory > 0 && (u.PIDs > 0 || b.h.CountsNoProcesses) && u.CPUSeconds > 0
-	})
-}
