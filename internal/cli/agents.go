@@ -71,7 +71,7 @@ func (s shownAgent) restarts() int {
 func agentsCommand(a *app) *cobra.Command {
 	c := group("agents", "Agents: list, make, change, and act on them",
 		agentsListCommand(a), agentsGetCommand(a), agentsCreateCommand(a), agentsEditCommand(a), agentsRemoveCommand(a), exportCommand(a),
-		logsCommand(a), historyCommand(a), versionsCommand(a), instancesCommand(a), agentHealthCommand(a), waitCommand(a), taskCommand(a), resourcesCommand(a), moveCommand(a))
+		logsCommand(a), historyCommand(a), versionsCommand(a), instancesCommand(a), agentHealthCommand(a), waitCommand(a), taskCommand(a), resourcesCommand(a), driftCommand(a), moveCommand(a))
 	for _, rule := range agent.Rules {
 		c.AddCommand(actionCommand(a, rule))
 	}

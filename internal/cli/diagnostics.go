@@ -334,3 +334,66 @@ func quotasCommand(a *app) *cobra.Command {
 		},
 	})
 }
+
+// driftCommand shows what somebody else changed of an agent's instances, and takes
+// it back or over.
+func driftCommand(a *app) *cobra.Command {
+	var f actionFlags
+	var repair, adopt bool
+	c := &cobra.Command{
+		Use: "drift ID", Short: "Show what somebody else changed of an agent on its engine", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
+		Long: "Shows what somebody else changed of an agent's instances on their engine since they were launched, field by field.\n" +
+			"With --repair the agent is restarted as it is specified. With --adopt the image, the command, the arguments and\n" +
+			"the limits that run become a revision of the agent, which is deployed as any other.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			switch {
+			case repair:
+				return a.actOnOne(cmd, c, args[0], agent.Restart, f)
+			case adopt:
+				return a.adoptDrift(cmd.Context(), c, args[0], f.reason)
+			}
+			raw, err := c.instances(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			v := view{raw: raw, head: []string{"INSTANCE", "FIELD", "WANTED", "LIVE"}, empty: "Nothing was changed by somebody else."}
+			for _, r := range raw {
+				var in fleet.Instance
+				if err := json.Unmarshal(r, &in); err != nil {
+					return err
+				}
+				for _, d := range in.Drift {
+					v.names = append(v.names, in.ID)
+					v.rows = append(v.rows, []string{in.ID, d.Field, d.Wanted, d.Live})
+				}
+			}
+			return a.show(v)
+		},
+	}
+	c.Flags().BoolVar(&repair, "repair", false, "restart the agent as it is specified")
+	c.Flags().BoolVar(&adopt, "adopt", false, "make a revision of what runs")
+	c.MarkFlagsMutuallyExclusive("repair", "adopt")
+	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit log")
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "return once the portal has taken it over")
+	f.wait = true
+	return c
+}
+
+func (a *app) adoptDrift(ctx context.Context, c *conn, id, reason string) error {
+	body, err := jsonBody(map[string]any{"reason": reason})
+	if err != nil {
+		return err
+	}
+	var now struct{ Revision int `json:"revision"` }
+	raw, err := c.once(ctx, &now, func(ctx context.Context) (*http.Response, error) {
+		return c.api.AdoptDriftWithBody(ctx, id, nil, jsonType, body)
+	})
+	if err != nil {
+		return err
+	}
+	return a.show(view{raw: raw, names: []string{id}, text: fmt.Sprintf("What runs of %s is its revision %d now. Deploy it to end the difference.\n", clean(id), now.Revision)})
+}

@@ -187,6 +187,10 @@ func changes(agentID string, before, now []Instance, at time.Time) []event.Event
 		if old == nil || old.State != in.State || old.PID != in.PID || old.Port != in.Port || old.Restarts != in.Restarts {
 			tell(in, in.State)
 		}
+		if len(in.Drift) > 0 && (old == nil || !slices.Equal(old.Drift, in.Drift)) {
+			in.Reason = drifted(in.Drift)
+			tell(in, in.State)
+		}
 	}
 	for _, in := range before {
 		if find(now, in.ID) == nil {
@@ -214,7 +218,7 @@ func same(before, now []Instance) bool {
 func alike(a, b Instance) bool {
 	return a.State == b.State && a.PID == b.PID && a.Host == b.Host && a.Port == b.Port && a.Restarts == b.Restarts &&
 		a.Reason == b.Reason && a.Signal == b.Signal && a.OOMKilled == b.OOMKilled &&
-		a.StartedAt.UnixMicro() == b.StartedAt.UnixMicro() && equal(a.ExitCode, b.ExitCode)
+		a.StartedAt.UnixMicro() == b.StartedAt.UnixMicro() && equal(a.ExitCode, b.ExitCode) && slices.Equal(a.Drift, b.Drift)
 }
 
 // identical compares all that is stored.

@@ -44,6 +44,8 @@ type Instance struct {
 	Reason    string        `json:"reason,omitempty"` // why it is in this state
 	LastLogs  []string      `json:"last_logs,omitempty"`
 	Remedy    string        `json:"-"` // what can be done about the reason, where the runtime knows
+	// Drift is what somebody else changed since it was launched.
+	Drift []Difference `json:"drift,omitempty"`
 	// Guarded says that its runtime starts it again by itself when its liveness probe
 	// fails.
 	Guarded bool `json:"-"`

@@ -16,6 +16,7 @@ func (s *server) registerHoldings() {
 	door.Handle(s.Door, "list-quotas", "What agents may ask for together, and what is taken of it", s.quotas)
 	door.Handle(s.Door, "list-orphans", "List what runtimes hold and no agent owns", s.orphans)
 	door.Handle(s.Door, "remove-orphan", "Remove what a runtime holds and no agent owns; the answer is what was removed", s.removeOrphan)
+	door.Handle(s.Door, "adopt-drift", "Make a revision of what somebody else changed in an agent's instances on their engine", s.adoptDrift)
 	door.Handle(s.Door, "plan-move", "What a move to another runtime would do; nothing is changed", s.planMove)
 	door.Handle(s.Door, "move-agent", "Move an agent to another runtime", s.move, door.Status(http.StatusAccepted))
 }
@@ -57,6 +58,28 @@ type orphanAnswer struct{ Body *fleet.Orphan }
 func (s *server) removeOrphan(ctx context.Context, in *orphanInput) (*orphanAnswer, error) {
 	o, err := s.cfg.Steward.RemoveOrphan(ctx, in.Where, in.Agent, in.Reason)
 	return &orphanAnswer{Body: o}, err
+}
+
+type adoptDriftInput struct {
+	door.ByID
+	Matching
+	Body *reason `required:"false"`
+}
+
+func (s *server) adoptDrift(ctx context.Context, in *adoptDriftInput) (*agentAnswer, error) {
+	version, err := in.version()
+	if err != nil {
+		return nil, err
+	}
+	why := ""
+	if in.Body != nil {
+		why = in.Body.Reason
+	}
+	a, err := s.cfg.Steward.AdoptDrift(ctx, in.ID, version, why)
+	if err != nil {
+		return nil, err
+	}
+	return s.answer(ctx, http.StatusOK, a, nil)
 }
 
 // moveBody says where an agent goes.

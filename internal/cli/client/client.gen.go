@@ -2836,6 +2836,13 @@ type FleetCheck struct {
 	Why    *string `json:"why,omitempty"`
 }
 
+// FleetDifference defines model for FleetDifference.
+type FleetDifference struct {
+	Field  string `json:"field"`
+	Live   string `json:"live"`
+	Wanted string `json:"wanted"`
+}
+
 // FleetHolding defines model for FleetHolding.
 type FleetHolding struct {
 	// Bytes On disk; left out where that is nothing or not known
@@ -2871,24 +2878,25 @@ type FleetImpact struct {
 
 // FleetInstance defines model for FleetInstance.
 type FleetInstance struct {
-	AgentId   string     `json:"agent_id"`
-	EndedAt   *time.Time `json:"ended_at,omitempty"`
-	ExitCode  *int64     `json:"exit_code,omitempty"`
-	Host      *string    `json:"host,omitempty"`
-	Id        string     `json:"id"`
-	Index     int64      `json:"index"`
-	LastLogs  *[]string  `json:"last_logs,omitempty"`
-	Live      *bool      `json:"live,omitempty"`
-	OomKilled *bool      `json:"oom_killed,omitempty"`
-	Pid       *int64     `json:"pid,omitempty"`
-	Port      *int64     `json:"port,omitempty"`
-	Ready     *bool      `json:"ready,omitempty"`
-	Reason    *string    `json:"reason,omitempty"`
-	Restarts  int64      `json:"restarts"`
-	Revision  int64      `json:"revision"`
-	Signal    *string    `json:"signal,omitempty"`
-	StartedAt *time.Time `json:"started_at,omitempty"`
-	State     string     `json:"state"`
+	AgentId   string             `json:"agent_id"`
+	Drift     *[]FleetDifference `json:"drift,omitempty"`
+	EndedAt   *time.Time         `json:"ended_at,omitempty"`
+	ExitCode  *int64             `json:"exit_code,omitempty"`
+	Host      *string            `json:"host,omitempty"`
+	Id        string             `json:"id"`
+	Index     int64              `json:"index"`
+	LastLogs  *[]string          `json:"last_logs,omitempty"`
+	Live      *bool              `json:"live,omitempty"`
+	OomKilled *bool              `json:"oom_killed,omitempty"`
+	Pid       *int64             `json:"pid,omitempty"`
+	Port      *int64             `json:"port,omitempty"`
+	Ready     *bool              `json:"ready,omitempty"`
+	Reason    *string            `json:"reason,omitempty"`
+	Restarts  int64              `json:"restarts"`
+	Revision  int64              `json:"revision"`
+	Signal    *string            `json:"signal,omitempty"`
+	StartedAt *time.Time         `json:"started_at,omitempty"`
+	State     string             `json:"state"`
 }
 
 // FleetLogLine defines model for FleetLogLine.
@@ -4294,6 +4302,15 @@ type DeployAgentParams struct {
 	IfMatch *string `json:"If-Match,omitempty"`
 }
 
+// AdoptDriftParams defines parameters for AdoptDrift.
+type AdoptDriftParams struct {
+	// IdempotencyKey Makes the request happen once: the same key with the same request gets the first answer again, for 24 hours.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+
+	// IfMatch ETag of the agent as the client saw it; 412 if it was changed since
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
 // AgentErrorsParams defines parameters for AgentErrors.
 type AgentErrorsParams struct {
 	// Limit How many at most
@@ -5377,6 +5394,9 @@ type PatchAgentApplicationMergePatchPlusJSONRequestBody PatchAgentApplicationMer
 // DeployAgentJSONRequestBody defines body for DeployAgent for application/json ContentType.
 type DeployAgentJSONRequestBody = Reason
 
+// AdoptDriftJSONRequestBody defines body for AdoptDrift for application/json ContentType.
+type AdoptDriftJSONRequestBody = Reason
+
 // MoveAgentJSONRequestBody defines body for MoveAgent for application/json ContentType.
 type MoveAgentJSONRequestBody = MoveBody
 
@@ -6077,6 +6097,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+	AdoptDriftWithBody(ctx context.Context, id string, params *AdoptDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdoptDrift Make a revision of what somebody else changed in an agent's instances on their engine
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+	AdoptDrift(ctx context.Context, id string, params *AdoptDriftParams, body AdoptDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AgentErrors What went wrong with an agent, newest first
 	//
@@ -7461,6 +7499,44 @@ func (c *Client) DeployAgentWithBody(ctx context.Context, id string, params *Dep
 // Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 func (c *Client) DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDeployAgentRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+func (c *Client) AdoptDriftWithBody(ctx context.Context, id string, params *AdoptDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdoptDriftRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdoptDrift Make a revision of what somebody else changed in an agent's instances on their engine
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+func (c *Client) AdoptDrift(ctx context.Context, id string, params *AdoptDriftParams, body AdoptDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdoptDriftRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -10710,6 +10786,79 @@ func NewDeployAgentRequestWithBody(server string, id string, params *DeployAgent
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewAdoptDriftRequest calls the generic AdoptDrift builder with application/json body
+func NewAdoptDriftRequest(server string, id string, params *AdoptDriftParams, body AdoptDriftJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdoptDriftRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewAdoptDriftRequestWithBody constructs an http.Request for the AdoptDrift method, with any body, and a specified content type
+func NewAdoptDriftRequestWithBody(server string, id string, params *AdoptDriftParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/drift/adopt", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -18720,6 +18869,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgentWithResponse(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*DeployAgentResponse, error)
 
+	// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+	//
+	// Needs the role operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+	AdoptDriftWithBodyWithResponse(ctx context.Context, id string, params *AdoptDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdoptDriftResponse, error)
+
+	// AdoptDriftWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+	//
+	// Needs the role operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+	AdoptDriftWithResponse(ctx context.Context, id string, params *AdoptDriftParams, body AdoptDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*AdoptDriftResponse, error)
+
 	// AgentErrorsWithResponse What went wrong with an agent, newest first
 	//
 	// Needs the role viewer.
@@ -20462,6 +20629,63 @@ func (r DeployAgentResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r DeployAgentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// AdoptDriftResponse200Headers the declared response headers of an HTTP 200 response for AdoptDrift
+type AdoptDriftResponse200Headers struct {
+	CacheControl *string
+	ETag         *string
+	Location     *string
+}
+
+type AdoptDriftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AgentView
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AdoptDriftResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdoptDriftResponse) GetJSON200() *AgentView {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AdoptDriftResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AdoptDriftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdoptDriftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdoptDriftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdoptDriftResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -26160,6 +26384,36 @@ func (c *ClientWithResponses) DeployAgentWithResponse(ctx context.Context, id st
 	return ParseDeployAgentResponse(rsp)
 }
 
+// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+//
+// Needs the role operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+func (c *ClientWithResponses) AdoptDriftWithBodyWithResponse(ctx context.Context, id string, params *AdoptDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdoptDriftResponse, error) {
+	rsp, err := c.AdoptDriftWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdoptDriftResponse(rsp)
+}
+
+// AdoptDriftWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+//
+// Needs the role operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
+func (c *ClientWithResponses) AdoptDriftWithResponse(ctx context.Context, id string, params *AdoptDriftParams, body AdoptDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*AdoptDriftResponse, error) {
+	rsp, err := c.AdoptDrift(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdoptDriftResponse(rsp)
+}
+
 // AgentErrorsWithResponse What went wrong with an agent, newest first
 //
 // Needs the role viewer.
@@ -28640,6 +28894,66 @@ func ParseDeployAgentResponse(rsp *http.Response) (*DeployAgentResponse, error) 
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAdoptDriftResponse parses an HTTP response from a AdoptDriftWithResponse call
+func ParseAdoptDriftResponse(rsp *http.Response) (*AdoptDriftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdoptDriftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AgentView
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AdoptDriftResponse200Headers
+		if values := rsp.Header.Values("Cache-Control"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cache-Control", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CacheControl = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil

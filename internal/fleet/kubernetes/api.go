@@ -111,14 +111,13 @@ func (a api) ofPod(namespace, name, what string, options runtime.Object) *rest.R
 // this program from then on.
 func applied[T any](ctx context.Context, c interface {
 	Patch(context.Context, string, types.PatchType, []byte, meta.PatchOptions, ...string) (T, error)
-}, name string, object any) error {
+}, name string, object any) (made T, err error) {
 	body, err := json.Marshal(object)
 	if err != nil {
-		return err
+		return made, err
 	}
 	force := true
-	_, err = c.Patch(ctx, name, types.ApplyPatchType, body, meta.PatchOptions{FieldManager: manager, Force: &force})
-	return err
+	return c.Patch(ctx, name, types.ApplyPatchType, body, meta.PatchOptions{FieldManager: manager, Force: &force})
 }
 
 // ownNamespace is where a pod finds the name of its namespace.

@@ -164,6 +164,13 @@ func (r *Runtime) Resume(ctx context.Context, agentID, instanceID string) error 
 	if err := r.scale(ctx, w, 1, map[string]string{noteReplicas: ""}); err != nil {
 		return err
 	}
+	err = r.bell.Await(ctx, instanceID, func() bool {
+		now := r.workload(instanceID)
+		return now == nil || now.wanted > 0
+	})
+	if err != nil {
+		return err
+	}
 	pod, err := r.begun(ctx, as(w), w.launch(), "")
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -343,6 +344,47 @@ func TestScalingByOthersIsSeenAndUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := observed(t, rt, l); got.State != fleet.InstanceRunning {
+		t.Errorf("observed %+v", got)
+	}
+}
+
+// What somebody changes of a workload is shown, and of secrets only that.
+func TestChangesByOthersAreShown(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg := in(t, "changed")
+	l := launch("edited", "wait")
+	l.Resources, l.Env = agent.Resources{Memory: 64 << 20, CPU: 0.5}, map[string]string{"KEY": "hush"}
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	if got := observed(t, rt, l); len(got.Drift) > 0 {
+		t.Errorf("nobody changed it, and it shows %v", got.Drift)
+	}
+	name := "portal-" + cfg.Owner + "-" + l.InstanceID
+	c.Kubectl(t, "patch", "statefulset", name+"-w", "-n", "changed", "--type=strategic", "-p",
+		`{"spec":{"template":{"spec":{"containers":[{"name":"agent","args":["ticks"],"resources":{"limits":{"memory":"96Mi"}}}]}}}}`)
+	c.Kubectl(t, "patch", "secret", name+"-env", "-n", "changed", "-p", `{"stringData":{"KEY":"swapped"}}`)
+	want := []fleet.Difference{
+		{Field: "args", Wanted: `["wait"]`, Live: `["ticks"]`},
+		{Field: "resources.memory", Wanted: "64Mi", Live: "96Mi"},
+		{Field: "env", Wanted: "the Secret as it was written", Live: "changed, with effect at the next start"},
+	}
+	var got []fleet.Difference
+	fleettest.Eventually(t, "that it is shown", func() bool {
+		got = observed(t, rt, l).Drift
+		return len(got) == len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("shown %v", got)
+	}
+	// A launch anew takes it all back.
+	if err := rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Fatal(err)
+	}
+	if got := observed(t, rt, l); len(got.Drift) > 0 || got.State != fleet.InstanceRunning {
 		t.Errorf("observed %+v", got)
 	}
 }

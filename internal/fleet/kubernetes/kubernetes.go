@@ -20,6 +20,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
@@ -73,6 +74,7 @@ type Runtime struct {
 	api       api
 	bell      mirror.Bell
 	pods      *mirror.Mirror[*corev1.Pod]
+	secrets   *mirror.Mirror[*meta.ObjectMeta]
 	kinds     []*kind
 	warnings  *mirror.Mirror[*happenings.Happening]
 	book      happenings.Book
@@ -154,6 +156,10 @@ func New(cfg Config) (*Runtime, error) {
 	for _, k := range r.kinds {
 		follow(r, k.mirror, k.source)
 	}
+	// Of secrets the versions are kept, and nothing that is in them.
+	r.secrets = mirror.New(&r.bell, keyed[*meta.ObjectMeta])
+	r.secrets.Changed = func(s *meta.ObjectMeta, _ bool) { r.changed(s) }
+	follow(r, r.secrets, source[*corev1.Secret, *corev1.SecretList](r.api.secrets(namespace), version))
 	follow(r, r.pods, source[*corev1.Pod, *corev1.PodList](r.api.pods(namespace), slim))
 	r.meter.Client = client
 	r.hear()
@@ -210,6 +216,7 @@ const (
 	noteRestart  = "platform-portal.io/restart"  // the policy, as JSON
 	noteMemory   = "platform-portal.io/memory"   // the limit, for people
 	noteReplicas = "platform-portal.io/replicas" // of a suspended workload, when it is resumed
+	noteWanted   = "platform-portal.io/wanted"   // of the workload, as JSON
 	noteEnd      = "platform-portal.io/end"      // of one that is done with: a fleet.Instance
 )
 

@@ -40,7 +40,11 @@ func (r *Runtime) Launch(ctx context.Context, l fleet.Launch) error {
 		return err
 	}
 	r.pruneLogs(l.AgentID, l.InstanceID)
-	if err := r.secret(ctx, l); err != nil {
+	version, err := r.secret(ctx, l)
+	if err == nil {
+		err = w.note(version)
+	}
+	if err != nil {
 		return err
 	}
 	made, err := r.create(ctx, w)

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"path"
 	"path/filepath"
@@ -132,7 +133,7 @@ func (r *Runtime) object(l fleet.Launch, volumes []volume, launch string) (*work
 	}
 	lasting := slices.ContainsFunc(volumes, func(v volume) bool { return v.claim != "" })
 	return &workload{
-		ObjectMeta: meta.ObjectMeta{Name: r.name(l.InstanceID, "w"), Namespace: r.namespace, Labels: labels, Annotations: notes},
+		ObjectMeta: meta.ObjectMeta{Name: r.name(l.InstanceID, "w"), Namespace: r.namespace, Labels: labels, Annotations: maps.Clone(notes)},
 		kind:       kindFor(l.Restart, lasting), wanted: 1,
 		template: corev1.PodTemplateSpec{ObjectMeta: meta.ObjectMeta{Labels: labels, Annotations: notes}, Spec: spec},
 	}, nil

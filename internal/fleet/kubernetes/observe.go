@@ -79,6 +79,7 @@ func (r *Runtime) observe(w *workload) fleet.Instance {
 		in.State, in.Reason = fleet.InstanceSuspended, "somebody else scaled it to nothing"
 	default:
 		u.runs(w, pod, &in)
+		in.Drift = r.drift(w)
 	}
 	r.explain(w, pod, &in)
 	if in.State != fleet.InstanceRunning && in.State != fleet.InstanceStarting {

@@ -136,7 +136,8 @@ func (r *Runtime) claim(ctx context.Context, l fleet.Launch, v volume) error {
 	if r.cfg.StorageClass != "" {
 		wanted["storageClassName"] = r.cfg.StorageClass
 	}
-	return r.refused(ctx, l, applied(bounded, claims, v.claim, r.described("PersistentVolumeClaim", v.claim, l.AgentID, map[string]any{"spec": wanted})))
+	_, err = applied(bounded, claims, v.claim, r.described("PersistentVolumeClaim", v.claim, l.AgentID, map[string]any{"spec": wanted}))
+	return r.refused(ctx, l, err)
 }
 
 // described is an object of an agent as it is applied: nothing but what this
@@ -150,8 +151,8 @@ func (r *Runtime) described(kind, name, agentID string, rest map[string]any) map
 }
 
 // secret keeps the environment of an instance apart from its pod: what may be a
-// secret in a Secret, the rest in a ConfigMap.
-func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
+// secret in a Secret, of which the version is given, the rest in a ConfigMap.
+func (r *Runtime) secret(ctx context.Context, l fleet.Launch) (version string, err error) {
 	name := r.name(l.InstanceID, "env")
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
@@ -160,16 +161,20 @@ func (r *Runtime) secret(ctx context.Context, l fleet.Launch) error {
 	switch {
 	case err == nil:
 		if err := r.owned("secret", got.ObjectMeta); err != nil {
-			return err
+			return "", err
 		}
 	case !kerrors.IsNotFound(err):
-		return r.answered(ctx, "look at the secret "+name, err)
+		return "", r.answered(ctx, "look at the secret "+name, err)
 	}
 	open, hidden := r.environ(l)
 	if err := r.refused(ctx, l, r.around.Configure(bounded, l.AgentID, name, open)); err != nil {
-		return err
+		return "", err
 	}
-	return r.refused(ctx, l, applied(bounded, secrets, name, r.described("Secret", name, l.AgentID, map[string]any{"stringData": hidden})))
+	made, err := applied(bounded, secrets, name, r.described("Secret", name, l.AgentID, map[string]any{"stringData": hidden}))
+	if err != nil {
+		return "", r.refused(ctx, l, err)
+	}
+	return made.ResourceVersion, nil
 }
 
 // owned refuses an object of somebody else.
