@@ -335,8 +335,7 @@ func quotasCommand(a *app) *cobra.Command {
 	})
 }
 
-// driftCommand shows what somebody else changed of an agent's instances, and takes
-// it back or over.
+// driftCommand shows what somebody else changed of an agent, and takes it back or over.
 func driftCommand(a *app) *cobra.Command {
 	var f actionFlags
 	var repair, adopt bool
@@ -388,7 +387,9 @@ func (a *app) adoptDrift(ctx context.Context, c *conn, id, reason string) error 
 	if err != nil {
 		return err
 	}
-	var now struct{ Revision int `json:"revision"` }
+	var now struct {
+		Revision int `json:"revision"`
+	}
 	raw, err := c.once(ctx, &now, func(ctx context.Context) (*http.Response, error) {
 		return c.api.AdoptDriftWithBody(ctx, id, nil, jsonType, body)
 	})
