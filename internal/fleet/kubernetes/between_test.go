@@ -28,7 +28,7 @@ func modest(t *testing.T, c *kubernetestest.Cluster, namespace string) (*kuberne
 	if err != nil {
 		t.Fatal(err)
 	}
-	role := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
+	role := regexp.MustCompile("(?s)```yaml\n(apiVersion.*?)```").FindSubmatch(text)
 	if role == nil {
 		t.Fatal("docs/runtimes.md names no rights")
 	}
