@@ -107,7 +107,8 @@ tests() {
 	bin="$PWD/$OUT/portal-$(sha256sum "$OUT/portal" | cut -c1-16)"
 	mv "$OUT/portal" "$bin"
 	export PORTAL_BIN="$bin" PORTAL_COVERDIR="$PWD/$OUT/e2e-cover" SHIM_COVERAGE="$PWD/$OUT/e2e-cover" CGO_ENABLED=1
-	go test -race -json -p 2 -timeout 20m \
+	# Three at once on two cores, because those with engines wait most of the time.
+	go test -race -json -p 3 -timeout 20m \
 		-covermode=atomic -coverpkg="$COVERED" -coverprofile="$OUT/unit.cov" ./... \
 		>"$OUT/test.json" 2>"$OUT/stderr.txt"
 	cat "$OUT/stderr.txt"
