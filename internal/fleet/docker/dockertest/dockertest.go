@@ -106,9 +106,11 @@ func (e *Engine) Make(t testing.TB, name string) {
 func docker(host string, args ...string) (string, error) {
 	c := exec.Command("docker", append([]string{"--host", host}, args...)...)
 	c.Env = append(os.Environ(), "DOCKER_CONFIG="+shared.Dir()) // not that of whoever runs the tests
-	out, err := c.CombinedOutput()
+	var warnings strings.Builder // of the engine's machine, as of packets that it does not forward
+	c.Stderr = &warnings
+	out, err := c.Output()
 	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, out)
+		return "", fmt.Errorf("docker %s: %w: %s%s", strings.Join(args, " "), err, out, warnings.String())
 	}
 	return strings.TrimSpace(string(out)), nil
 }

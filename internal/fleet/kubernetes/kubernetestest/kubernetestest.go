@@ -112,9 +112,12 @@ func (c *Cluster) Kubectl(t testing.TB, args ...string) string {
 
 // Try is Kubectl where failure is expected.
 func (c *Cluster) Try(args ...string) (string, error) {
-	out, err := exec.Command(filepath.Join(shared.Root(), "bin", "kubectl"), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...).CombinedOutput()
+	cmd := exec.Command(filepath.Join(shared.Root(), "bin", "kubectl"), append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)
+	var warnings strings.Builder
+	cmd.Stderr = &warnings
+	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
+		return "", fmt.Errorf("kubectl %s: %w: %s%s", strings.Join(args, " "), err, out, warnings.String())
 	}
 	return strings.TrimSpace(string(out)), nil
 }
