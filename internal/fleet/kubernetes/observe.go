@@ -66,6 +66,7 @@ func (r *Runtime) observe(w *workload) fleet.Instance {
 	if end := w.finished(); end != nil && (pod == nil || pod.DeletionTimestamp != nil) {
 		in.StartedAt, in.EndedAt, in.ExitCode, in.Signal, in.OOMKilled = end.StartedAt, end.EndedAt, end.ExitCode, end.Signal, end.OOMKilled
 	}
+	u.concluded(&in)
 	switch {
 	case u.rec.State != "":
 		in.State = u.rec.State

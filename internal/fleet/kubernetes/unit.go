@@ -31,6 +31,7 @@ type unit struct {
 
 	mu   sync.Mutex
 	rec  upkeep.Record
+	last *end // that was heeded last
 	hold bool // somebody starts it again by himself
 }
 
@@ -251,6 +252,7 @@ func (u *unit) heed(pod *corev1.Pod) {
 	}
 	e := endOf(pod)
 	e.why = u.r.because(pod, e)
+	u.last, u.rec.Seen, u.rec.Code = &e, e.finished, e.code
 	u.rec.Reason = e.why
 	for range fresh {
 		if u.rec.Over(u.restart, e.why, e.failed, time.Now()) {
@@ -262,12 +264,29 @@ func (u *unit) heed(pod *corev1.Pod) {
 	u.r.changes.Add(u.agentID)
 }
 
+// concluded says of an instance that is done with how the end was after which it was
+// so: until it is scaled to nothing the kubelet may start it once more, and end that
+// run. u.mu is held.
+func (u *unit) concluded(in *fleet.Instance) {
+	switch {
+	case !isOver(u.rec.State):
+	case u.last != nil:
+		in.StartedAt, in.EndedAt, in.ExitCode, in.Signal, in.OOMKilled = u.last.started, u.last.finished, u.last.code, u.last.signal, u.last.oom
+	case in.EndedAt.IsZero() && !u.rec.Seen.IsZero(): // heeded by the portal before this one
+		in.StartedAt, in.EndedAt, in.ExitCode = time.Time{}, u.rec.Seen, u.rec.Code
+		if in.ExitCode != nil {
+			in.Signal = upkeep.Signal(*in.ExitCode)
+		}
+	}
+}
+
 // finish scales an instance to nothing that is done with; its pod, nil if there is
 // none, tells how it ended.
 func (r *Runtime) finish(ctx context.Context, u *unit, w *workload, pod *corev1.Pod) error {
 	end := described(w, pod)
 	u.mu.Lock()
 	end.State, end.Reason, end.Restarts = u.rec.State, u.rec.Reason, u.rec.Started
+	u.concluded(&end)
 	u.mu.Unlock()
 	end.Host, end.Port = "", 0
 	if end.EndedAt.IsZero() {
