@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"os"
 	"strconv"
@@ -17,7 +18,16 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
 )
 
-func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(m)) }
+// abreast is how many tests of the suite run at once, whatever the number of
+// processors: they wait for the kubelet's pauses.
+const abreast = "6"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", abreast); err != nil { // what the command line says comes later, and wins
+		panic(err)
+	}
+	os.Exit(kubernetestest.Main(m))
+}
 
 func program(l *fleet.Launch, behaviour ...string) {
 	l.Image, l.Command, l.Args = kubernetestest.Image, kubernetestest.ProgramPath, behaviour
