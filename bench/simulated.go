@@ -60,6 +60,12 @@ func (c *cluster) simulate(ctx context.Context) (*simulation, error) {
 	if err = errors.Join(err, errCordon, errClass, s.connect(c)); err != nil {
 		return nil, err
 	}
+	// Each agent has a service, and the cluster has addresses for 254.
+	err = s.call(ctx, http.MethodPost, "/apis/networking.k8s.io/v1/servicecidrs", "application/json",
+		object{"metadata": object{"name": "more"}, "spec": object{"cidrs": []string{"172.27.0.0/16"}}}, nil)
+	if err != nil {
+		return nil, err
+	}
 	ctx, s.stop = context.WithCancel(ctx)
 	for i := range simulatedNodes {
 		if err := s.node(ctx, fmt.Sprint("simulated-", i), address[0], listener.Addr().(*net.TCPAddr).Port); err != nil {

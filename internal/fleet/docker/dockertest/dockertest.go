@@ -106,7 +106,7 @@ func (e *Engine) Make(t testing.TB, name string) {
 func docker(host string, args ...string) (string, error) {
 	c := exec.Command("docker", append([]string{"--host", host}, args...)...)
 	c.Env = append(os.Environ(), "DOCKER_CONFIG="+shared.Dir()) // not that of whoever runs the tests
-	var warnings strings.Builder // of the engine's machine, as of packets that it does not forward
+	var warnings strings.Builder                                // of the engine's machine, as of packets that it does not forward
 	c.Stderr = &warnings
 	out, err := c.Output()
 	if err != nil {
