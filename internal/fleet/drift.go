@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -19,6 +20,9 @@ type Difference struct {
 	Wanted string `json:"wanted"`
 	Live   string `json:"live"`
 }
+
+// Absent is the value of a field that is not there.
+const Absent = "none"
 
 // String says it for people.
 func (d Difference) String() string { return d.Field + " is " + d.Live + " instead of " + d.Wanted }
@@ -78,20 +82,14 @@ func adoptable(id string, seen []Instance) (map[string]any, error) {
 	}
 	patch, limits := map[string]any{}, map[string]any{}
 	for field, text := range live {
-		switch field {
-		case "image", "command":
-			patch[field] = text
-		case "args":
-			var args []any
-			if err := json.Unmarshal([]byte(text), &args); err == nil {
-				patch[field] = args
-			}
-		case "resources.memory":
-			limits["memory"] = text
-		case "resources.cpu":
-			if n, err := strconv.ParseFloat(text, 64); err == nil {
-				limits["cpu"] = n
-			}
+		value, err := specified(id, field, text)
+		if err != nil {
+			return nil, err
+		}
+		if name, ok := strings.CutPrefix(field, "resources."); ok {
+			limits[name] = value
+		} else {
+			patch[field] = value
 		}
 	}
 	if len(limits) > 0 {
@@ -103,4 +101,30 @@ func adoptable(id string, seen []Instance) (map[string]any, error) {
 			Do("`portal agents drift %s` shows what was changed; restarting the agent takes it back.", id)
 	}
 	return patch, nil
+}
+
+// specified gives the value of a field as a specification has it; nil, which takes
+// it out of one, if it is not there.
+func specified(id, field, text string) (value any, err error) {
+	if text == Absent {
+		return nil, nil
+	}
+	switch field {
+	case "args":
+		err = json.Unmarshal([]byte(text), &value)
+	case "command":
+		var parts []string
+		if value = text; json.Unmarshal([]byte(text), &parts) == nil {
+			err = errors.New("a specification has one program, and its arguments in args")
+		}
+	case "resources.cpu":
+		value, err = strconv.ParseFloat(text, 64)
+	default:
+		value = text
+	}
+	if err != nil {
+		return nil, fault.New(fault.Conflict, "drift.foreign", "What somebody else made of the %s of %s can't be adopted", field, id).
+			Because("it is %s: %v", text, err).Do("Change the specification by hand, or restart the agent, which takes the change back.").Wrap(err)
+	}
+	return value, nil
 }

@@ -29,7 +29,8 @@ func TestWhatOthersChangedBecomesARevision(t *testing.T) {
 	for name, drifts := range map[string][][]fleet.Difference{
 		"nothing": {nil, nil}, "what no specification has": {{env}},
 		"one of two": {{memory}, nil}, "the other of two": {nil, {memory}},
-		"different": {{memory}, {{Field: "resources.memory", Wanted: "64Mi", Live: "32Mi"}}},
+		"a program of several parts": {{{Field: "command", Wanted: "/bin/a", Live: `["/bin/sh","-c"]`}}, {{Field: "command", Wanted: "/bin/a", Live: `["/bin/sh","-c"]`}}},
+		"different":                  {{memory}, {{Field: "resources.memory", Wanted: "64Mi", Live: "32Mi"}}},
 	} {
 		shows(drifts...)
 		if _, err := w.fleet.AdoptDrift(t.Context(), id, 0, ""); !fault.Is(err, fault.Conflict) {
@@ -50,5 +51,10 @@ func TestWhatOthersChangedBecomesARevision(t *testing.T) {
 	}
 	if !slices.Equal(a.Spec.Args, []string{"ticks", "--fast"}) || a.Spec.Resources.Memory != 96<<20 || a.Spec.Resources.CPU != 0.25 {
 		t.Errorf("its specification is %+v", a.Spec)
+	}
+	gone := fleet.Difference{Field: "resources.memory", Wanted: "96Mi", Live: fleet.Absent}
+	shows([]fleet.Difference{gone}, []fleet.Difference{gone})
+	if a, err = w.fleet.AdoptDrift(t.Context(), id, a.LockVersion, ""); err != nil || a.Spec.Resources.Memory != 0 || a.Spec.Resources.CPU != 0.25 {
+		t.Errorf("a limit that somebody took away: %v, %+v", err, a.Spec.Resources)
 	}
 }

@@ -225,7 +225,11 @@ func facts(t *corev1.PodTemplateSpec) map[string]string {
 			continue
 		}
 		args, _ := json.Marshal(append([]string{}, c.Args...))
-		out["image"], out["command"], out["args"] = c.Image, strings.Join(c.Command, " "), string(args)
+		out["image"], out["command"], out["args"] = c.Image, strings.Join(c.Command, ""), string(args)
+		if len(c.Command) > 1 { // this program never makes that
+			parts, _ := json.Marshal(c.Command)
+			out["command"] = string(parts)
+		}
 		if q, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
 			out["resources.memory"] = q.String()
 		}
@@ -261,11 +265,11 @@ func (r *Runtime) drift(w *workload) (list []fleet.Difference) {
 		if field == secretVersion || wanted[field] == live[field] {
 			continue
 		}
-		list = append(list, fleet.Difference{Field: field, Wanted: cmp.Or(wanted[field], "none"), Live: cmp.Or(live[field], "none")})
+		list = append(list, fleet.Difference{Field: field, Wanted: cmp.Or(wanted[field], fleet.Absent), Live: cmp.Or(live[field], fleet.Absent)})
 	}
 	for _, field := range slices.Sorted(maps.Keys(live)) {
 		if _, ok := wanted[field]; !ok {
-			list = append(list, fleet.Difference{Field: field, Wanted: "none", Live: live[field]})
+			list = append(list, fleet.Difference{Field: field, Wanted: fleet.Absent, Live: live[field]})
 		}
 	}
 	if s, ok := r.secrets.Get(r.name(keyed(w), "env")); ok && later(s.ResourceVersion, wanted[secretVersion]) {
