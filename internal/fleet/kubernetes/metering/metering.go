@@ -137,6 +137,15 @@ func (m *Meter) summary(ctx context.Context, p Pod) (Use, error) {
 	if m.nodes == nil {
 		m.nodes = map[string]*node{}
 	}
+	for name, other := range m.nodes { // clusters get and lose nodes
+		if name == p.Node || !other.mu.TryLock() {
+			continue
+		}
+		if time.Since(other.at) > kept {
+			delete(m.nodes, name)
+		}
+		other.mu.Unlock()
+	}
 	n := m.nodes[p.Node]
 	if n == nil {
 		n = &node{}
