@@ -4,11 +4,8 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -230,10 +227,7 @@ func (h *harbour) restarts(agent string) (n int, reason string, err error) {
 
 // An engine elsewhere: the portal speaks to agents where they are, not to loopback.
 func TestAgentsAreReachedAtTheEnginesAddress(t *testing.T) {
-	address, err := machine()
-	if err != nil {
-		t.Skip(err)
-	}
+	address := dockertest.Start(t).Address(t)
 	h := open(t, "--docker-address", address)
 	h.agent("far", map[string]any{"template": "blank"})
 	ports := h.engine.Docker(t, "inspect", "--format", "{{json .HostConfig.PortBindings}}", h.containers("far")[0])
@@ -242,17 +236,6 @@ func TestAgentsAreReachedAtTheEnginesAddress(t *testing.T) {
 	}
 	h.act("far", "stop")
 	h.act("far", "revoke")
-}
-
-// machine gives an address of this machine that is not loopback.
-func machine() (string, error) {
-	list, err := net.InterfaceAddrs()
-	for _, a := range list {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
-			return p.Addr().String(), nil
-		}
-	}
-	return "", errors.Join(err, errors.New("the machine has no address but loopback"))
 }
 
 func TestEngineGoesAndComesBack(t *testing.T) {

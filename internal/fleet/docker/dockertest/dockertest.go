@@ -85,6 +85,15 @@ func (e *Engine) Docker(t testing.TB, args ...string) string {
 // Try is Docker for what may fail.
 func (e *Engine) Try(args ...string) (string, error) { return docker(e.Host, args...) }
 
+// Address gives one of this machine, until the test ends, that is not loopback, and
+// that no other machine reaches: that of a bridge of the engine.
+func (e *Engine) Address(t testing.TB) string {
+	t.Helper()
+	id := e.Docker(t, "network", "create", "address")
+	t.Cleanup(func() { e.Docker(t, "network", "rm", id) })
+	return e.Docker(t, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", id)
+}
+
 // Make gives the engine an image as Image is, with layers that no other image has.
 func (e *Engine) Make(t testing.TB, name string) {
 	t.Helper()
