@@ -142,7 +142,7 @@ func TestTasksFromTheQueue(t *testing.T) {
 // The same against a NATS server that is not the portal's, where what agents
 // announce can be read directly.
 func TestAnnouncementsOnAnotherServer(t *testing.T) {
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(),
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40,
 		NoSigs: true, NoLog: true, Username: "a", Password: "pw"})
 	if err != nil {
 		t.Fatal(err)

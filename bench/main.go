@@ -152,7 +152,7 @@ func run(ctx context.Context, b *bench, only string) (err error) {
 		fmt.Fprintln(os.Stderr, "measuring", g.name)
 		b.group = g.name
 		began := time.Now()
-		limit, cancel := context.WithTimeout(ctx, time.Duration(max(15, 6*b.labSeeds))*time.Minute)
+		limit, cancel := context.WithTimeout(ctx, time.Duration(max(30, 6*b.labSeeds))*time.Minute)
 		if err := g.run(limit, b); err != nil {
 			fmt.Fprintf(os.Stderr, "  %s: %v\n", g.name, err)
 			b.row(g.name, "", "not measured: %s", strings.SplitN(err.Error(), "\n", 2)[0])

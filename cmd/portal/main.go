@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/waooaw/platform-portal/agents"
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -15,7 +14,9 @@ import (
 	"github.com/waooaw/platform-portal/internal/cli"
 	"github.com/waooaw/platform-portal/internal/diagnosis"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet/cargo"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
+	"github.com/waooaw/platform-portal/internal/heap"
 	"github.com/waooaw/platform-portal/internal/portal"
 )
 
@@ -25,6 +26,9 @@ var version, commit, date = "dev", "", ""
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "shim" {
 		os.Exit(process.ShimMain()) // one per instance: before anything else takes memory
+	}
+	if len(os.Args) > 2 && os.Args[1] == "cargo" {
+		os.Exit(cargo.Main(os.Args[2:])) // beside a volume, in a pod of its own
 	}
 	os.Exit(cli.Main(deps()))
 }
@@ -62,8 +66,9 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 	if self, err = filepath.EvalSymlinks(self); err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	// A burst of work must not leave the heap at twice its size for long.
-	debug.SetGCPercent(40)
+	// A burst of work must not leave the heap at twice its size for long; a page
+	// of 500 agents takes some MB to make.
+	defer heap.Pace(40, 22<<20).Stop()
 	return portal.Serve(ctx, cfg, portal.Build{Version: version, Commit: commit, Date: date, Self: self}, os.Stdout, os.Stderr)
 }
 

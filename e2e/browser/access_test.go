@@ -143,3 +143,78 @@ func TestServerRefusesWhatPagesDoNotOffer(t *testing.T) {
 		t.Error("no route needs more than a viewer; the test has looked at nothing")
 	}
 }
+
+// Nothing that was written into the editor is lost because the session ended or the
+// portal was away when it was sent, and what others stored meanwhile is not undone.
+func TestTheEditorLosesNothing(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	id := h.sleeper(t, "written")
+	edit := h.URL + "/agents/" + id + "/edit"
+	p := h.visit(t, "/agents/"+id+"/edit")
+	write := func(text string) {
+		t.Helper()
+		p.wait("the editor", `document.activeElement?.id === 'spec' || (document.querySelector('#spec')?.focus(), false)`)
+		p.press("Control+End")
+		p.must(p.Type("\n" + text))
+		p.wait("the check of it", `document.querySelector('#check')?.innerText.includes('The spec is valid')`)
+	}
+	save := func() { t.Helper(); p.click("[data-save]") }
+
+	write("description: precious")
+	p.must(p.SetCookie(h.URL, h.session.Name, "ended"))
+	p.must(p.Type(" text"))
+	p.wait("a way to sign in beside it", `document.querySelector('#check a[target=_blank][href^="/auth/login"]')`)
+	save()
+	p.wait("that nobody is signed in", `document.querySelector('main > .problem')?.innerText.includes('The session ended or was never there.')`)
+	if to, want := eval[string](p, `document.querySelector('main > .problem a').getAttribute('href')`), "/auth/login?next=%2Fagents%2Fwritten%2Fedit"; to != want {
+		t.Errorf("the sign-in is at %q, want %q", to, want)
+	}
+	// Somebody else changes it, then the session is there again.
+	if err := h.Call(limit(t), http.MethodPatch, "/agents/"+id, map[string]any{"labels": map[string]string{"by": "another"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.must(p.SetCookie(h.URL, h.session.Name, h.session.Value))
+	p.open(edit)
+	const back = `document.querySelector('#spec')?.value.includes('description: precious text')`
+	p.wait("the text again", back+` && document.querySelector('#toasts')?.innerText.includes('What you sent was not saved')`)
+	save()
+	p.wait("both changes", back+` && document.body.innerText.includes('Somebody else changed this agent') && document.querySelector('#spec').value.includes('by: another')`)
+	save()
+	p.wait("that it was stored", `location.search.includes('saved=3')`)
+
+	p.open(edit)
+	p.wait("what is stored, without a word", back+` && !document.querySelector('#toasts').innerText.includes('not saved')`)
+	p.open(h.URL + "/agents/" + id)
+	p.click(`main a[href$="/edit"]`)
+	p.wait("the editor", `document.querySelector('#spec')`)
+	write("display_name: later")
+	eval[bool](p, `(window.confirm = () => (window.asked = (window.asked ?? 0) + 1, false), document.activeElement.blur(), true)`)
+	p.press("g", "o")
+	p.wait("the question whether to leave", `window.asked === 1 && location.pathname.endsWith('/edit')`)
+	p.must(p.Back())
+	p.wait("the question whether to go back", `window.asked === 2 && location.pathname.endsWith('/edit') && document.querySelector('#spec').value.includes('later')`)
+	if err := h.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	save()
+	p.wait("the page of the browser", `location.protocol === 'chrome-error:'`)
+	h.restart(t)
+	p.open(edit)
+	p.wait("the text that the portal was not there for", `document.querySelector('#spec')?.value.includes('display_name: later')`)
+
+	// A browser that keeps nothing has an editor all the same.
+	strict := h.visit(t, "")
+	strict.must(strict.EachPage(`for (const kind of ['sessionStorage', 'localStorage'])
+		Object.defineProperty(window, kind, {get() { throw new DOMException('refused', 'SecurityError') }})`))
+	strict.open(edit)
+	strict.wait("the numbers of the lines", `document.querySelector('.editor-gutter')?.innerText.trim().startsWith('1')`)
+	strict.press("?")
+	strict.click(`dialog[open] [data-single-keys]`)
+	strict.press("Escape")
+	strict.press("g", "a") // turned off for this page
+	strict.press("Control+k")
+	strict.wait("the palette", `document.querySelector('#palette:popover-open') && location.pathname.endsWith('/edit')`)
+	strict.clean()
+	p.clean("401", "409", "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "WebSocket connection", "Failed to fetch")
+}

@@ -27,6 +27,8 @@ const locate = `(selector => {
 	const e = all.find(e => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length);
 	if (!e) return {x: 0, y: 0, why: 'it is not visible'};
 	if (e.disabled) return {x: 0, y: 0, why: 'it is disabled'};
+	// On a busy machine it stands still for long between two steps of its way.
+	if (document.getAnimations().some(a => a.playState === 'running' && a.effect.getComputedTiming().endTime < Infinity && a.effect.target?.contains(e))) return {x: 0, y: 0, why: 'it moves'};
 	let r = e.getBoundingClientRect();
 	if (r.top < 0 || r.left < 0 || r.bottom > innerHeight || r.right > innerWidth) e.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'});
 	r = e.getClientRects()[0];

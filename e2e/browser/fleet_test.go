@@ -49,7 +49,10 @@ func TestSearchAndFiltersAreAddresses(t *testing.T) {
 	p.must(p.Back())
 	p.wait("the cards again", `document.querySelector('#fleet .agent-card') && !document.querySelector('#fleet-table')`)
 	p.marked()
-	p.clean()
+	p.open(h.URL + "/agents?sort=beauty")
+	p.click(`main > .problem a`)
+	p.wait("the list without what can't be read", `location.pathname + location.search === '/agents' && `+rows+` > 0`)
+	p.clean("400")
 }
 
 // A link to an agent opens its page without a reload, and Back leads to the same
@@ -63,7 +66,28 @@ func TestBackFromAnAgent(t *testing.T) {
 	p.wait("the agent's page", `location.pathname === '/agents/wow-memory' && document.querySelector('h1').innerText.includes('Memory')`)
 	p.must(p.Back())
 	p.wait("the list", `location.search.includes('q=memory') && `+rows+` === 1 && document.querySelector('#fleet-q').value === 'memory'`)
+	p.press("Control+k")
+	p.wait("the palette, which works as before", `document.querySelector('#palette:popover-open')`)
+	p.press("Escape")
+	p.click(`[data-actions="wow-memory"]`)
+	p.click(`#action-menu [data-action="stop"]`)
+	p.wait("a dialog", `document.querySelector('dialog[open]')?.innerText.includes('Stop')`)
 	p.marked()
+	p.clean()
+}
+
+// What was ticked is ticked again when Back leads there from another filter.
+func TestBackToWhatWasTicked(t *testing.T) {
+	t.Parallel()
+	h := shared(t)
+	p := h.visit(t, "/agents?q=memory&view=cards")
+	p.click(`#fleet-form input[name="agent"][value="wow-memory"]`)
+	const ticked = `location.search.includes('selected=wow-memory') && document.querySelector('[data-selected]').textContent === '1'`
+	p.wait("it in the address", ticked)
+	p.click(`.chip-clear`)
+	p.wait("all agents, none ticked", `!location.search.includes('q=memory') && document.querySelector('[data-selected]').textContent === '0'`)
+	p.must(p.Back())
+	p.wait("it ticked again", ticked+` && location.search.includes('q=memory')`)
 	p.clean()
 }
 
@@ -149,7 +173,7 @@ func TestTwoOperators(t *testing.T) {
 	one.click(`dialog[open] .confirm .button-primary`)
 	one.wait("the state", state("shared", "STOPPED"))
 	two.click(`.confirm button.button-primary`)
-	two.wait("why it can't be done", `/stopped|changed|another/i.test(document.querySelector('[role="alert"], .notice, .problem, .toast')?.innerText ?? '')`)
+	two.wait("why it can't be done", `/stopped|changed|another/i.test(document.querySelector('[role="alert"], .notice, .problem, .toast')?.innerText ?? '') && document.querySelector('main').innerText.includes('choose again')`)
 	two.open(h.URL + "/agents?view=cards")
 	two.mark()
 	one.click(`[data-actions="shared"]`)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waooaw/platform-portal/e2e/browser"
 	"github.com/waooaw/platform-portal/e2e/drive"
 )
 
@@ -22,7 +23,7 @@ const (
 func speaker(name, end string) map[string]any {
 	say := fmt.Sprintf(`printf '%%s\n' "$SCRIPT" "$ANSI" "$BIDI"; head -c 1000000 /dev/zero | tr '\0' 'A'; echo; printf '%%s\n' "$SCRIPT" >&2; %s`, end)
 	return map[string]any{
-		"name": name, "display_name": script, "description": script + "\n" + link,
+		"name": name, "display_name": strings.Repeat("W", 60) + script, "description": script + "\n" + link,
 		"capabilities":   map[string]any{script: []string{script, link}},
 		"constraints":    []map[string]any{{"rule": script, "reason": link}},
 		"specialization": map[string]any{"role": script, "expertise": []string{script}},
@@ -82,6 +83,11 @@ func (h *house) mustShowHarmlessly(t *testing.T, agent string) {
 		if wide, err := p.TooWide(); err != nil || len(wide) > 0 {
 			t.Errorf("%s is too wide: %q %v", pl.path, wide, err)
 		}
+		p.must(p.Resize(browser.Phone))
+		if wide, err := p.TooWide(); err != nil || len(wide) > 0 {
+			t.Errorf("%s is too wide for a phone: %q %v", pl.path, wide, err)
+		}
+		p.must(p.Resize(browser.Laptop))
 		quoted = quoted || strings.Contains(eval[string](p, `document.body.innerText`), "<script>window.harmed")
 	}
 	if !quoted {

@@ -185,8 +185,12 @@ func TestThemeIsKept(t *testing.T) {
 	t.Parallel()
 	h := shared(t)
 	p := h.visit(t, "")
-	p.prefer(browser.Preferences{Scheme: "dark"})
+	p.must(p.Remember(h.URL, "portal_theme", "")) // one who has chosen nothing
+	p.prefer(browser.Preferences{Scheme: "light"})
 	p.open(h.URL + "/agents")
+	if got := eval[string](p, `document.documentElement.dataset.theme`); got != "dark" {
+		t.Errorf("for one who has chosen nothing the theme is %q", got)
+	}
 	paper := `getComputedStyle(document.body).backgroundColor`
 	dark := eval[string](p, paper)
 	p.click(`.topbar button[name="theme"][value="light"]`)
@@ -195,7 +199,8 @@ func TestThemeIsKept(t *testing.T) {
 	if got := eval[string](p, `document.documentElement.dataset.theme`); got != "light" {
 		t.Errorf("after a reload the theme is %q", got)
 	}
-	p.click(`.topbar button[name="theme"][value=""]`)
+	p.prefer(browser.Preferences{Scheme: "dark"})
+	p.click(`.topbar button[name="theme"][value="system"]`)
 	p.wait("the theme of the system", fmt.Sprintf(`%s === %q`, paper, dark))
 	p.clean()
 }

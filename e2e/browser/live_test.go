@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/waooaw/platform-portal/e2e/browser"
 )
 
 func quote(s string) string { return strconv.Quote(s) }
@@ -111,7 +114,44 @@ func TestPageOutlivesThePortal(t *testing.T) {
 	h.act(t, id, "deploy")
 	p.wait("what happened then", state(id, "DEPLOYED"))
 	p.marked()
-	p.clean("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "WebSocket connection")
+	// A part that was being loaded again when it died says so as well.
+	p.clean("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "WebSocket connection", "Failed to fetch")
+}
+
+// What was asked of a portal that is away says that it waits, and then that no answer
+// came; nothing that was clicked is silent. Two clicks open one dialog, and whoever
+// works with the keyboard does not begin anew after each action.
+func TestNoClickIsSilent(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	id := h.sleeper(t, "asked")
+	p := h.visit(t, "/agents/"+id)
+	p.wait("the live connection", live)
+	eval[bool](p, `(a => (a.focus(), a.click(), a.click(), true))(document.querySelector('a[data-dialog][href$="/actions/provision"]'))`)
+	p.wait("the dialog", `document.querySelector('dialog[open]') && !document.documentElement.dataset.busy`)
+	p.press("Enter")
+	p.wait("the end of it", `document.querySelector('main a[data-dialog][href$="/actions/deploy"]')`)
+	p.wait("the focus in the content", `document.querySelector('#main').contains(document.activeElement)`)
+	p.click(`a[data-dialog][href$="/actions/deploy"]`)
+	p.wait("the next dialog", `document.querySelector('dialog[open]')`)
+	if err := h.Kill9(); err != nil {
+		t.Fatal(err)
+	}
+	p.click(`dialog[open] .dialog-foot .button-primary`)
+	p.wait("the button to say that it waits", `getComputedStyle(document.querySelector('dialog[open] .dialog-foot .button-primary'), '::after').content !== 'none'`)
+	const said = `[...document.querySelectorAll('#toasts .toast')].filter(t => t.innerText.includes('did not answer') && t.innerText.includes(%q)).length === %d`
+	p.wait("that no answer came", fmt.Sprintf(said, "done once only", 1))
+	p.click(`#toasts .toast[role="alert"] [data-dismiss]`) // it lies in front of the dialog
+	p.wait("the message to go, and the dialog to stay", fmt.Sprintf(said, "done once only", 0)+` && document.querySelector('dialog[open]')`)
+	p.press("Escape")
+	p.click(`#nav a[href="/operations"]`)
+	p.wait("that no page came", fmt.Sprintf(said, "Try again", 1))
+	p.click(`a[data-dialog][href$="/actions/deploy"]`)
+	p.wait("that no dialog came", fmt.Sprintf(said, "Try again", 2))
+	h.restart(t)
+	p.click(`a[data-dialog][href$="/actions/deploy"]`)
+	p.wait("the dialog, now that it is back", `document.querySelector('dialog[open]')`)
+	p.clean("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "WebSocket connection", "Failed to fetch")
 }
 
 // live is a condition: the page says that it is connected.
@@ -122,6 +162,7 @@ const live = `document.querySelector('[data-live-state]')?.dataset.liveState ===
 type obstacle struct {
 	url              string
 	sockets, streams atomic.Int64
+	starting         atomic.Bool // live updates are not up yet, as in a portal that starts
 }
 
 func obstruct(t *testing.T, h *house, streams bool) *obstacle {
@@ -139,6 +180,11 @@ func obstruct(t *testing.T, h *house, streams bool) *obstacle {
 	}}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case o.starting.Load() && strings.HasPrefix(r.URL.Path, "/api/platform/live"):
+			if r.Header.Get("Upgrade") != "" {
+				o.sockets.Add(1)
+			}
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		case r.Header.Get("Upgrade") != "":
 			o.sockets.Add(1)
 			http.Error(w, "no upgrade here", http.StatusBadRequest)
@@ -178,4 +224,25 @@ func TestLiveTakesWhateverWayThereIs(t *testing.T) {
 		p.clean("WebSocket connection", "400", "502")
 		p.Close()
 	}
+}
+
+// A portal that starts shows pages before it takes live connections. Nothing is in
+// the way of them then, and the page does not say so or give up.
+func TestAPortalThatStartsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	h := fresh(t)
+	o := obstruct(t, h, true)
+	o.starting.Store(true)
+	p := h.visit(t, "")
+	p.must(p.SetCookie(o.url, h.session.Name, h.session.Value))
+	p.open(o.url + "/agents")
+	limit := time.Now().Add(browser.Patience)
+	for o.sockets.Load() < 5 {
+		if s := eval[string](p, `document.querySelector('[data-live-state]').dataset.liveState`); s == "polling" || time.Now().After(limit) {
+			t.Fatalf("%s after %d tries", s, o.sockets.Load())
+		}
+	}
+	o.starting.Store(false)
+	p.wait("the live connection", live)
+	p.clean("WebSocket connection", "400", "503")
 }

@@ -194,10 +194,14 @@ func TestEveryPage(t *testing.T) {
 			} else {
 				p = h.visit(t, "")
 			}
-			p.look(h, pl, browser.Preferences{Scheme: "dark"})
+			p.prefer(browser.Preferences{Scheme: "dark"})
+			p.resize(browser.Laptop)
+			p.open(h.URL + pl.path)
+			p.look(h, pl, "dark", "1280", "360", "4k") // what is too wide in one theme is so in both
 			p.secrets(h)
 			heading := eval[string](p, title)
-			p.look(h, pl, browser.Preferences{Scheme: "light", LessMotion: true})
+			p.prefer(browser.Preferences{Scheme: "light", LessMotion: true}) // and the page follows
+			p.look(h, pl, "light", "1280", "360")
 			for _, m := range eval[[]string](p, moving) {
 				t.Errorf("%s moves: %s", pl.path, m)
 			}
@@ -231,26 +235,27 @@ func expectedOf(pl place) []string {
 	return nil
 }
 
-func (p *tab) look(h *house, pl place, pref browser.Preferences) {
+var sizes = map[string]browser.Size{"360": browser.Phone, "1280": browser.Laptop, "4k": browser.Large}
+
+// look checks the open page and keeps pictures of it, in sizes that are named.
+func (p *tab) look(h *house, pl place, theme string, names ...string) {
 	p.t.Helper()
-	p.prefer(pref)
-	p.resize(browser.Laptop)
-	p.open(h.URL + pl.path)
-	p.settle()
-	violations, _, err := p.Axe()
-	p.must(err)
-	for _, v := range violations {
-		p.t.Errorf("%s, %s: %s", pl.path, pref.Scheme, v)
-	}
-	for name, size := range map[string]browser.Size{"360": browser.Phone, "1280": browser.Laptop, "4k": browser.Large} {
-		p.resize(size)
+	for i, name := range names {
+		p.resize(sizes[name])
 		p.settle()
+		if i == 0 {
+			violations, _, err := p.Axe()
+			p.must(err)
+			for _, v := range violations {
+				p.t.Errorf("%s, %s: %s", pl.path, theme, v)
+			}
+		}
 		wide, err := p.TooWide()
 		p.must(err)
 		for _, w := range wide {
-			p.t.Errorf("%s at %d px: %s", pl.path, size.Width, w)
+			p.t.Errorf("%s at %s: %s", pl.path, name, w)
 		}
-		p.must(p.Screenshot(filepath.Join(h.root, "build", "screenshots", fmt.Sprintf("%s-%s-%s.png", pl.name, pref.Scheme, name))))
+		p.must(p.Screenshot(filepath.Join(h.root, "build", "screenshots", fmt.Sprintf("%s-%s-%s.png", pl.name, theme, name))))
 	}
 }
 

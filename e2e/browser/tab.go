@@ -179,6 +179,15 @@ func (t *Tab) Cookies(url string) ([]*network.Cookie, error) {
 	return out.Cookies, err
 }
 
+// Remember gives the visitor a cookie that scripts read and write too, on all ports
+// of the URL's host.
+func (t *Tab) Remember(url, name, value string) error {
+	return t.do(func(ctx context.Context) error {
+		_, err := chromedp.Call(ctx, network.SetCookie, network.SetCookieParams{Name: name, Value: value, URL: url, SameSite: network.CookieSameSiteLax})
+		return err
+	})
+}
+
 // SetCookie gives the visitor a cookie that scripts can't read.
 func (t *Tab) SetCookie(url, name, value string) error {
 	only := true

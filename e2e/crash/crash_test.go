@@ -36,7 +36,7 @@ type trial struct{ *drive.Siege }
 
 func TestPortalKilledAtRandomMoments(t *testing.T) {
 	n := rounds(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
 	bin, err := drive.Build(t.TempDir())
 	if err != nil {

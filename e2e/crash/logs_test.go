@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func TestWhatAgentsWriteIsNeitherLostNorDoubledByKills(t *testing.T) {
 		}
 		for i := 500; i <= 4000; i += 500 {
 			if n := seen[fmt.Sprintf("java.lang.Error: trace %d\n\tat a.B(B.java:1)\n\tat a.C(C.java:2)", i)]; n != 1 {
-				t.Errorf("%s: trace %d is there %d times", name, i, n)
+				t.Errorf("%s: trace %d is there %d times; of it there are %q", name, i, n, about(seen, fmt.Sprint("trace ", i), "a.B(B", "a.C(C"))
 			}
 		}
 	}
@@ -93,6 +94,16 @@ func TestWhatAgentsWriteIsNeitherLostNorDoubledByKills(t *testing.T) {
 	if err != nil || strings.Count(out, "java.lang.Error: trace 4000") != 1 || !strings.Contains(out, "at a.C(C.java:2)") {
 		t.Errorf("portal logs: %v\n%s", err, out)
 	}
+}
+
+// about gives the texts in which any of the words stands, other than whole traces.
+func about(seen map[string]int, words ...string) (texts []string) {
+	for text := range seen {
+		if strings.Count(text, "\n") != 2 && slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) }) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
 }
 
 // taken is how many entries were taken in since the portal was started.

@@ -3,7 +3,6 @@
 package docker
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/waooaw/platform-portal/e2e/drive"
+	"github.com/waooaw/platform-portal/e2e/drive/drivetest"
 	"github.com/waooaw/platform-portal/internal/fleet/docker/dockertest"
 )
 
@@ -20,10 +20,8 @@ func TestMain(m *testing.M) { os.Exit(dockertest.Main(m)) }
 
 // harbour is a portal with an engine.
 type harbour struct {
-	*testing.T
-	*drive.Portal
+	*drivetest.Pilot
 	engine *dockertest.Engine
-	ctx    context.Context
 }
 
 func open(t *testing.T, more ...string) *harbour {
@@ -32,62 +30,11 @@ func open(t *testing.T, more ...string) *harbour {
 		t.Skip("a Docker engine is started")
 	}
 	e := dockertest.Start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	t.Cleanup(cancel)
 	bin, err := drive.Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := drive.New(bin, t.TempDir(), append([]string{"--docker-host", e.Host}, more...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &harbour{T: t, Portal: p, engine: e, ctx: ctx}
-}
-
-// agent makes an agent and brings it to where it runs.
-func (h *harbour) agent(name string, spec map[string]any) {
-	h.Helper()
-	body := map[string]any{"name": name, "runtime": "docker"}
-	for k, v := range spec {
-		body[k] = v
-	}
-	if err := h.Call(h.ctx, http.MethodPost, "/agents", body, nil); err != nil {
-		h.Fatal(err)
-	}
-	for _, action := range []string{"provision", "deploy", "start"} {
-		h.act(name, action)
-	}
-	h.until(name, "RUNNING", "healthy")
-}
-
-func (h *harbour) act(name, action string) {
-	h.Helper()
-	op, err := h.Act(h.ctx, name, action)
-	if err != nil || op.State != "SUCCEEDED" {
-		h.Fatalf("%s %s: %+v, %v", action, name, op, err)
-	}
-}
-
-// until waits until the agent is so.
-func (h *harbour) until(name, state, health string) {
-	h.Helper()
-	var a drive.Agent
-	err := drive.Poll(h.ctx, 100*time.Millisecond, func() (done bool, err error) {
-		a, err = h.Agent(h.ctx, name)
-		return a.State == state && (health == "" || a.Health == health), err
-	})
-	if err != nil {
-		h.Fatalf("%s is %s and %s, want %s and %s: %v", name, a.State, a.Health, state, health, err)
-	}
+	return &harbour{Pilot: drivetest.Open(t, bin, "docker", append([]string{"--docker-host", e.Host}, more...)...), engine: e}
 }
 
 // containers gives the ids of the portal's containers in which the agent runs.
@@ -97,8 +44,8 @@ func (h *harbour) containers(agent string) []string {
 
 func TestAgentsLiveInContainers(t *testing.T) {
 	h := open(t)
-	h.agent("memory", map[string]any{"template": "memory", "resources": map[string]any{"memory": "128Mi"}})
-	h.agent("program", map[string]any{"image": dockertest.Image, "command": dockertest.ProgramPath, "args": []string{"ticks"}})
+	h.Running("memory", map[string]any{"template": "memory", "resources": map[string]any{"memory": "128Mi"}})
+	h.Running("program", map[string]any{"image": dockertest.Image, "command": dockertest.ProgramPath, "args": []string{"ticks"}})
 	before := h.containers("memory")
 	if len(before) != 1 {
 		t.Fatalf("containers %v", before)
@@ -109,20 +56,20 @@ func TestAgentsLiveInContainers(t *testing.T) {
 	}
 
 	// What it prints is found as with every runtime.
-	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
-		out, err := h.Portal.Run(h.ctx, "agents", "logs", "program", "--tail", "5")
+	err := drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
+		out, err := h.Portal.Run(h.Ctx, "agents", "logs", "program", "--tail", "5")
 		return strings.Contains(out, "tick "), err
 	})
 	if err != nil {
 		t.Errorf("its output: %v", err)
 	}
 
-	h.act("memory", "suspend")
+	h.Do("memory", "suspend")
 	if state := h.engine.Docker(t, "inspect", "--format", "{{.State.Paused}}", before[0]); state != "true" {
 		t.Errorf("suspended, but paused is %s", state)
 	}
-	h.act("memory", "resume")
-	h.until("memory", "RUNNING", "healthy")
+	h.Do("memory", "resume")
+	h.Until("memory", "RUNNING", "healthy")
 
 	// The portal dies, and has its containers again.
 	if err := h.Kill9(); err != nil {
@@ -131,10 +78,10 @@ func TestAgentsLiveInContainers(t *testing.T) {
 	if err := h.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.WaitReady(h.ctx); err != nil {
+	if err := h.WaitReady(h.Ctx); err != nil {
 		t.Fatal(err)
 	}
-	h.until("memory", "RUNNING", "healthy")
+	h.Until("memory", "RUNNING", "healthy")
 	if now := h.containers("memory"); len(now) != 1 || now[0] != before[0] {
 		t.Errorf("after the portal died there are %v, before %v", now, before)
 	}
@@ -143,18 +90,18 @@ func TestAgentsLiveInContainers(t *testing.T) {
 
 	// Somebody removes a container.
 	h.engine.Docker(t, "rm", "--force", before[0])
-	err = drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
+	err = drive.Poll(h.Ctx, 100*time.Millisecond, func() (bool, error) {
 		now := h.containers("memory")
 		return len(now) == 1 && now[0] != before[0], nil
 	})
 	if err != nil {
 		t.Errorf("the container that was removed is not replaced: %v", err)
 	}
-	h.until("memory", "RUNNING", "healthy")
+	h.Until("memory", "RUNNING", "healthy")
 
 	for _, name := range []string{"memory", "program"} {
-		h.act(name, "stop")
-		h.act(name, "revoke")
+		h.Do(name, "stop")
+		h.Do(name, "revoke")
 	}
 	if left := h.engine.Docker(t, "ps", "--all", "--quiet", "--filter", "label=io.platform-portal.owner"); left != "" {
 		t.Errorf("containers are left: %s", left)
@@ -176,11 +123,11 @@ func (h *harbour) crashUnseen(agent, id string) {
 	if err := h.Launch(); err != nil {
 		h.Fatal(err)
 	}
-	if err := h.WaitReady(h.ctx); err != nil {
+	if err := h.WaitReady(h.Ctx); err != nil {
 		h.Fatal(err)
 	}
-	h.until(agent, "RUNNING", "healthy")
-	err := drive.Poll(h.ctx, 100*time.Millisecond, func() (bool, error) {
+	h.Until(agent, "RUNNING", "healthy")
+	err := drive.Poll(h.Ctx, 100*time.Millisecond, func() (bool, error) {
 		restarts, reason, err := h.restarts(agent)
 		return restarts == 2 && strings.Contains(reason, "2 times while no portal looked: ended by SIGKILL"), err
 	})
@@ -201,7 +148,7 @@ func (h *harbour) crash(id string) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		h.Fatal(err)
 	}
-	err := drive.Poll(h.ctx, 20*time.Millisecond, func() (bool, error) {
+	err := drive.Poll(h.Ctx, 20*time.Millisecond, func() (bool, error) {
 		var now int
 		_, err := fmt.Sscanf(h.engine.Docker(h.T, "inspect", "--format", format, id), "false %d", &now)
 		return err == nil && now > 0 && now != pid, nil
@@ -219,7 +166,7 @@ func (h *harbour) restarts(agent string) (n int, reason string, err error) {
 			Reason   string
 		}
 	}
-	if err := h.Call(h.ctx, http.MethodGet, "/agents/"+agent+"/instances", nil, &out); err != nil || len(out.Items) != 1 {
+	if err := h.Call(h.Ctx, http.MethodGet, "/agents/"+agent+"/instances", nil, &out); err != nil || len(out.Items) != 1 {
 		return 0, "", err
 	}
 	return out.Items[0].Restarts, out.Items[0].Reason, nil
@@ -229,51 +176,51 @@ func (h *harbour) restarts(agent string) (n int, reason string, err error) {
 func TestAgentsAreReachedAtTheEnginesAddress(t *testing.T) {
 	address := dockertest.Start(t).Address(t)
 	h := open(t, "--docker-address", address)
-	h.agent("far", map[string]any{"template": "blank"})
+	h.Running("far", map[string]any{"template": "blank"})
 	ports := h.engine.Docker(t, "inspect", "--format", "{{json .HostConfig.PortBindings}}", h.containers("far")[0])
 	if !strings.Contains(ports, `"HostIp":"`+address+`"`) || strings.Contains(ports, "127.0.0.1") {
 		t.Errorf("its ports are %s", ports)
 	}
-	h.act("far", "stop")
-	h.act("far", "revoke")
+	h.Do("far", "stop")
+	h.Do("far", "revoke")
 }
 
 func TestEngineGoesAndComesBack(t *testing.T) {
 	h := open(t)
-	h.agent("steady", map[string]any{"template": "blank"})
+	h.Running("steady", map[string]any{"template": "blank"})
 	before := h.containers("steady")
 	h.engine.Halt(t)
 	if problem := h.engineProblem(); !strings.Contains(problem, "engine") {
 		t.Errorf("the diagnosis says %q of an engine that is gone", problem)
 	}
-	if out, _ := h.Portal.Run(h.ctx, "doctor", "--data", h.Data, "--docker-host", h.engine.Host); !strings.Contains(out, "No agent can be run on the runtime docker.") {
+	if out, _ := h.Portal.Run(h.Ctx, "doctor", "--data", h.Data, "--docker-host", h.engine.Host); !strings.Contains(out, "No agent can be run on the runtime docker.") {
 		t.Errorf("the doctor says %s", out)
 	}
-	op, err := h.Act(h.ctx, "steady", "restart")
+	op, err := h.Act(h.Ctx, "steady", "restart")
 	if err != nil || op.State != "FAILED" || op.Problem == nil || op.Problem.Why == "" {
 		t.Errorf("a restart without an engine: %+v, %v", op, err)
 	}
 	h.engine.Resume(t)
-	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) { return h.engineProblem() == "", nil })
+	err = drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) { return h.engineProblem() == "", nil })
 	if err != nil {
 		t.Errorf("the engine is back, and the diagnosis says %q", h.engineProblem())
 	}
-	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
-		a, err := h.Agent(h.ctx, "steady")
+	err = drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
+		a, err := h.Agent(h.Ctx, "steady")
 		return a.State == "RUNNING" && a.Health == "healthy" || a.State == "ERRORED", err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, _ := h.Agent(h.ctx, "steady"); a.State == "ERRORED" {
-		h.act("steady", "restart")
-		h.until("steady", "RUNNING", "healthy")
+	if a, _ := h.Agent(h.Ctx, "steady"); a.State == "ERRORED" {
+		h.Do("steady", "restart")
+		h.Until("steady", "RUNNING", "healthy")
 	}
 	if len(before) != 1 || len(h.containers("steady")) != 1 {
 		t.Errorf("containers %v, before %v", h.containers("steady"), before)
 	}
-	h.act("steady", "stop")
-	h.act("steady", "revoke")
+	h.Do("steady", "stop")
+	h.Do("steady", "revoke")
 }
 
 // engineProblem is what the report of runtimes says is wrong with the engine; ""
@@ -305,7 +252,7 @@ func (h *harbour) runtimes() []drive.Hosting {
 	var out struct {
 		Runtimes []drive.Hosting `json:"runtimes"`
 	}
-	if err := h.Call(h.ctx, http.MethodGet, "/health", nil, &out); err != nil {
+	if err := h.Call(h.Ctx, http.MethodGet, "/health", nil, &out); err != nil {
 		h.Fatal(err)
 	}
 	return out.Runtimes

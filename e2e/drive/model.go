@@ -95,13 +95,18 @@ func (p *Portal) Agents(ctx context.Context, query string) ([]Agent, error) {
 	}
 }
 
-// Act does an action and waits for its end, at most 60 s.
+// Act does an action and waits for its end. What waits for an engine that does not
+// answer may take several of the portal's time limits, of 30 s each.
 func (p *Portal) Act(ctx context.Context, id, action string) (Operation, error) {
 	var out struct {
 		Operation Operation `json:"operation"`
 	}
 	err := p.Call(ctx, "POST", "/agents/"+id+"/"+action+"?wait=60s", map[string]any{}, &out)
-	return out.Operation, err
+	op := out.Operation
+	for err == nil && (op.State == "PENDING" || op.State == "RUNNING") {
+		err = p.Call(ctx, "GET", "/operations/"+op.ID+"?wait=60s", nil, &op)
+	}
+	return op, err
 }
 
 // RunBulk starts a bulk operation and polls it to its end.

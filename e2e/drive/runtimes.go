@@ -16,12 +16,17 @@ func TokenIn(output string) string { return token.FindString(output) }
 
 // Hosting is what the portal says of a runtime.
 type Hosting struct {
-	Name   string `json:"name"`
-	Checks []struct {
-		Name string `json:"name"`
-		OK   bool   `json:"ok"`
-		Why  string `json:"why"`
-	} `json:"checks"`
+	Name   string  `json:"name"`
+	Checks []Check `json:"checks"`
+}
+
+// Check is one thing that a runtime can or can't do. Down says that without it nothing
+// runs there.
+type Check struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	Why  string `json:"why"`
+	Down bool   `json:"down"`
 }
 
 // itself are the checks for whether a runtime is there at all.

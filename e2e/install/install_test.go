@@ -217,7 +217,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 	for _, what := range []string{
 		"create pods", "watch pods", "patch pods", "delete pods", "get pods/log", "create pods/exec",
 		"create secrets", "deletecollection secrets", "create persistentvolumeclaims", "deletecollection persistentvolumeclaims",
-		"list storageclasses", "watch events", "patch services", "create serviceaccounts", "delete configmaps", "create networkpolicies", "create poddisruptionbudgets",
+		"list storageclasses", "watch events", "watch configmaps", "patch services", "create serviceaccounts", "delete configmaps", "create networkpolicies", "create poddisruptionbudgets",
 	} {
 		verb, kind, _ := strings.Cut(what, " ")
 		if !may(verb, kind, agents) {

@@ -3,7 +3,6 @@
 package kubernetes
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,10 +12,18 @@ import (
 	"time"
 
 	"github.com/waooaw/platform-portal/e2e/drive"
+	"github.com/waooaw/platform-portal/e2e/drive/drivetest"
+	"github.com/waooaw/platform-portal/internal/fleet/docker/dockertest"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
 )
 
-func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(kubernetestest.Main(withDocker{m})) }
+
+// withDocker ends the Docker engine as well that a test may have started.
+type withDocker struct{ m *testing.M }
+
+// Run implements testenv.Runner.
+func (w withDocker) Run() int { return dockertest.Main(w.m) }
 
 // portalImage has the portal's program as its entry point.
 const portalImage = "platform-portal/portal:test"
@@ -26,10 +33,8 @@ const everything = "deployments,statefulsets,jobs,replicasets,pods,secrets,confi
 
 // helm is a portal with a cluster.
 type helm struct {
-	*testing.T
-	*drive.Portal
+	*drivetest.Pilot
 	cluster *kubernetestest.Cluster
-	ctx     context.Context
 }
 
 func open(t *testing.T, more ...string) *helm {
@@ -38,69 +43,18 @@ func open(t *testing.T, more ...string) *helm {
 		t.Skip("a Kubernetes cluster is started")
 	}
 	c := kubernetestest.Start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	t.Cleanup(cancel)
 	bin, err := drive.Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Import(t, portalImage, bin, "65532")
-	p, err := drive.New(bin, t.TempDir(), append([]string{"--kubernetes-kubeconfig", c.Kubeconfig, "--kubernetes-image", portalImage}, more...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
+		if t.Failed() { // what it left would fail those that come after it
+			c.Kubectl(t, "delete", "quota", "--all")
+			c.Kubectl(t, "delete", everything, "-l", "app.kubernetes.io/managed-by=platform-portal", "--wait=false")
 		}
 	})
-	return &helm{T: t, Portal: p, cluster: c, ctx: ctx}
-}
-
-// create makes an agent.
-func (h *helm) create(name string, spec map[string]any) {
-	h.Helper()
-	body := map[string]any{"name": name, "runtime": "kubernetes"}
-	for k, v := range spec {
-		body[k] = v
-	}
-	if err := h.Call(h.ctx, http.MethodPost, "/agents", body, nil); err != nil {
-		h.Fatal(err)
-	}
-}
-
-// agent makes an agent and brings it to where it runs.
-func (h *helm) agent(name string, spec map[string]any) {
-	h.Helper()
-	h.create(name, spec)
-	for _, action := range []string{"provision", "deploy", "start"} {
-		h.act(name, action)
-	}
-	h.until(name, "RUNNING", "healthy")
-}
-
-func (h *helm) act(name, action string) {
-	h.Helper()
-	op, err := h.Act(h.ctx, name, action)
-	if err != nil || op.State != "SUCCEEDED" {
-		h.Fatalf("%s %s: %+v, %v", action, name, op, err)
-	}
-}
-
-// until waits until the agent is so.
-func (h *helm) until(name, state, health string) {
-	h.Helper()
-	var a drive.Agent
-	err := drive.Poll(h.ctx, 100*time.Millisecond, func() (done bool, err error) {
-		a, err = h.Agent(h.ctx, name)
-		return a.State == state && (health == "" || a.Health == health), err
-	})
-	if err != nil {
-		h.Fatalf("%s is %s and %s, want %s and %s: %v", name, a.State, a.Health, state, health, err)
-	}
+	return &helm{Pilot: drivetest.Open(t, bin, "kubernetes", append([]string{"--kubernetes-kubeconfig", c.Kubeconfig, "--kubernetes-image", portalImage}, more...)...), cluster: c}
 }
 
 // pods gives the names and unique ids of the pods in which the agent runs.
@@ -112,7 +66,7 @@ func (h *helm) pods(agent string) []string {
 // replaced waits for one pod that was not there before.
 func (h *helm) replaced(agent string, before []string) {
 	h.Helper()
-	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
+	err := drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
 		now := h.pods(agent)
 		return len(now) == 1 && now[0] != before[0], nil
 	})
@@ -123,8 +77,8 @@ func (h *helm) replaced(agent string, before []string) {
 
 func TestAgentsLiveInPods(t *testing.T) {
 	h := open(t)
-	h.agent("memory", map[string]any{"template": "memory", "resources": map[string]any{"memory": "128Mi", "cpu": 0.5}})
-	h.agent("program", map[string]any{"image": kubernetestest.Image, "command": kubernetestest.ProgramPath, "args": []string{"ticks"}})
+	h.Running("memory", map[string]any{"template": "memory", "resources": map[string]any{"memory": "128Mi", "cpu": 0.5}})
+	h.Running("program", map[string]any{"image": kubernetestest.Image, "command": kubernetestest.ProgramPath, "args": []string{"ticks"}})
 	before := h.pods("memory")
 	if len(before) != 1 {
 		t.Fatalf("pods %v", before)
@@ -141,8 +95,8 @@ func TestAgentsLiveInPods(t *testing.T) {
 	}
 
 	// What it prints is found as with every runtime.
-	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
-		out, err := h.Portal.Run(h.ctx, "agents", "logs", "program", "--tail", "5")
+	err := drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
+		out, err := h.Portal.Run(h.Ctx, "agents", "logs", "program", "--tail", "5")
 		return strings.Contains(out, "tick "), err
 	})
 	if err != nil {
@@ -156,10 +110,10 @@ func TestAgentsLiveInPods(t *testing.T) {
 	if err := h.Launch(); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.WaitReady(h.ctx); err != nil {
+	if err := h.WaitReady(h.Ctx); err != nil {
 		t.Fatal(err)
 	}
-	h.until("memory", "RUNNING", "healthy")
+	h.Until("memory", "RUNNING", "healthy")
 	if now := h.pods("memory"); len(now) != 1 || now[0] != before[0] {
 		t.Errorf("after the portal died there are %v, before %v", now, before)
 	}
@@ -167,13 +121,13 @@ func TestAgentsLiveInPods(t *testing.T) {
 	// Somebody removes a pod.
 	h.cluster.Kubectl(t, "delete", "pod", name, "--grace-period=1", "--wait=false")
 	h.replaced("memory", before)
-	h.until("memory", "RUNNING", "healthy")
+	h.Until("memory", "RUNNING", "healthy")
 
 	for _, name := range []string{"memory", "program"} {
-		h.act(name, "stop")
-		h.act(name, "revoke")
+		h.Do(name, "stop")
+		h.Do(name, "revoke")
 	}
-	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
+	err = drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
 		return h.cluster.Kubectl(t, "get", everything, "-l", "platform-portal.io/owner", "-o", "name") == "", nil
 	})
 	if err != nil {
@@ -183,70 +137,70 @@ func TestAgentsLiveInPods(t *testing.T) {
 
 func TestAPIServerGoesAndComesBack(t *testing.T) {
 	h := open(t)
-	h.agent("steady", map[string]any{"template": "blank"})
+	h.Running("steady", map[string]any{"template": "blank"})
 	before := h.pods("steady")
 	h.cluster.Halt(t)
-	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) { return strings.Contains(h.problem(), "reached"), nil })
+	err := drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) { return strings.Contains(h.problem(), "reached"), nil })
 	if err != nil {
 		t.Errorf("the diagnosis says %q of a cluster that is gone", h.problem())
 	}
-	if out, _ := h.Portal.Run(h.ctx, "doctor", "--data", h.Data, "--kubernetes-kubeconfig", h.cluster.Kubeconfig); !strings.Contains(out, "No agent can be run on the runtime kubernetes.") {
+	if out, _ := h.Portal.Run(h.Ctx, "doctor", "--data", h.Data, "--kubernetes-kubeconfig", h.cluster.Kubeconfig); !strings.Contains(out, "No agent can be run on the runtime kubernetes.") {
 		t.Errorf("the doctor says %s", out)
 	}
-	op, err := h.Act(h.ctx, "steady", "restart")
+	op, err := h.Act(h.Ctx, "steady", "restart")
 	if err != nil || op.State != "FAILED" || op.Problem == nil || op.Problem.Why == "" {
 		t.Errorf("a restart without a cluster: %+v, %v", op, err)
 	}
 	h.cluster.Resume(t)
-	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) { return h.problem() == "", nil })
+	err = drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) { return h.problem() == "", nil })
 	if err != nil {
 		t.Errorf("the cluster is back, and the diagnosis says %q", h.problem())
 	}
-	err = drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
-		a, err := h.Agent(h.ctx, "steady")
+	err = drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
+		a, err := h.Agent(h.Ctx, "steady")
 		return a.State == "RUNNING" && a.Health == "healthy" || a.State == "ERRORED", err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, _ := h.Agent(h.ctx, "steady"); a.State == "ERRORED" {
-		h.act("steady", "restart")
-		h.until("steady", "RUNNING", "healthy")
+	if a, _ := h.Agent(h.Ctx, "steady"); a.State == "ERRORED" {
+		h.Do("steady", "restart")
+		h.Until("steady", "RUNNING", "healthy")
 	}
 	if len(before) != 1 || len(h.pods("steady")) != 1 {
 		t.Errorf("pods %v, before %v", h.pods("steady"), before)
 	}
-	h.act("steady", "stop")
-	h.act("steady", "revoke")
+	h.Do("steady", "stop")
+	h.Do("steady", "revoke")
 }
 
 func TestWhatCannotRunSaysWhyAndWhatToDo(t *testing.T) {
 	h := open(t)
-	h.create("nowhere", map[string]any{"image": "registry.invalid/nothing:1", "command": "/x"})
-	h.act("nowhere", "provision")
-	h.act("nowhere", "deploy")
-	before, err := h.Holdings(h.ctx, "nowhere")
+	h.Create("nowhere", map[string]any{"image": "registry.invalid/nothing:1", "command": "/x"})
+	h.Do("nowhere", "provision")
+	h.Do("nowhere", "deploy")
+	before, err := h.Holdings(h.Ctx, "nowhere")
 	if err != nil {
 		t.Fatal(err)
 	}
-	op, err := h.Act(h.ctx, "nowhere", "start")
+	op, err := h.Act(h.Ctx, "nowhere", "start")
 	if err != nil || op.State != "FAILED" || op.Problem == nil || !strings.Contains(op.Problem.What, "registry.invalid/nothing:1") || op.Problem.Why == "" {
 		t.Fatalf("an image that can't be pulled: %+v, %v", op, err)
 	}
 	if left := h.pods("nowhere"); len(left) > 0 {
 		t.Errorf("pods are left: %v", left)
 	}
-	if after, err := h.Holdings(h.ctx, "nowhere"); err != nil || !slices.Equal(after, before) {
+	if after, err := h.Holdings(h.Ctx, "nowhere"); err != nil || !slices.Equal(after, before) {
 		t.Errorf("after the start that failed it holds %v, before %v; %v", after, before, err)
 	}
 
 	// Nothing of an agent that can't be prepared is on the cluster.
-	h.create("refused", map[string]any{"image": kubernetestest.Image, "command": kubernetestest.ProgramPath, "args": []string{"ticks"},
+	h.Create("refused", map[string]any{"image": kubernetestest.Image, "command": kubernetestest.ProgramPath, "args": []string{"ticks"},
 		"volumes": []map[string]any{{"name": "notes", "size": "1Mi"}}})
-	h.act("refused", "provision")
+	h.Do("refused", "provision")
 	h.cluster.Kubectl(t, "create", "quota", "tight", "--hard=persistentvolumeclaims=2")
 	h.cluster.Kubectl(t, "wait", "quota/tight", "--for=jsonpath={.status.used.persistentvolumeclaims}=1", "--timeout=60s")
-	op, err = h.Act(h.ctx, "refused", "deploy")
+	op, err = h.Act(h.Ctx, "refused", "deploy")
 	h.cluster.Kubectl(t, "delete", "quota", "tight")
 	if err != nil || op.State != "FAILED" || op.Problem == nil || !strings.Contains(op.Problem.What, "quota") {
 		t.Errorf("a quota that is used up: %+v, %v", op, err)
@@ -255,17 +209,17 @@ func TestWhatCannotRunSaysWhyAndWhatToDo(t *testing.T) {
 		t.Errorf("on the cluster are left %s", left)
 	}
 
-	h.agent("crasher", map[string]any{"template": "blank", "restart": map[string]any{"policy": "always"}})
+	h.Running("crasher", map[string]any{"template": "blank", "restart": map[string]any{"policy": "always"}})
 	before = h.pods("crasher")
 	name, _, _ := strings.Cut(before[0], "/")
 	h.cluster.Kubectl(t, "patch", "pod", name, "--type=merge", "-p", `{"spec":{"activeDeadlineSeconds":1}}`)
 	h.replaced("crasher", before)
-	h.until("crasher", "RUNNING", "healthy")
+	h.Until("crasher", "RUNNING", "healthy")
 	for _, name := range []string{"crasher", "nowhere", "refused"} {
 		if name == "crasher" {
-			h.act(name, "stop")
+			h.Do(name, "stop")
 		}
-		h.act(name, "revoke")
+		h.Do(name, "revoke")
 	}
 }
 
@@ -276,17 +230,17 @@ func TestFourteenAgentsStartTogether(t *testing.T) {
 	var names []string
 	for i := range n {
 		names = append(names, fmt.Sprintf("crew-%d", i))
-		h.create(names[i], map[string]any{"template": "blank"})
+		h.Create(names[i], map[string]any{"template": "blank"})
 	}
 	begun := time.Now()
 	for _, action := range []string{"provision", "deploy", "start"} {
-		b, err := h.RunBulk(h.ctx, map[string]any{"actions": []string{action}, "agent_ids": names})
+		b, err := h.RunBulk(h.Ctx, map[string]any{"actions": []string{action}, "agent_ids": names})
 		if err != nil || b.Succeeded != n {
 			t.Fatalf("%s: %+v, %v", action, b, err)
 		}
 	}
 	for _, name := range names {
-		h.until(name, "RUNNING", "healthy")
+		h.Until(name, "RUNNING", "healthy")
 	}
 	took := time.Since(begun)
 	t.Logf("%d agents from DRAFT to ready in %.1f s", n, took.Seconds())
@@ -294,7 +248,7 @@ func TestFourteenAgentsStartTogether(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 	for _, action := range []string{"stop", "revoke"} {
-		if b, err := h.RunBulk(h.ctx, map[string]any{"actions": []string{action}, "agent_ids": names}); err != nil || b.Succeeded != n {
+		if b, err := h.RunBulk(h.Ctx, map[string]any{"actions": []string{action}, "agent_ids": names}); err != nil || b.Succeeded != n {
 			t.Errorf("%s: %+v, %v", action, b, err)
 		}
 	}
@@ -329,7 +283,7 @@ func (h *helm) runtimes() []drive.Hosting {
 	var out struct {
 		Runtimes []drive.Hosting `json:"runtimes"`
 	}
-	if err := h.Call(h.ctx, http.MethodGet, "/health", nil, &out); err != nil {
+	if err := h.Call(h.Ctx, http.MethodGet, "/health", nil, &out); err != nil {
 		h.Fatal(err)
 	}
 	return out.Runtimes
@@ -344,23 +298,23 @@ func (h *helm) reborn() {
 	if err := h.Launch(); err != nil {
 		h.Fatal(err)
 	}
-	if err := h.WaitReady(h.ctx); err != nil {
+	if err := h.WaitReady(h.Ctx); err != nil {
 		h.Fatal(err)
 	}
 }
 
 func TestWorkloadsOutliveWhatIsDoneToThem(t *testing.T) {
 	h := open(t)
-	h.create("hardy", map[string]any{"template": "memory", "replicas": 2})
-	h.act("hardy", "provision")
-	h.act("hardy", "deploy")
+	h.Create("hardy", map[string]any{"template": "memory", "replicas": 2})
+	h.Do("hardy", "provision")
+	h.Do("hardy", "deploy")
 
 	// The portal dies while it starts the agent.
-	if err := h.Call(h.ctx, http.MethodPost, "/agents/hardy/start", map[string]any{}, nil); err != nil {
+	if err := h.Call(h.Ctx, http.MethodPost, "/agents/hardy/start", map[string]any{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	h.reborn()
-	h.until("hardy", "RUNNING", "healthy")
+	h.Until("hardy", "RUNNING", "healthy")
 	if n := len(h.pods("hardy")); n != 2 {
 		t.Errorf("%d pods", n)
 	}
@@ -368,24 +322,24 @@ func TestWorkloadsOutliveWhatIsDoneToThem(t *testing.T) {
 	// Somebody removes the workloads.
 	before := h.pods("hardy")
 	h.cluster.Kubectl(t, "delete", "statefulsets", "-l", "platform-portal.io/agent=hardy")
-	err := drive.Poll(h.ctx, 200*time.Millisecond, func() (bool, error) {
+	err := drive.Poll(h.Ctx, 200*time.Millisecond, func() (bool, error) {
 		now := h.pods("hardy")
 		return len(now) == 2 && !slices.ContainsFunc(now, func(p string) bool { return slices.Contains(before, p) }), nil
 	})
 	if err != nil {
 		t.Errorf("pods are %v, before %v", h.pods("hardy"), before)
 	}
-	h.until("hardy", "RUNNING", "healthy")
+	h.Until("hardy", "RUNNING", "healthy")
 
 	// Suspended it has no pods, which the next portal leaves so.
-	h.act("hardy", "suspend")
+	h.Do("hardy", "suspend")
 	h.reborn()
-	h.until("hardy", "SUSPENDED", "")
+	h.Until("hardy", "SUSPENDED", "")
 	if left := h.pods("hardy"); len(left) > 0 {
 		t.Errorf("it is suspended and has %v", left)
 	}
-	h.act("hardy", "resume")
-	h.until("hardy", "RUNNING", "healthy")
-	h.act("hardy", "stop")
-	h.act("hardy", "revoke")
+	h.Do("hardy", "resume")
+	h.Until("hardy", "RUNNING", "healthy")
+	h.Do("hardy", "stop")
+	h.Do("hardy", "revoke")
 }

@@ -14,16 +14,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
 )
 
-// run calls the command line, which has to succeed.
-func (h *helm) run(args ...string) string {
-	h.Helper()
-	out, err := h.Portal.Run(h.ctx, args...)
-	if err != nil {
-		h.Fatal(err)
-	}
-	return out
-}
-
 // spread tells where the agent lives: processes of it, and pods.
 func (h *helm) spread(agent string) (processes, pods int) {
 	h.Helper()
@@ -48,18 +38,18 @@ func (h *helm) objects(agent string) string {
 func (h *helm) works(agent string) {
 	h.Helper()
 	for range 3 {
-		if err := h.Call(h.ctx, http.MethodPost, "/agents/"+agent+"/tasks", map[string]any{"payload": map[string]any{"text": "hello"}}, nil); err != nil {
+		if err := h.Call(h.Ctx, http.MethodPost, "/agents/"+agent+"/tasks", map[string]any{"payload": map[string]any{"text": "hello"}}, nil); err != nil {
 			h.Fatal(err)
 		}
 	}
 	queue := ""
-	err := drive.Poll(h.ctx, 50*time.Millisecond, func() (bool, error) {
+	err := drive.Poll(h.Ctx, 50*time.Millisecond, func() (bool, error) {
 		var acc struct {
 			Stocks []struct {
 				Holdings []struct{ Kind, Where string }
 			}
 		}
-		err := h.Call(h.ctx, http.MethodGet, "/agents/"+agent+"/resources", nil, &acc)
+		err := h.Call(h.Ctx, http.MethodGet, "/agents/"+agent+"/resources", nil, &acc)
 		for _, s := range acc.Stocks {
 			for _, x := range s.Holdings {
 				if x.Kind == "queue" {
@@ -80,28 +70,28 @@ func TestAgentsMoveToTheClusterAndBack(t *testing.T) {
 	}
 	node := kubernetestest.Start(t).Kubectl(t, "get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
 	h := open(t, "--kubernetes-portal-host", node, "--bus-listen", "0.0.0.0:0")
-	h.agent("mover", map[string]any{"template": "blank", "runtime": "process"})
+	h.Running("mover", map[string]any{"template": "blank", "runtime": "process"})
 	h.works("mover")
-	if out := h.run("agents", "move", "mover", "--to", "kubernetes", "--plan"); !strings.Contains(out, "Content is not copied: directory data") {
+	if out := h.Command("agents", "move", "mover", "--to", "kubernetes", "--plan"); !strings.Contains(out, "Content is not copied: directory data") {
 		t.Errorf("the plan says %s", out)
 	}
 	if p, c := h.spread("mover"); p != 1 || c != 0 || h.objects("mover") != "" {
 		t.Fatalf("the plan moved something: %d processes, %d pods, %s", p, c, h.objects("mover"))
 	}
-	h.run("agents", "move", "mover", "--to", "kubernetes")
-	h.until("mover", "RUNNING", "healthy")
+	h.Command("agents", "move", "mover", "--to", "kubernetes")
+	h.Until("mover", "RUNNING", "healthy")
 	if p, c := h.spread("mover"); p != 0 || c != 1 {
 		t.Errorf("moved, and there are %d processes and %d pods", p, c)
 	}
 	h.works("mover")
 
 	// What does not get ready on the cluster leaves nothing there.
-	h.agent("stayer", map[string]any{"template": "blank", "runtime": "process"})
-	out, err := h.Portal.Run(h.ctx, "agents", "move", "stayer", "--to", "kubernetes", "--image", "registry.invalid/nothing:1", "--command", "/x")
+	h.Running("stayer", map[string]any{"template": "blank", "runtime": "process"})
+	out, err := h.Portal.Run(h.Ctx, "agents", "move", "stayer", "--to", "kubernetes", "--image", "registry.invalid/nothing:1", "--command", "/x")
 	if err == nil || !strings.Contains(err.Error(), "registry.invalid/nothing:1") {
 		t.Errorf("a move to an image that can't be pulled: %s, %v", out, err)
 	}
-	h.until("stayer", "RUNNING", "healthy")
+	h.Until("stayer", "RUNNING", "healthy")
 	if p, c := h.spread("stayer"); p != 1 || c != 0 || h.objects("stayer") != "" {
 		t.Errorf("after a failed move there are %d processes and %d pods, and on the cluster %s", p, c, h.objects("stayer"))
 	}
@@ -109,34 +99,34 @@ func TestAgentsMoveToTheClusterAndBack(t *testing.T) {
 
 	// The portal dies on the way.
 	for _, to := range []string{"process", "kubernetes"} {
-		h.run("agents", "move", "mover", "--to", to, "--no-wait")
+		h.Command("agents", "move", "mover", "--to", to, "--no-wait")
 		select {
 		case <-time.After(time.Duration(rand.IntN(2500)) * time.Millisecond):
-		case <-h.ctx.Done():
+		case <-h.Ctx.Done():
 		}
 		if err := h.Kill9(); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Start(h.ctx); err != nil {
+		if err := h.Start(h.Ctx); err != nil {
 			t.Fatal(err)
 		}
-		err := drive.Poll(h.ctx, 50*time.Millisecond, func() (bool, error) {
-			a, err := h.Agent(h.ctx, "mover")
+		err := drive.Poll(h.Ctx, 50*time.Millisecond, func() (bool, error) {
+			a, err := h.Agent(h.Ctx, "mover")
 			return a.ActiveOperation == "", err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.until("mover", "RUNNING", "healthy")
+		h.Until("mover", "RUNNING", "healthy")
 		p, c := h.spread("mover")
 		if to == "process" && (p != 1 || c != 0) || to == "kubernetes" && (p != 0 || c != 1) {
 			t.Fatalf("moved to %s with a kill on the way: %d processes, %d pods", to, p, c)
 		}
 		h.works("mover")
 	}
-	h.act("mover", "revoke")
-	h.act("stayer", "revoke")
-	if left := h.run("orphans", "ls", "-o", "name") + h.objects("mover") + h.objects("stayer"); left != "" {
+	h.Do("mover", "revoke")
+	h.Do("stayer", "revoke")
+	if left := h.Command("orphans", "ls", "-o", "name") + h.objects("mover") + h.objects("stayer"); left != "" {
 		t.Errorf("left over: %s", left)
 	}
 }
@@ -168,8 +158,8 @@ func TestWorkloadsOfANamespaceBecomeAgents(t *testing.T) {
 		return h.cluster.Kubectl(t, "get", "deployments,statefulsets", "-n", "shop", "-o", `jsonpath={range .items[*]}{.metadata.uid} {.metadata.generation} {.spec}{"\n"}{end}`)
 	}
 	before := state()
-	h.run("import", "kubernetes", "--namespace", "shop", "--plan")
-	if agents, err := h.Agents(h.ctx, ""); err != nil || len(agents) != 0 {
+	h.Command("import", "kubernetes", "--namespace", "shop", "--plan")
+	if agents, err := h.Agents(h.Ctx, ""); err != nil || len(agents) != 0 {
 		t.Fatalf("the plan made %v, %v", agents, err)
 	}
 	var answer struct {
@@ -178,7 +168,7 @@ func TestWorkloadsOfANamespaceBecomeAgents(t *testing.T) {
 			Lost bool   `json:"lost"`
 		} `json:"notes"`
 	}
-	if err := json.Unmarshal([]byte(h.run("import", "kubernetes", "--namespace", "shop", "-o", "json")), &answer); err != nil {
+	if err := json.Unmarshal([]byte(h.Command("import", "kubernetes", "--namespace", "shop", "-o", "json")), &answer); err != nil {
 		t.Fatal(err)
 	}
 	var lost []string
@@ -190,19 +180,17 @@ func TestWorkloadsOfANamespaceBecomeAgents(t *testing.T) {
 	if got := strings.Join(lost, " "); got != "deployment/ticker.env.API_KEY deployment/ticker.resources.requests.cpu deployment/ticker.template.spec.nodeSelector" {
 		t.Errorf("without effect are %s", got)
 	}
-	for _, action := range []string{"provision", "deploy", "start"} {
-		h.act("ticker", action)
-	}
-	h.until("ticker", "RUNNING", "")
+	h.Do("ticker", "provision", "deploy", "start")
+	h.Until("ticker", "RUNNING", "")
 	if pods := h.pods("ticker"); len(pods) != 2 {
 		t.Errorf("pods %v", pods)
 	}
-	h.act("ticker", "revoke")
+	h.Do("ticker", "revoke")
 	if now := state(); now != before {
 		t.Errorf("the workloads were %s and are %s", before, now)
 	}
 	for namespace, why := range map[string]string{"empty-of-all": "no workload", "Shop_": "namespace"} {
-		if out, err := h.Portal.Run(h.ctx, "import", "kubernetes", "--namespace", namespace); err == nil || !strings.Contains(err.Error(), why) {
+		if out, err := h.Portal.Run(h.Ctx, "import", "kubernetes", "--namespace", namespace); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("of %s: %s, %v", namespace, out, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waooaw/platform-portal/e2e/drive"
+	"github.com/waooaw/platform-portal/e2e/drive/drivetest"
 	"github.com/waooaw/platform-portal/internal/lab"
 )
 
@@ -22,18 +23,7 @@ func TestFaultsAreFoundAndTheFirstSuggestionRepairsThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := drive.New(bin, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	p := drivetest.Open(t, bin, "process")
 	l, err := lab.New(lab.Config{URL: p.URL, Token: p.Token, Self: []string{bin, "agent", "run", "lab"}, Seeds: []int64{1},
 		Faults: []string{"port_in_use", "missing_variable", "hang", lab.Healthy}, Parallel: 2, Patience: 2 * time.Minute, Watch: 5 * time.Second})
 	if err != nil {

@@ -53,6 +53,14 @@ func scan(s string, value func(name string) string) string {
 	})
 }
 
+// Literal writes a text so that Expand gives it as it is.
+func Literal(s string) string {
+	if reference.MatchString(s) {
+		return strings.ReplaceAll(s, "$", "$$")
+	}
+	return s
+}
+
 // Expanded is what a spec becomes for one instance.
 type Expanded struct {
 	Command string

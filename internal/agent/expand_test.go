@@ -139,5 +139,8 @@ func FuzzExpand(f *testing.F) {
 		if back, err := agent.Expand(escaped, nil); err != nil || back != s {
 			t.Fatalf("escaping %q gave %q, %v", s, back, err)
 		}
+		if back, err := agent.Expand(agent.Literal(s), nil); err != nil || back != s {
+			t.Fatalf("%q as %q gave %q, %v", s, agent.Literal(s), back, err)
+		}
 	})
 }

@@ -225,6 +225,9 @@ func (s *Service) planAll(ctx context.Context, plans []*plan, mode string) (rela
 			}
 		}
 	}
+	if err := importRefused(fault.Invalid, "agent.import_invalid", s.allMisplaced(plans)); err != nil {
+		return nil, err
+	}
 	used, err := s.renamedInUse(ctx, plans, renamed)
 	if err != nil {
 		return nil, err
@@ -241,6 +244,17 @@ func (s *Service) planAll(ctx context.Context, plans []*plan, mode string) (rela
 		return nil, prefixCycle(f, plans)
 	}
 	return rel, err
+}
+
+// allMisplaced refuses places that the portal is not configured with, but for agents
+// that are meant for them already.
+func (s *Service) allMisplaced(plans []*plan) (fields []fault.Field) {
+	for _, p := range plans {
+		if p.existing == nil || p.existing.Spec.Runtime != p.spec.Runtime {
+			fields = append(fields, p.prefix(s.misplaced(p.spec))...)
+		}
+	}
+	return fields
 }
 
 func conflictFields(f *fault.Error) []fault.Field {

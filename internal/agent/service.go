@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,13 +23,15 @@ type Service struct {
 	Events  event.Log
 	Now     func() time.Time
 	NewID   func() string
+	// Runtimes are those that this portal has, by the names that specs give them.
+	Runtimes []string
 }
 
 // Create stores a new agent in DRAFT. It fails with Invalid for a spec that is
 // not valid or closes a cycle, and with Conflict for a taken id or name. The
 // warnings name dependencies that are not in the fleet.
 func (s *Service) Create(ctx context.Context, spec Spec) (*Agent, []string, error) {
-	if err := invalidSpec(spec.Validate()); err != nil {
+	if err := invalidSpec(append(spec.Validate(), s.misplaced(spec)...)); err != nil {
 		return nil, nil, err
 	}
 	spec = spec.WithDefaults()
@@ -165,6 +168,11 @@ func (s *Service) change(ctx context.Context, a *Agent, spec Spec) ([]FieldChang
 		return nil, nil, revoked(a)
 	}
 	changes := Diff(a.Spec, spec)
+	if spec.Runtime != a.Spec.Runtime {
+		if err := invalidSpec(s.misplaced(spec)); err != nil {
+			return nil, nil, err
+		}
+	}
 	if spec.Name != a.Spec.Name {
 		if err := s.rename(ctx, a, spec); err != nil {
 			return nil, nil, err
@@ -172,6 +180,15 @@ func (s *Service) change(ctx context.Context, a *Agent, spec Spec) ([]FieldChang
 	}
 	rel, err := s.relate(ctx, spec)
 	return changes, rel, err
+}
+
+// misplaced refuses a place that the portal is not configured with, which is likely
+// to be a slip. Of the kinds it is for the fleet to say whether they are there.
+func (s *Service) misplaced(spec Spec) []fault.Field {
+	if !strings.Contains(spec.Runtime, "/") || !RuntimeName(spec.Runtime) || slices.Contains(s.Runtimes, spec.Runtime) {
+		return nil
+	}
+	return []fault.Field{{Path: "runtime", Message: fmt.Sprintf("%s is no place that this portal is configured with; it has %s", spec.Runtime, strings.Join(s.Runtimes, ", "))}}
 }
 
 func revoked(a *Agent) *fault.Error {

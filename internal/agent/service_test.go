@@ -276,3 +276,35 @@ func TestConcurrentPatches(t *testing.T) {
 		t.Errorf("%d of 2 succeeded, revision %d", ok, w.get("a").Revision)
 	}
 }
+
+// A place that the portal is not configured with is refused wherever a spec comes in,
+// but not of agents that are meant for it already.
+func TestPlacesThatAreNotThereAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.Runtimes = []string{"kubernetes/eu", "process"}
+	const why = "kubernetes/us is no place that this portal is configured with; it has kubernetes/eu, process"
+	refused := func(err error) {
+		t.Helper()
+		f := fault.As(err)
+		if f == nil || f.Kind != fault.Invalid || len(f.Fields) != 1 || !strings.HasSuffix(f.Fields[0].Path, "runtime") || f.Fields[0].Message != why {
+			t.Errorf("got %v, %+v", err, f)
+		}
+	}
+	_, _, err := w.Create(w.ctx, agent.Spec{Name: "a", Runtime: "kubernetes/us"})
+	refused(err)
+	a := w.create(agent.Spec{Name: "a", Runtime: "kubernetes/eu"})
+	w.create(agent.Spec{Name: "later", Runtime: "kubernetes"}) // whose engine may come yet
+	_, _, err = w.Patch(w.ctx, a.ID, 0, map[string]any{"runtime": "kubernetes/us"}, "")
+	refused(err)
+	docs := []map[string]any{{"name": "a", "runtime": "kubernetes/us"}}
+	_, err = w.Import(w.ctx, docs, agent.ImportOptions{Mode: agent.ImportApply, Decode: agent.Strict})
+	refused(err)
+	w.Runtimes = []string{"process"} // the place is taken away
+	if _, _, err := w.Patch(w.ctx, a.ID, 0, map[string]any{"labels": map[string]any{"x": "y"}}, ""); err != nil {
+		t.Errorf("an agent of a place that is gone can't be changed: %v", err)
+	}
+	docs = []map[string]any{{"name": "a", "runtime": "kubernetes/eu", "description": "Waits."}}
+	if _, err := w.Import(w.ctx, docs, agent.ImportOptions{Mode: agent.ImportApply, Decode: agent.Strict}); err != nil {
+		t.Errorf("nor applied: %v", err)
+	}
+}

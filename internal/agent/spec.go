@@ -17,7 +17,7 @@ type Spec struct {
 	WakePatterns   []string            `json:"wake_patterns,omitempty" yaml:"wake_patterns,omitempty" doc:"Globs on event subjects"`
 	Specialization map[string]any      `json:"specialization,omitempty" yaml:"specialization,omitempty"`
 	ResourceBudget float64             `json:"resource_budget,omitempty" yaml:"resource_budget,omitempty" doc:"USD per month"`
-	Runtime        string              `json:"runtime,omitempty" yaml:"runtime,omitempty" doc:"process (default)"`
+	Runtime        string              `json:"runtime,omitempty" yaml:"runtime,omitempty" doc:"process (default), docker, kubernetes, or KIND/NAME of a place that the portal is configured with"`
 	Image          string              `json:"image,omitempty" yaml:"image,omitempty"`
 	Command        string              `json:"command,omitempty" yaml:"command,omitempty" doc:"Program to run"`
 	Args           []string            `json:"args,omitempty" yaml:"args,omitempty" doc:"$(PORT), $(AGENT_ID) and other variables of the environment expand"`

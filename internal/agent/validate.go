@@ -32,11 +32,39 @@ const (
 // Domains are the domains an agent can be of.
 var Domains = []string{"guardian", "creation", "domain", "communication", "intelligence", "security", "scale"}
 
-// Runtimes are the runtimes that a spec may name; whether one is there is for
-// the fleet to say.
-var Runtimes = []string{DefaultRuntime, "docker", "kubernetes"}
+// The kinds of runtimes that have engines of their own.
+const (
+	Docker     = "docker"
+	Kubernetes = "kubernetes"
+)
+
+// RuntimeKinds are the kinds of runtimes. A spec names one of them, or a place as
+// KIND/NAME; whether it is there is for the fleet to say.
+var RuntimeKinds = []string{DefaultRuntime, Docker, Kubernetes}
+
+// RuntimeKind gives what kind of runtime is named; places of one kind can do the same.
+func RuntimeKind(runtime string) string {
+	kind, _, _ := strings.Cut(runtime, "/")
+	return kind
+}
+
+// RuntimeName tells whether a spec may name the runtime so: a kind, or a place of
+// one that has engines.
+func RuntimeName(runtime string) bool {
+	kind, place, named := strings.Cut(runtime, "/")
+	return slices.Contains(RuntimeKinds, kind) && (!named || kind != DefaultRuntime && placeForm.MatchString(place))
+}
+
+// WrongRuntime says what is wrong with the name of a runtime; "" if nothing is.
+func WrongRuntime(runtime string) string {
+	if RuntimeName(runtime) {
+		return ""
+	}
+	return fmt.Sprintf("must be one of %s, or KIND/NAME of a place that the portal is configured with, not %s", strings.Join(RuntimeKinds, ", "), quote(runtime))
+}
 
 var (
+	placeForm  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$`)
 	slugForm   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	nameForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9 _.-]*[A-Za-z0-9_.-])?$`)
 	semver     = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)

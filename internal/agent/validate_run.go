@@ -29,9 +29,10 @@ func (c *checker) program() {
 	s := c.spec
 	runtime := s.Runtime
 	or(&runtime, DefaultRuntime)
-	if !slices.Contains(Runtimes, runtime) {
-		c.wrong("runtime", "must be one of %s, not %s", strings.Join(Runtimes, ", "), quote(runtime))
+	if wrong := WrongRuntime(runtime); wrong != "" {
+		c.wrong("runtime", "%s", wrong)
 	}
+	kind := RuntimeKind(runtime)
 	if s.Template != "" && !slices.Contains(Templates, s.Template) {
 		c.wrong("template", "must be one of %s, not %s", strings.Join(Templates, ", "), quote(s.Template))
 	}
@@ -45,10 +46,10 @@ func (c *checker) program() {
 		c.wrong("image", "can't be run by the runtime process; name another runtime, or a command instead")
 	} else if s.Image != "" && (len(s.Image) > maxText || !imageForm.MatchString(s.Image)) {
 		c.wrong("image", "%s is not the name of an image", quote(s.Image))
-	} else if strings.Contains(s.Image, "://") && (runtime != "docker" || !strings.HasPrefix(s.Image, "build://")) {
+	} else if strings.Contains(s.Image, "://") && (kind != Docker || !strings.HasPrefix(s.Image, "build://")) {
 		c.wrong("image", "%s is not the name of an image; only the runtime docker builds one (build://DIRECTORY)", quote(s.Image))
 	}
-	if s.Command != "" && s.Image == "" && (runtime == "docker" || runtime == "kubernetes") {
+	if s.Command != "" && s.Image == "" && (kind == Docker || kind == Kubernetes) {
 		c.wrong("image", "must be given, because the runtime %s runs the command in it", runtime)
 	}
 	if s.Command != "" && (strings.TrimSpace(s.Command) == "" || len(s.Command) > maxCommand) {
@@ -143,15 +144,20 @@ func (c *checker) variable(path, name string) {
 	switch {
 	case !envName.MatchString(name) || len(name) > maxText:
 		c.wrong(path, "is not the name of a variable: letters, digits and _ only, not beginning with a digit")
-	case name == "PORT" || name == "PORTAL_URL" || strings.HasPrefix(name, "AGENT_") || strings.HasPrefix(name, "QUEUE_"):
+	case PortalSets(name):
 		c.wrong(path, "is set by the portal; choose another name")
 	}
+}
+
+// PortalSets tells whether a variable is the portal's alone, so that no spec may have it.
+func PortalSets(name string) bool {
+	return name == "PORT" || name == "PORTAL_URL" || strings.HasPrefix(name, "AGENT_") || strings.HasPrefix(name, "QUEUE_")
 }
 
 func (c *checker) portsAndVolumes() {
 	s := c.spec
 	c.count("ports", len(s.Ports), maxLabels)
-	if len(s.Ports) > 0 && s.Replicas > 1 && s.Runtime != "kubernetes" { // elsewhere they are ports of one machine
+	if len(s.Ports) > 0 && s.Replicas > 1 && RuntimeKind(s.Runtime) != Kubernetes { // elsewhere they are ports of one machine
 		c.wrong("ports", "can't be shared by %d replicas on one machine; let each use its $(PORT)", s.Replicas)
 	}
 	names, numbers := map[string]bool{}, map[int]bool{}

@@ -10,6 +10,7 @@ var Portal = Rules{Module: Module, Folders: folders, Libraries: libraries, Excep
 var folders = []Folder{
 	{Path: "internal/fault", Storey: Ground, Purpose: "the one error type that users see"},
 	{Path: "internal/event", Storey: Ground, Purpose: "what happened, stored first and announced afterwards"},
+	{Path: "internal/heap", Storey: Ground, Purpose: "the pace of the garbage collector"},
 	{Path: "internal/lifecycle", Storey: Ground, Purpose: "start and stop services in order"},
 	{Path: "internal/txn", Storey: Ground, Purpose: "the unit of work that stores share"},
 	{Path: "internal/manifest", Storey: Ground, Purpose: "bounded reading of YAML and JSON from outside", Sees: []string{"internal/fault"}},
@@ -46,6 +47,7 @@ var folders = []Folder{
 		Sees: []string{"internal/agent", "internal/audit", "internal/auth", "internal/fleet"}},
 	{Path: "internal/diagnosis/checks", Storey: Nested, Purpose: "the checks themselves: contract, ports, DNS, disk, clock, queue, store, certificates …"},
 
+	{Path: "internal/fleet/cargo", Storey: Domain, Purpose: "the content of volumes as archives"},
 	{Path: "internal/fleet/docker", Storey: Nested, Purpose: "instances as containers of a Docker engine", Sees: []string{"internal/fleet/segment", "internal/fleet/upkeep"}},
 	{Path: "internal/fleet/kubernetes/mirror", Storey: Nested, Purpose: "what a cluster has of one kind of objects, by list and watch"},
 	{Path: "internal/fleet/kubernetes", Storey: Nested, Purpose: "instances as workloads of a Kubernetes cluster",
@@ -142,6 +144,7 @@ var folders = []Folder{
 	{Path: "e2e/install", Storey: Tool, Purpose: "the portal where people run it, with what deploy/ holds"},
 	{Path: "e2e/lab", Storey: Tool, Purpose: "some faults of the laboratory from end to end"},
 	{Path: "e2e/drive", Storey: Tool, Purpose: "a portal started and spoken to from outside"},
+	{Path: "e2e/drive/drivetest", Storey: Suite, Purpose: "a portal driven in a test, which ends where it does not obey"},
 	{Path: "e2e/signin", Storey: Tool, Purpose: "sign-in with the built portal and a real provider"},
 	{Path: "internal/arch", Storey: Tool, Purpose: "these rules"},
 	{Path: "scripts/assets", Storey: Tool, Purpose: "builds the files that pages load"},
@@ -177,6 +180,7 @@ var libraries = []Library{
 	{"github.com/distribution/reference", []string{"internal/fleet/docker"}},
 	{"github.com/google/go-containerregistry", []string{"internal/fleet/docker"}},
 	{"github.com/moby/moby", []string{"internal/fleet/docker"}},
+	{"github.com/moby/patternmatcher", []string{"internal/fleet/docker"}},
 	{"k8s.io/api", []string{"internal/fleet/kubernetes"}},
 	{"k8s.io/apimachinery", []string{"internal/fleet/kubernetes"}},
 	{"k8s.io/client-go", []string{"internal/fleet/kubernetes"}},

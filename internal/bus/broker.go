@@ -17,6 +17,7 @@ import (
 
 const (
 	defaultWait = 10 * time.Second // where the caller's context has no deadline
+	patience    = 60 * time.Second // for each stream at the start: a busy disk has taken over 5 s to make one
 	knownFor    = 5 * time.Second
 	maxCommand  = 256 // characters of a command's id
 )

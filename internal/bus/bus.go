@@ -206,8 +206,15 @@ func (b *Bus) connected() (jetstream.JetStream, error) {
 // unusable explains why the streams can't be made or opened. Behind the
 // embedded server there is nothing but its folder that could be the cause.
 func (b *Bus) unusable(ctx context.Context, err error) error {
-	if b.cfg.URL != "" || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return unavailable(err)
+	}
+	if b.cfg.URL != "" {
+		return b.refusedOutside(err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fault.New(fault.Unavailable, "bus.folder_slow", "the disk of the message bus's folder %s is too slow", b.cfg.Dir).
+			Because("%v", err).Do("See what keeps the disk busy, then start again").Wrap(err)
 	}
 	return fault.New(fault.Unavailable, "bus.folder_damaged", "the message bus cannot work with its folder %s", b.cfg.Dir).
 		Because("%v", err).

@@ -1,7 +1,11 @@
 package bus
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/waooaw/platform-portal/internal/fault"
 )
@@ -28,6 +32,26 @@ func (b *Bus) dialExternal() error {
 	}
 	return nil
 }
+
+// refusedOutside explains why the streams can't be made on a server that is not
+// the portal's: it did not answer, or it said no.
+func (b *Bus) refusedOutside(err error) error {
+	var no *jetstream.APIError
+	if !errors.As(err, &no) {
+		return unavailable(err)
+	}
+	do := "Give the portal's user the right to manage streams and consumers, and switch JetStream on for its account"
+	if no.ErrorCode == noStorage {
+		do = fmt.Sprintf("Let JetStream of that server have %d MiB more (max_file_store, or the limit of the account), or free space on its disk", b.cfg.MaxBytes>>20)
+	}
+	return fault.New(fault.Unavailable, "bus.refused", "the NATS server refused to keep the portal's queues").
+		Because("%s", no.Description).Do("%s", do).Wrap(err)
+}
+
+// noStorage is the number of the server's answer that its limit of disk space,
+// which is three quarters of what was free at its start if nobody set another,
+// is used up by what streams may hold. The client library has no name for it.
+const noStorage jetstream.ErrorCode = 10047
 
 // Report says what an operator has to see to, because the portal cannot.
 func (b *Bus) Report() []string {

@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -15,12 +16,12 @@ import (
 	"github.com/waooaw/platform-portal/internal/queue/queuetest"
 )
 
-// outside is a NATS server that somebody else runs.
-func outside(t *testing.T) string {
+// outside is a NATS server that somebody else runs, with room for streams.
+func outside(t *testing.T, room int64) string {
 	t.Helper()
 	srv, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
-		Username: "me", Password: "pw",
+		Username: "me", Password: "pw", JetStreamMaxStore: room,
 	})
 	must(t, err)
 	srv.Start()
@@ -34,9 +35,23 @@ func outside(t *testing.T) string {
 	return u.String()
 }
 
+const plenty = 1 << 40 // bytes; what is free on this machine's disk is not looked at
+
+// A server without room for what queues may hold says so, and so does the portal.
+func TestExternalWithoutRoom(t *testing.T) {
+	b, err := bus.New(bus.Config{URL: outside(t, 1<<30)})
+	must(t, err)
+	err = b.Start(t.Context())
+	var f *fault.Error
+	if !errors.As(err, &f) || f.Code != "bus.refused" || !strings.Contains(f.Error(), "insufficient storage") || !strings.Contains(f.Error(), "4096 MiB") || strings.Contains(f.Error(), "pw") {
+		t.Fatalf("it says %v", err)
+	}
+	must(t, b.Stop(t.Context()))
+}
+
 func TestExternalConforms(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) queuetest.Subject {
-		address := outside(t)
+		address := outside(t, plenty)
 		b := start(t, bus.Config{URL: address, QueueLimit: 20, MaxPayload: 1000})
 		if strings.Contains(b.URL(), "pw") || len(b.Report()) == 0 {
 			t.Fatal("it gives its credentials away or says nothing:", b.URL(), b.Report())

@@ -79,12 +79,7 @@ func (l layout) ingest(id string) string {
 // settings waits for the disk, so one that is as it should be is left alone.
 func (l layout) create(ctx context.Context, js jetstream.JetStream, cfg Config) error {
 	for _, want := range l.streams(cfg) {
-		want.Metadata = stamp(want)
-		have, err := js.Stream(ctx, want.Name)
-		if err == nil && have.CachedInfo().Config.Metadata[stampKey] == want.Metadata[stampKey] {
-			continue
-		}
-		if _, err := js.CreateOrUpdateStream(ctx, want); err != nil {
+		if err := stream(ctx, js, want); err != nil {
 			return fmt.Errorf("stream %s: %w", want.Name, err)
 		}
 	}
@@ -100,7 +95,21 @@ func (l layout) create(ctx context.Context, js jetstream.JetStream, cfg Config) 
 	return nil
 }
 
+func stream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	want.Metadata = stamp(want)
+	have, err := js.Stream(ctx, want.Name)
+	if err == nil && have.CachedInfo().Config.Metadata[stampKey] == want.Metadata[stampKey] {
+		return nil
+	}
+	_, err = js.CreateOrUpdateStream(ctx, want)
+	return err
+}
+
 func reader(ctx context.Context, js jetstream.JetStream, stream string, from jetstream.DeliverPolicy) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	want := jetstream.ConsumerConfig{
 		Durable: portalReader, DeliverPolicy: from, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: 30 * time.Second, MaxDeliver: -1,

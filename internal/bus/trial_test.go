@@ -11,7 +11,7 @@ import (
 // through none.
 func TestAMessageMakesTheRound(t *testing.T) {
 	inside := start(t, bus.Config{})
-	for name, b := range map[string]*bus.Bus{"embedded": inside, "external": start(t, bus.Config{URL: outside(t)})} {
+	for name, b := range map[string]*bus.Bus{"embedded": inside, "external": start(t, bus.Config{URL: outside(t, plenty)})} {
 		for range 20 { // more than the stream keeps
 			if took, err := b.RoundTrip(t.Context()); err != nil || took <= 0 {
 				t.Fatalf("%s: %v, %v", name, took, err)

@@ -145,12 +145,16 @@ func (a *app) startBulk(cmd *cobra.Command, c *conn, req bulkRequest, f actionFl
 	return nil
 }
 
-// problemNote says on one line what is wrong and what to do.
-func problemNote(what, remedy string) string {
-	if what != "" && remedy != "" && !strings.HasSuffix(what, ".") {
-		what += "."
+// problemNote says on one line what is wrong, why, and what to do.
+func problemNote(p *operation.Problem) string {
+	note := strings.TrimSuffix(p.What, ".")
+	if p.Why != "" {
+		note += ": " + strings.TrimSuffix(p.Why, ".")
 	}
-	return strings.TrimSpace(what + " " + remedy)
+	if note != "" && p.Remedy != "" {
+		note += "."
+	}
+	return strings.TrimSpace(note + " " + p.Remedy)
 }
 
 // showBulk shows the result of each agent.
@@ -159,7 +163,7 @@ func (a *app) showBulk(raw json.RawMessage, b *bulk.Bulk) error {
 	for _, it := range b.Items {
 		note := it.Note
 		if it.Problem != nil {
-			note = problemNote(it.Problem.What, it.Problem.Remedy)
+			note = problemNote(it.Problem)
 		}
 		took := ""
 		if it.StartedAt != nil && it.EndedAt != nil {

@@ -197,11 +197,12 @@ func (a *app) describe(s shownAgent) string {
 		}
 	}
 	line("Operation", s.ActiveOperation)
-	line("Version", fmt.Sprintf("%s, revision %d, deployed %d", s.Version, s.Revision, s.DeployedRevision))
+	line("Version", s.Version)
+	line("Revision", s.revisions())
 	if s.Tier > 0 {
 		line("Tier", fmt.Sprintf("%d %s", s.Tier, s.Domain))
 	}
-	line("Runs", strings.TrimSpace(fmt.Sprintf("%s %s%s%s %s", s.Runtime, s.Template, s.Image, s.Command, strings.Join(s.Args, " "))))
+	line("Specified", strings.TrimSpace(fmt.Sprintf("%s %s%s%s %s", s.Runtime, s.Template, s.Image, s.Command, strings.Join(s.Args, " "))))
 	line("Depends on", strings.Join(s.Dependencies, ", "))
 	line("Labels", joinLabels(s.Labels))
 	line("Can", strings.Join(s.AllowedActions, ", "))
@@ -218,6 +219,18 @@ func (a *app) describe(s shownAgent) string {
 		line("Warning", w)
 	}
 	return b.String()
+}
+
+// revisions says which revision is the newest and which one is deployed, and how the
+// newest one is brought to run.
+func (s shownAgent) revisions() string {
+	switch {
+	case s.DeployedRevision == 0 || s.State == string(agent.Revoked):
+		return fmt.Sprintf("%d, none is deployed", s.Revision)
+	case s.DeployedRevision == s.Revision:
+		return fmt.Sprintf("%d, deployed", s.Revision)
+	}
+	return fmt.Sprintf("%d, but %d is deployed: portal bulk stop,deploy,start %s deploys %[1]d", s.Revision, s.DeployedRevision, s.ID)
 }
 
 func joinLabels(m map[string]string) string {
@@ -312,7 +325,7 @@ func exportCommand(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&format, "format", export.Formats[0], strings.Join(export.Formats, " or "))
-	c.Flags().StringVar(&o.Image, "image", "", "image for agents that name none; for built-in agents one of the portal")
+	c.Flags().StringVar(&o.Image, "image", "", "image for agents that name none, or one that is built; for built-in agents one of the portal")
 	c.Flags().StringVarP(&file, "file", "f", "", "file to write instead of standard output")
 	return c
 }
@@ -343,4 +356,28 @@ func (c *conn) specs(ctx context.Context, ids []string) ([]agent.Spec, error) {
 		}
 	}
 	return out, nil
+}
+
+// compact writes a value on one line.
+func compact(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// used says what an instance uses beside memory; a cluster does not tell how many
+// processes there are.
+func used(u fleet.Usage) string {
+	text := fmt.Sprintf("%.1f s of CPU", u.CPUSeconds)
+	if u.PIDs > 0 {
+		text += fmt.Sprintf(", %d processes and threads", u.PIDs)
+	}
+	return text
 }

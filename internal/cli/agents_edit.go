@@ -19,7 +19,7 @@ import (
 )
 
 func agentsCreateCommand(a *app) *cobra.Command {
-	var file, name, command, template, memory, display, version, description string
+	var file, name, runtime, image, command, template, memory, display, version, description string
 	var args, env, labels, depends []string
 	var replicas int
 	var cpu float64
@@ -44,7 +44,7 @@ func agentsCreateCommand(a *app) *cobra.Command {
 				tree = docs[0].tree
 			} else {
 				setAll(tree, map[string]any{"name": name, "display_name": display, "version": version, "description": description,
-					"command": command, "template": template, "args": args, "dependencies": depends, "replicas": replicas})
+					"runtime": runtime, "image": image, "command": command, "template": template, "args": args, "dependencies": depends, "replicas": replicas})
 				for field, list := range map[string][]string{"env": env, "labels": labels} {
 					pairs, err := pairs("--"+strings.TrimSuffix(field, "s"), list)
 					if err != nil {
@@ -75,8 +75,10 @@ func agentsCreateCommand(a *app) *cobra.Command {
 	fl.StringVar(&display, "display-name", "", "name for people")
 	fl.StringVar(&version, "version", "", "semantic version of the agent")
 	fl.StringVar(&description, "description", "", "what it does")
-	fl.StringVar(&template, "template", "", "built-in agent to run instead of a command: blank or memory")
-	fl.StringVar(&command, "command", "", "program to run")
+	fl.StringVar(&runtime, "runtime", "", "what runs it: process (default), docker, kubernetes, or a place such as kubernetes/eu")
+	fl.StringVar(&template, "template", "", "built-in agent to run instead of a command or image: blank or memory")
+	fl.StringVar(&image, "image", "", "image to run, on docker and kubernetes")
+	fl.StringVar(&command, "command", "", "program to run; with --image, instead of the image's entry point")
 	fl.StringArrayVar(&args, "arg", nil, "argument of the program; may be given several times")
 	fl.StringArrayVar(&env, "env", nil, "environment variable NAME=VALUE; may be given several times")
 	fl.StringArrayVar(&labels, "label", nil, "label KEY=VALUE; may be given several times")
@@ -313,6 +315,7 @@ func (a *app) orphans(ctx context.Context, c *conn) (list []fleet.Orphan, v view
 	}
 	for _, n := range answer.Notes {
 		a.say("%s", n)
+		v.empty = "Nothing is left over where that is known."
 	}
 	return answer.Items, v, err
 }
@@ -351,10 +354,11 @@ func orphansRemoveCommand(a *app) *cobra.Command {
 				return err
 			}
 			for _, arg := range args {
-				runtime, agentID, ok := strings.Cut(arg, "/")
-				if !ok {
+				at := strings.LastIndexByte(arg, '/') // the name of a runtime may have one as well
+				if at < 0 {
 					return usagef("%s is not RUNTIME/AGENT, as portal orphans ls shows it", arg)
 				}
+				runtime, agentID := arg[:at], arg[at+1:]
 				for _, o := range list {
 					for _, h := range o.Holdings {
 						if o.Runtime == runtime && o.AgentID == agentID && !h.Shared {

@@ -71,6 +71,48 @@ func TestAnAgentIsShownInFull(t *testing.T) {
 	at(t, f).run("agents", "get", "wow-memory", "-o", "json").want(t, 0, `"note": "kept"`)
 }
 
+// What an operator reads after an edit: that the old revision is still the one that
+// runs, and what brings in the new one.
+func TestARevisionThatIsNotDeployedIsNotShownAsRunning(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /agents/edited", 200, `{"id":"edited","name":"edited","state":"RUNNING","revision":4,"deployed_revision":3,"runtime":"docker","image":"shop:2"}`)
+	f.on("GET /agents/draft", 200, `{"id":"draft","name":"draft","state":"DRAFT","revision":1,"runtime":"docker","image":"shop:2"}`)
+	at(t, f).run("agents", "get", "edited").want(t, 0, "4, but 3 is deployed: portal bulk stop,deploy,start edited deploys 4\n")
+	at(t, f).run("agents", "get", "draft").want(t, 0, "1, none is deployed\n")
+}
+
+func TestWhatAnInstanceUses(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /agents/a/resources", 200, `{"agent_id":"a","runtime":"kubernetes","stocks":[],"uses":[{"instance":"a-r1-0","memory":1048576,"cpu_seconds":1.5},{"instance":"a-r1-1","memory":1048576,"cpu_seconds":2,"pids":7}]}`)
+	r := at(t, f).run("agents", "resources", "a")
+	r.want(t, 0, "1.5 s of CPU\n", "2.0 s of CPU, 7 processes and threads\n")
+	if strings.Contains(r.out, "0 processes") {
+		t.Errorf("what nobody counted is shown as none: %s", r.out)
+	}
+}
+
+// Of what nobody can look at nobody says that it is as it was.
+func TestDriftIsNotGuessed(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /agents/a/instances", 200, `{"items":[{"id":"a-r1-0","state":"running"}]}`)
+	f.on("GET /agents/a/resources", 200, `{"agent_id":"a","runtime":"kubernetes","stocks":[],"uses":[],"notes":["What it holds on docker is not known: it is away."],"unasked":["docker"]}`)
+	at(t, f).run("agents", "drift", "a").want(t, 0, "Nothing was changed")
+	f.on("GET /agents/a/resources", 200, `{"agent_id":"a","runtime":"kubernetes","stocks":[],"uses":[],"notes":["What it holds on kubernetes is not known: the API server does not answer."],"unasked":["kubernetes"]}`)
+	at(t, f).run("agents", "drift", "a").want(t, 6, "is not known", "the API server does not answer")
+}
+
+func TestWhatCantBeAdoptedIsSaid(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /agents/a/drift/adopt", 200, `{"id":"a","revision":2,"warnings":["env.KEY is not adopted: it is in secrets of the specification"]}`)
+	at(t, f).run("agents", "drift", "a", "--adopt").want(t, 0, "its revision 2 now", "Warning: env.KEY is not adopted: it is in secrets")
+}
+
+func TestWhatIsLeftOverIsNotGuessed(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /api/platform/orphans", 200, `{"items":[],"notes":["What is left over on docker is not known: it is away."]}`)
+	at(t, f).run("orphans", "ls").want(t, 0, "Nothing is left over where that is known.", "docker is not known")
+}
+
 func TestDetailsOfAnAgent(t *testing.T) {
 	f := newFake(t)
 	f.on("GET /agents/a/history", 200, `{"items":[{"id":"1","agent_id":"a","state":"RUNNING","previous_state":"DEPLOYED","metadata":{"operation":"op1","reason":"go"},"triggered_by":"token:1","created_at":"2026-03-01T10:00:00Z"}]}`)
@@ -103,6 +145,10 @@ func TestAnAgentIsMadeFromFlagsOrAFile(t *testing.T) {
 	}
 	at(t, f).run("agents", "create", "-f", file, "-o", "name").want(t, 0, "wow-memory\n")
 	if b := f.requests("POST", "/agents")[1].json(t); b["name"] != "FromFile" || b["tier"] != 2.0 {
+		t.Errorf("body: %v", b)
+	}
+	at(t, f).run("agents", "create", "--name", "there", "--runtime", "kubernetes/eu", "--image", "shop:2").want(t, 0)
+	if b := f.requests("POST", "/agents")[2].json(t); b["runtime"] != "kubernetes/eu" || b["image"] != "shop:2" {
 		t.Errorf("body: %v", b)
 	}
 	at(t, f).run("agents", "create").want(t, 2, "--name")

@@ -270,13 +270,15 @@ func moveCommand(a *app) *cobra.Command {
 	var f actionFlags
 	var to, image, command string
 	var arguments []string
-	var plan bool
+	var plan, copyData bool
 	c := &cobra.Command{
 		Use: "move ID --to RUNTIME", Short: "Bring an agent to another runtime", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
 		Long: "Brings an agent to another runtime. Where possible the new instances are ready before the old ones end, and if\n" +
-			"they do not get ready everything is taken back. The content of volumes does not go along. With --plan it is\n" +
-			"said what would happen, and nothing is changed.",
-		Example: "  portal agents move wow-memory --to docker --plan\n  portal agents move worker --to docker --image registry.example/worker:1.2",
+			"they do not get ready everything is taken back. The content of its data directory and volumes goes along with\n" +
+			"--copy-data alone; it does not serve while it is copied. With --plan it is said what would happen, and nothing\n" +
+			"is changed.",
+		Example: "  portal agents move wow-memory --to docker --plan\n  portal agents move worker --to docker --image registry.example/worker:1.2\n" +
+			"  portal agents move wow-memory --to docker --copy-data",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if to == "" {
 				return usagef("say where to, with --to")
@@ -291,7 +293,7 @@ func moveCommand(a *app) *cobra.Command {
 			if cmd.Flags().Changed("arg") {
 				changes["args"] = arguments
 			}
-			body, err := jsonBody(map[string]any{"runtime": to, "changes": changes, "reason": f.reason})
+			body, err := jsonBody(map[string]any{"runtime": to, "changes": changes, "copy_data": copyData, "reason": f.reason})
 			if err != nil {
 				return err
 			}
@@ -324,6 +326,7 @@ func moveCommand(a *app) *cobra.Command {
 	c.Flags().StringVar(&image, "image", "", "image that it runs there")
 	c.Flags().StringVar(&command, "command", "", "command that it runs there")
 	c.Flags().StringArrayVar(&arguments, "arg", nil, "argument of the command; may be given several times")
+	c.Flags().BoolVar(&copyData, "copy-data", false, "let the content of its volumes go along")
 	c.Flags().BoolVar(&plan, "plan", false, "only say what would happen")
 	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit log")
 	c.Flags().BoolVar(&f.noWait, "no-wait", false, "return once the portal has taken it over")

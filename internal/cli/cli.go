@@ -67,6 +67,7 @@ type app struct {
 	// running is set once flags and arguments were accepted; an error before
 	// that is a mistake in how the command was written.
 	running bool
+	at      string // the command that was meant, with its parents
 }
 
 // New gives the root command on the standard streams.
@@ -98,7 +99,8 @@ func Run(ctx context.Context, d Deps, o IO, args []string) int {
 	root.SetIn(o.In)
 	root.SetOut(o.Out)
 	root.SetErr(o.Err)
-	err := root.ExecuteContext(ctx)
+	at, err := root.ExecuteContextC(ctx)
+	a.at = at.CommandPath()
 	if err != nil && !a.running {
 		err = usageError{err}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -263,7 +264,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		fmt.Fprintln(a.io.Err, "Error:", clean(usage.Error()))
-		fmt.Fprintln(a.io.Err, "See: portal --help")
+		fmt.Fprintln(a.io.Err, "See:", cmp.Or(a.at, "portal"), "--help")
 		return exitUsage
 	}
 	a.printError(err)

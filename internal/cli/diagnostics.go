@@ -259,6 +259,10 @@ func shownBytes(n int64) string {
 	return agent.Quantity(n).Rough()
 }
 
+func (c *conn) account(ctx context.Context, id string, acc *fleet.Account) (json.RawMessage, error) {
+	return c.once(ctx, acc, func(ctx context.Context) (*http.Response, error) { return c.api.AgentResources(ctx, id) })
+}
+
 func resourcesCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "resources ID", Short: "Show what an agent holds where, and how much of its limits it uses", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
@@ -268,7 +272,7 @@ func resourcesCommand(a *app) *cobra.Command {
 				return err
 			}
 			var acc fleet.Account
-			raw, err := c.once(cmd.Context(), &acc, func(ctx context.Context) (*http.Response, error) { return c.api.AgentResources(ctx, args[0]) })
+			raw, err := c.account(cmd.Context(), args[0], &acc)
 			if err != nil {
 				return err
 			}
@@ -288,7 +292,7 @@ func resourcesCommand(a *app) *cobra.Command {
 				if u.MemoryLimit > 0 {
 					memory += " of " + shownBytes(u.MemoryLimit)
 				}
-				v.rows = append(v.rows, []string{acc.Runtime, "use", u.Instance, memory, fmt.Sprintf("%.1f s of CPU, %d processes and threads", u.CPUSeconds, u.PIDs)})
+				v.rows = append(v.rows, []string{acc.Runtime, "use", u.Instance, memory, used(u.Usage)})
 			}
 			if err := a.show(v); err != nil {
 				return err
@@ -333,68 +337,4 @@ func quotasCommand(a *app) *cobra.Command {
 			return a.show(v)
 		},
 	})
-}
-
-// driftCommand shows what somebody else changed of an agent, and takes it back or over.
-func driftCommand(a *app) *cobra.Command {
-	var f actionFlags
-	var repair, adopt bool
-	c := &cobra.Command{
-		Use: "drift ID", Short: "Show what somebody else changed of an agent on its engine", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
-		Long: "Shows what somebody else changed of an agent's instances on their engine since they were launched, field by field.\n" +
-			"With --repair the agent is restarted as it is specified. With --adopt the image, the command, the arguments and\n" +
-			"the limits that run become a revision of the agent, which is deployed as any other.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			switch {
-			case repair:
-				return a.actOnOne(cmd, c, args[0], agent.Restart, f)
-			case adopt:
-				return a.adoptDrift(cmd.Context(), c, args[0], f.reason)
-			}
-			raw, err := c.instances(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			v := view{raw: raw, head: []string{"INSTANCE", "FIELD", "WANTED", "LIVE"}, empty: "Nothing was changed by somebody else."}
-			for _, r := range raw {
-				var in fleet.Instance
-				if err := json.Unmarshal(r, &in); err != nil {
-					return err
-				}
-				for _, d := range in.Drift {
-					v.names = append(v.names, in.ID)
-					v.rows = append(v.rows, []string{in.ID, d.Field, d.Wanted, d.Live})
-				}
-			}
-			return a.show(v)
-		},
-	}
-	c.Flags().BoolVar(&repair, "repair", false, "restart the agent as it is specified")
-	c.Flags().BoolVar(&adopt, "adopt", false, "make a revision of what runs")
-	c.MarkFlagsMutuallyExclusive("repair", "adopt")
-	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit log")
-	c.Flags().BoolVar(&f.noWait, "no-wait", false, "return once the portal has taken it over")
-	f.wait = true
-	return c
-}
-
-func (a *app) adoptDrift(ctx context.Context, c *conn, id, reason string) error {
-	body, err := jsonBody(map[string]any{"reason": reason})
-	if err != nil {
-		return err
-	}
-	var now struct {
-		Revision int `json:"revision"`
-	}
-	raw, err := c.once(ctx, &now, func(ctx context.Context) (*http.Response, error) {
-		return c.api.AdoptDriftWithBody(ctx, id, nil, jsonType, body)
-	})
-	if err != nil {
-		return err
-	}
-	return a.show(view{raw: raw, names: []string{id}, text: fmt.Sprintf("What runs of %s is its revision %d now. Deploy it to end the difference.\n", clean(id), now.Revision)})
 }

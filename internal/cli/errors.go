@@ -1,14 +1,19 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/recovery"
 )
@@ -226,4 +231,89 @@ func policySetCommand(a *app) *cobra.Command {
 	c.Flags().IntVar(&hourly, "max-per-hour", 0, "fixes of one agent in an hour, 1 to 60")
 	c.Flags().IntVar(&apart, "cool-down", 0, "seconds between two fixes of one agent")
 	return c
+}
+
+// driftCommand shows what somebody else changed of an agent, and takes it back or over.
+func driftCommand(a *app) *cobra.Command {
+	var f actionFlags
+	var repair, adopt bool
+	c := &cobra.Command{
+		Use: "drift ID", Short: "Show what somebody else changed of an agent on its engine", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
+		Long: "Shows what somebody else changed of an agent's instances on their engine since they were launched, field by field.\n" +
+			"With --repair the agent is restarted as it is specified. With --adopt the image, the command, the arguments, the\n" +
+			"limits, the probes and the variables of the environment that were changed become a revision of the agent, which is\n" +
+			"deployed as any other. What a specification can't have is named, and not adopted. Values of variables are read from\n" +
+			"the engine then, and are in the specification from then on, for everybody to see who may see the agent.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			switch {
+			case repair:
+				return a.actOnOne(cmd, c, args[0], agent.Restart, f)
+			case adopt:
+				return a.adoptDrift(cmd.Context(), c, args[0], f.reason)
+			}
+			if err := c.compared(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			raw, err := c.instances(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			v := view{raw: raw, head: []string{"INSTANCE", "FIELD", "WANTED", "LIVE"}, empty: "Nothing was changed by somebody else."}
+			for _, r := range raw {
+				var in fleet.Instance
+				if err := json.Unmarshal(r, &in); err != nil {
+					return err
+				}
+				for _, d := range in.Drift {
+					v.names = append(v.names, in.ID)
+					v.rows = append(v.rows, []string{in.ID, d.Field, d.Wanted, d.Live})
+				}
+			}
+			return a.show(v)
+		},
+	}
+	c.Flags().BoolVar(&repair, "repair", false, "restart the agent as it is specified")
+	c.Flags().BoolVar(&adopt, "adopt", false, "make a revision of what runs")
+	c.MarkFlagsMutuallyExclusive("repair", "adopt")
+	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit log")
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "return once the portal has taken it over")
+	f.wait = true
+	return c
+}
+
+func (a *app) adoptDrift(ctx context.Context, c *conn, id, reason string) error {
+	body, err := jsonBody(map[string]any{"reason": reason})
+	if err != nil {
+		return err
+	}
+	var now struct {
+		Revision int      `json:"revision"`
+		Warnings []string `json:"warnings"`
+	}
+	raw, err := c.once(ctx, &now, func(ctx context.Context) (*http.Response, error) {
+		return c.api.AdoptDriftWithBody(ctx, id, nil, jsonType, body)
+	})
+	if err != nil {
+		return err
+	}
+	a.warn(now.Warnings...)
+	return a.show(view{raw: raw, names: []string{id}, text: fmt.Sprintf("What runs of %s is its revision %d now. Deploy it to end the difference.\n", clean(id), now.Revision)})
+}
+
+// compared fails if the runtime of the agent does not answer now: what was seen last
+// says nothing of what was changed since.
+func (c *conn) compared(ctx context.Context, id string) error {
+	var acc fleet.Account
+	if _, err := c.account(ctx, id, &acc); err != nil {
+		return err
+	}
+	if !slices.Contains(acc.Unasked, acc.Runtime) {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "drift.unknown", "Whether somebody changed %s is not known: its runtime %s can't be asked", id, acc.Runtime).
+		Because("%s", strings.TrimSuffix(strings.Join(acc.Notes, " "), ".")).Do("Try again when it answers.")
 }

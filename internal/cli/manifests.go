@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -267,8 +265,12 @@ func placed(err error, docs []source) error {
 func importText(answer agent.ImportResult, dryRun bool) string {
 	var b strings.Builder
 	count := map[string]int{}
+	var updated []string
 	for _, it := range answer.Items {
 		count[it.Change]++
+		if it.Change == agent.Updated {
+			updated = append(updated, it.ID)
+		}
 		fmt.Fprintf(&b, "%-9s %s\n", clean(it.Change), clean(it.ID))
 		for _, d := range it.Diff {
 			writeChange(&b, d)
@@ -279,6 +281,9 @@ func importText(answer agent.ImportResult, dryRun bool) string {
 		note = " (nothing was changed: dry run)"
 	}
 	fmt.Fprintf(&b, "%d created, %d updated, %d unchanged%s\n", count["created"], count["updated"], count["unchanged"], note)
+	if len(updated) > 0 && !dryRun {
+		fmt.Fprintf(&b, "Those that run stay as they were; to bring them up to date: portal bulk stop,deploy,start %s\n", clean(strings.Join(updated, " ")))
+	}
 	return b.String()
 }
 
@@ -289,20 +294,6 @@ func writeChange(b *strings.Builder, d agent.FieldChange) {
 	if d.New != nil {
 		fmt.Fprintf(b, "  + %s: %s\n", clean(d.Path), clean(compact(d.New)))
 	}
-}
-
-// compact writes a value on one line.
-func compact(v any) string {
-	if s, ok := v.(string); ok {
-		return s
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Sprint(v)
-	}
-	return strings.TrimSpace(b.String())
 }
 
 func composeCommand(a *app) *cobra.Command {
@@ -335,24 +326,25 @@ func composeCommand(a *app) *cobra.Command {
 
 func kubernetesCommand(a *app) *cobra.Command {
 	var plan, apply bool
-	var namespace string
+	var namespace, runtime string
 	c := &cobra.Command{
 		Use: "kubernetes --namespace NAME", Short: "Make agents of the Deployments and StatefulSets of a Kubernetes namespace", Args: cobra.NoArgs,
 		Long: "Makes an agent in DRAFT of each Deployment and StatefulSet. Nothing is started, stopped or changed on the cluster.\n" +
 			"What an agent can't have is named, field by field; with --plan that is all that happens. The portal reads with its\n" +
-			"own rights on the cluster of kubernetes.kubeconfig, so that it takes an administrator.",
-		Example: "  portal import kubernetes --namespace shop --plan\n  portal import kubernetes --namespace shop",
+			"own rights on the cluster of the runtime, so that it takes an administrator.",
+		Example: "  portal import kubernetes --namespace shop --plan\n  portal import kubernetes --namespace shop --runtime kubernetes/eu",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if namespace == "" {
 				return usagef("name the namespace with --namespace")
 			}
-			return a.adopt(cmd.Context(), map[string]any{"namespace": namespace, "apply": apply, "dry_run": plan},
+			return a.adopt(cmd.Context(), map[string]any{"namespace": namespace, "runtime": runtime, "apply": apply, "dry_run": plan},
 				func(ctx context.Context, c *conn, body io.Reader) (*http.Response, error) {
 					return c.api.ImportKubernetesWithBody(ctx, nil, jsonType, body)
 				})
 		},
 	}
 	c.Flags().StringVar(&namespace, "namespace", "", "namespace whose workloads become agents")
+	c.Flags().StringVar(&runtime, "runtime", "kubernetes", "cluster that is read, and the runtime of the agents")
 	c.Flags().BoolVar(&plan, "plan", false, "only say what would be made, and what would be lost")
 	c.Flags().BoolVar(&apply, "apply", false, "change agents that exist already")
 	return c

@@ -33,7 +33,7 @@ func TestManifestsAreSentAsTheyAre(t *testing.T) {
 	if got.body != "---\n{\"name\":\"A\"}\n---\n{\"name\":\"B\",\"tier\":3}\n---\n{\"name\":\"C\"}\n" || got.query != "mode=apply&dry_run=true&unknown=refuse" {
 		t.Errorf("sent %s %s", got.query, got.body)
 	}
-	at(t, f).run("apply", "-f", dir).want(t, 0)
+	at(t, f).run("apply", "-f", dir).want(t, 0, "Those that run stay as they were; to bring them up to date: portal bulk stop,deploy,start b\n")
 	at(t, f).run("import", dir, "--dry-run").want(t, 0)
 	at(t, f).run("import", filepath.Join(dir, "1.yaml"), "-o", "name").want(t, 0, "a\nb\nc\n")
 	if q := f.requests("POST", "/import")[3].query; q != "mode=create&unknown=keep" {

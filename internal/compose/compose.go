@@ -86,8 +86,8 @@ func Read(ctx context.Context, data []byte, o Options) (*Plan, error) {
 		}}
 		if s.convert() {
 			p.Docs = append(p.Docs, s.Doc)
+			s.Rest("", s.Left)
 		}
-		s.Rest("", s.Left)
 	}
 	p.above(model)
 	p.Sort()

@@ -140,3 +140,18 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// What is left out as a whole is told once, and not field by field.
+func TestAServiceThatIsLeftOutIsToldOnce(t *testing.T) {
+	file := "services:\n  db: {image: \"db:1\"}\n  app: {build: ./app, depends_on: [db], healthcheck: {test: [CMD, \"true\"]}}\n"
+	p := read(t, file, compose.Options{Runtime: agent.Docker})
+	told := 0
+	for _, n := range p.Notes {
+		if strings.HasPrefix(n.Path, "services.app") {
+			told++
+		}
+	}
+	if len(p.Docs) != 1 || told != 1 {
+		t.Errorf("%d documents, %+v", len(p.Docs), p.Notes)
+	}
+}

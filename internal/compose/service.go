@@ -27,10 +27,10 @@ func (s *service) convert() bool {
 	}
 	if build := s.Take("build"); build != nil {
 		if image == "" {
-			s.Note("build", true, "the portal builds no images: build it, name it in image, and import again. The service is left out")
+			s.Note("build", true, "is not built by an import: build it, and name the image in the file or for the import. The service is left out")
 			return false
 		}
-		s.Note("build", true, "the portal builds no images; %s has to be there already", image)
+		s.Note("build", true, "is not built by an import; %s has to be there already", image)
 	}
 	if image == "" {
 		s.Note("image", true, "is missing; the service is left out")

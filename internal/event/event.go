@@ -42,6 +42,7 @@ const (
 	ErrorRecorded      Type = "error:recorded"
 	ErrorChanged       Type = "error:changed"
 	DiagnosticFinished Type = "diagnostic:finished"
+	OrphanRemoved      Type = "orphan:removed"
 )
 
 // Event is one fact.

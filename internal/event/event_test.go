@@ -38,6 +38,7 @@ func TestEventsInWords(t *testing.T) {
 		{say(event.UserChanged, "", "user:ann/1", map[string]any{"id": "u", "change": "created"}), "The user u was created, by ann."},
 		{say(event.SessionChanged, "", "user:ann/1", map[string]any{"change": "signed_out", "reason": "everywhere"}), "A session was signed out, by ann: everywhere."},
 		{say(event.WebhookChanged, "", "system", map[string]any{"name": "ops", "change": "given_up", "reason": "after 20 tries"}), "The webhook ops was given up, by the portal: after 20 tries."},
+		{say(event.OrphanRemoved, "stray", "user:ann/1", event.Orphan{Runtime: "docker", AgentID: "stray", Why: "there is no such agent", Reason: "tidy"}), "What was left over of stray on docker was removed, by ann: tidy."},
 		{say(event.AlertFired, "id-1", "system", map[string]any{"name": "AgentDown", "summary": "It is down"}), "Alert AgentDown fired (memory): It is down."},
 		{say("error:recorded", "id-1", "system", map[string]any{"title": "Port 80 in use"}), "Error Port 80 in use: recorded (memory)."},
 		{say("something_new", "", "agent:x", map[string]any{"status": 5, "name": "odd"}), "Something new odd happened, by x."},

@@ -111,6 +111,18 @@ type Diagnostic struct {
 	Timestamp    time.Time `json:"timestamp"`
 }
 
+// Orphan is the payload of OrphanRemoved: what a runtime held for AgentID and nobody
+// owned.
+type Orphan struct {
+	Runtime   string    `json:"runtime"`
+	AgentID   string    `json:"agent_id"`
+	Why       string    `json:"why"`   // nobody owned it
+	Count     int       `json:"count"` // things that were removed
+	Bytes     int64     `json:"bytes"`
+	Reason    string    `json:"reason,omitempty"`
+	Timestamp time.Time `json:"timestamp"`
+}
+
 // New makes an event with a payload of this package. The payload types hold
 // nothing that JSON cannot express, so a failure to encode is a bug and panics.
 func New(t Type, agentID, actor string, at time.Time, payload any, rooms ...string) Event {

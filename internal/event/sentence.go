@@ -66,6 +66,8 @@ func Say(e Event, name func(agentID string) string) Said {
 		s.What = fmt.Sprintf("The user %s was %s", first(d.Name, d.ID), first(words(d.Change), "changed"))
 	case SessionChanged:
 		s.What = first(map[string]string{"signed_out": "A session was signed out"}[d.Change], "A session changed: "+words(d.Change))
+	case OrphanRemoved:
+		s.What = fmt.Sprintf("What was left over of %s on %s was removed", first(agent, e.AgentID), d.Runtime)
 	case WebhookChanged:
 		s.What = fmt.Sprintf("The webhook %s was %s", d.Name, words(first(d.Change, "changed")))
 	default:
@@ -81,7 +83,7 @@ func Say(e Event, name func(agentID string) string) Said {
 type facts struct {
 	ID, Name, Reason, Error, Change, Changed string
 	Title, Summary, Severity, State, Status  string
-	Health, Step, Kind, Cause                string
+	Health, Step, Kind, Cause, Runtime       string
 	OldState                                 string `json:"old_state"`
 	NewState                                 string `json:"new_state"`
 	InstanceID                               string `json:"instance_id"`

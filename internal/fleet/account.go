@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fault"
 )
 
@@ -46,6 +48,8 @@ type Account struct {
 	Uses   []Use           `json:"uses"`
 	Stocks []Stock         `json:"stocks"`
 	Notes  []string        `json:"notes" doc:"What could not be found out, and why"`
+	// Unasked are the runtimes that did not answer.
+	Unasked []string `json:"unasked" doc:"Runtimes that did not say what it holds there"`
 }
 
 // Use is what one instance uses now.
@@ -88,30 +92,59 @@ func (s *Service) Account(ctx context.Context, id string) (*Account, error) {
 	}
 	acc := &Account{
 		AgentID: a.ID, Runtime: runtimeName(spec), Replicas: max(1, spec.Replicas), Limits: spec.Resources,
-		Uses: []Use{}, Stocks: []Stock{}, Notes: []string{},
+		Uses: []Use{}, Stocks: []Stock{}, Notes: []string{}, Unasked: []string{},
 	}
 	own, err := s.ownStock(ctx, a, spec, acc)
 	if err != nil {
 		return nil, err
 	}
 	acc.Stocks = append(acc.Stocks, own)
-	for _, rt := range s.byName() {
-		ac, ok := rt.(Accountant)
-		if !ok {
+	held := eachAccountant(ctx, s.accountTime(), s.byName(), func(ctx context.Context, ac Accountant) ([]Holding, error) { return ac.Holdings(ctx, a.ID) })
+	for _, h := range held {
+		if h.err != nil {
+			acc.Notes = append(acc.Notes, "What it holds on "+h.runtime+" is not known: "+plainReason(h.err)+".")
+			acc.Unasked = append(acc.Unasked, h.runtime)
 			continue
 		}
-		list, err := ac.Holdings(ctx, a.ID)
-		if err != nil {
-			acc.Notes = append(acc.Notes, "What it holds on "+rt.Name()+" is not known: "+plainReason(err)+".")
-			continue
-		}
-		st := stock(rt.Name(), list)
-		st.Left = rt.Name() != acc.Runtime
-		if len(list) > 0 {
+		st := stock(h.runtime, h.got)
+		st.Left = h.runtime != acc.Runtime
+		if len(h.got) > 0 {
 			acc.Stocks = append(acc.Stocks, st)
 		}
 	}
 	return acc, s.uses(ctx, acc)
+}
+
+// accountTime is how long a runtime may take to say what it holds.
+func (s *Service) accountTime() time.Duration { return cmp.Or(s.AccountTime, 10*time.Second) }
+
+// account is what a runtime said of what it holds.
+type account[T any] struct {
+	runtime string
+	got     T
+	err     error
+}
+
+// eachAccountant asks all runtimes that can say what they hold, at once and for some
+// time, so that one that is slow delays no other; the answers have the order of the
+// list.
+func eachAccountant[T any](ctx context.Context, patience time.Duration, list []Runtime, ask func(ctx context.Context, ac Accountant) (T, error)) []account[T] {
+	list = slices.DeleteFunc(slices.Clone(list), func(rt Runtime) bool { _, ok := rt.(Accountant); return !ok })
+	out := make([]account[T], len(list))
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var all sync.WaitGroup
+	for i, rt := range list {
+		all.Go(func() {
+			got, err := ask(bounded, rt.(Accountant))
+			if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+				err = silent(rt, patience)
+			}
+			out[i] = account[T]{rt.Name(), got, err}
+		})
+	}
+	all.Wait()
+	return out
 }
 
 // RuntimeNames are the runtimes that this portal has, sorted.
@@ -214,27 +247,26 @@ type Orphan struct {
 // not be asked.
 func (s *Service) Orphans(ctx context.Context) (list []Orphan, notes []string, err error) {
 	list, notes = []Orphan{}, []string{}
-	for _, rt := range s.byName() {
-		ac, ok := rt.(Accountant)
-		if !ok {
-			continue
-		}
+	found := eachAccountant(ctx, s.accountTime(), s.byName(), func(ctx context.Context, ac Accountant) (out []Orphan, err error) {
 		ids, err := ac.Agents(ctx)
-		if err != nil {
-			notes = append(notes, "What is left over on "+rt.Name()+" is not known: "+plainReason(err)+".")
-			continue
-		}
 		for _, id := range ids {
-			o, err := s.orphan(ctx, rt.Name(), ac, id)
+			o, err := s.orphan(ctx, ac.(Runtime).Name(), ac, id)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if o != nil {
-				list = append(list, *o)
+				out = append(out, *o)
 			}
 		}
+		return out, err
+	})
+	for _, f := range found {
+		list = append(list, f.got...)
+		if f.err != nil {
+			notes = append(notes, "What is left over on "+f.runtime+" is not known: "+plainReason(f.err)+".")
+		}
 	}
-	return list, notes, nil
+	return list, notes, ctx.Err()
 }
 
 // Orphan gives what the runtime holds for the id and nobody owns. NotFound if
@@ -310,7 +342,16 @@ func (s *Service) RemoveOrphan(ctx context.Context, runtime, id, reason string) 
 		f := unreachable(rt, err)
 		return nil, cmp.Or(s.Audit.Record(context.WithoutCancel(ctx), "orphan.remove", "agent/"+id, audit.Failed, f.Error(), before, nil), f)
 	}
-	return o, s.Audit.Record(ctx, "orphan.remove", "agent/"+id, audit.Done, reason, before, nil)
+	err = s.Tx.Do(context.WithoutCancel(ctx), func(ctx context.Context) error { // it is gone, whoever waits for the answer
+		if err := s.Audit.Record(ctx, "orphan.remove", "agent/"+id, audit.Done, reason, before, nil); err != nil {
+			return err
+		}
+		now := s.Now().UTC()
+		return s.Events.Append(ctx, event.New(event.OrphanRemoved, id, audit.ActorFrom(ctx).ID, now, event.Orphan{
+			Runtime: o.Runtime, AgentID: id, Why: o.Why, Count: len(o.Holdings), Bytes: o.Bytes, Reason: reason, Timestamp: now,
+		}, event.RoomAgents))
+	})
+	return o, err
 }
 
 func noOrphan(runtime, id string) error {

@@ -1,15 +1,20 @@
 package fleet_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
+	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/operation"
 )
 
@@ -63,6 +68,21 @@ func TestOrphansAreFoundAndRemovedOnRecord(t *testing.T) {
 	if e := w.audited("orphan.remove", "agent/stranger"); len(e) != 1 || e[0].Outcome != audit.Done || e[0].Reason != "tidy" || !strings.Contains(string(e[0].Before), "stranger-r1-0") {
 		t.Errorf("on record: %+v", e)
 	}
+	told := w.events(event.OrphanRemoved)
+	if len(told) != 1 || told[0].AgentID != "stranger" || !slices.Contains(told[0].Rooms, event.RoomAgents) || !strings.Contains(string(told[0].Data), `"runtime":"process","agent_id":"stranger","why":"there is no such agent","count":2`) {
+		t.Errorf("told: %+v", told)
+	}
+	// What can't be removed is on record as well, and nothing says that it is gone.
+	if err := w.runtime.Launch(t.Context(), launch); err != nil {
+		t.Fatal(err)
+	}
+	w.runtime.Fail("Remove", errors.New("disk is read-only"))
+	if _, err := w.fleet.RemoveOrphan(t.Context(), "process", "stranger", "again"); err == nil {
+		t.Error("a removal that failed succeeds")
+	}
+	if e := w.audited("orphan.remove", "agent/stranger"); len(e) != 2 || len(w.events(event.OrphanRemoved)) != 1 {
+		t.Errorf("on record: %+v", e)
+	}
 }
 
 func TestQuotasAreHeldAtAdmission(t *testing.T) {
@@ -80,16 +100,16 @@ func TestQuotasAreHeldAtAdmission(t *testing.T) {
 		return w.create(sp)
 	}
 	w.must(make("First", "128Mi", 2), agent.Provision, agent.Deploy)
-	refused := func(name, memory, field string) {
+	refused := func(name, memory, field, message string) {
 		t.Helper()
 		_, err := w.fleet.Act(t.Context(), make(name, memory, 2), agent.Provision, fleet.ActOptions{})
 		f := fault.As(err)
-		if f == nil || f.Code != "fleet.quota" || len(f.Fields) != 1 || f.Fields[0].Path != field {
+		if f == nil || f.Code != "fleet.quota" || len(f.Fields) != 1 || f.Fields[0] != (fault.Field{Path: field, Message: message}) {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
-	refused("Large", "200Mi", "resources.memory")
-	refused("Boundless", "0", "resources.memory")
+	refused("Large", "200Mi", "resources.memory", "200Mi more would be needed, and 128Mi of 256Mi are taken")
+	refused("Boundless", "0", "resources.memory", "has to be given, because tier 2 may have 256Mi in all")
 	w.must(make("Elsewhere", "900Mi", 3), agent.Provision)
 	second := make("Second", "128Mi", 2)
 	w.must(second, agent.Provision)
@@ -136,12 +156,61 @@ func TestQuotaIsNotExceededByHaste(t *testing.T) {
 }
 
 func TestQuotasThatMakeNoSense(t *testing.T) {
-	for _, text := range []string{"tier=7 cpu=1", "tier=1", "memory=-1", "cpu=0", "cpu=NaN", "replicas=x", "colour=red", "runtime= cpu=1", "agents=0"} {
+	for _, text := range []string{"tier=7 cpu=1", "tier=1", "memory=-1", "cpu=0", "cpu=NaN", "replicas=x", "colour=red", "runtime= cpu=1", "runtime=docker/ cpu=1", "runtime=process/a cpu=1", "agents=0"} {
 		if q, err := fleet.ParseQuotas(text); err == nil {
 			t.Errorf("%q is %+v", text, q)
 		}
 	}
 	if q, err := fleet.ParseQuotas(" ; "); err != nil || q != nil {
 		t.Errorf("nothing is %v, %v", q, err)
+	}
+}
+
+// A quota of a kind is about all its places together, one of a place about that alone.
+func TestQuotasOfAKindCountItsPlaces(t *testing.T) {
+	w := newWorld(t)
+	quotas, err := fleet.ParseQuotas("runtime=docker replicas=2; runtime=docker/two replicas=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.quotas, w.other = quotas, fleettest.NewNamedFake("docker/two")
+	w.crash()
+	refused := func(name, runtime string, replicas int, whose string) {
+		t.Helper()
+		sp := elsewhere(name)
+		sp.Runtime, sp.Replicas = runtime, replicas
+		_, err := w.fleet.Act(t.Context(), w.create(sp), agent.Provision, fleet.ActOptions{})
+		if f := fault.As(err); f == nil || f.Code != "fleet.quota" || !strings.Contains(f.What, whose) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	refused("Several", "docker/two", 2, "docker/two")
+	w.must(w.create(elsewhere("First")), agent.Provision)
+	refused("Second", "docker/two", 1, "docker/two")
+	uses, err := w.fleet.QuotaUses(t.Context())
+	if err != nil || len(uses) != 2 || uses[0].Taken.Replicas != 1 || uses[1].Taken.Replicas != 1 {
+		t.Errorf("taken: %+v, %v", uses, err)
+	}
+	w.quotas[0].Replicas = 1
+	refused("Kind", "docker/two", 1, "the runtime docker ")
+}
+
+// A runtime that says nothing is named, and what the others hold is told all the same.
+func TestAccountsDoNotWaitForARuntimeThatHangs(t *testing.T) {
+	w, other := newTwin(t)
+	id := w.running(spec("Near"))
+	if err := w.runtime.Launch(t.Context(), fleet.Launch{InstanceID: "stranger-r1-0", AgentID: "stranger", Command: "/bin/program", Args: []string{"wait"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.fleet.AccountTime = 500 * time.Millisecond
+	t.Cleanup(other.Block("Agents"))
+	t.Cleanup(other.Block("Holdings"))
+	list, notes, err := w.fleet.Orphans(t.Context())
+	if err != nil || len(list) != 1 || list[0].AgentID != "stranger" || len(notes) != 1 || !strings.Contains(notes[0], "docker is not known: The runtime docker does not answer") {
+		t.Errorf("left over: %+v, %q, %v", list, notes, err)
+	}
+	acc, err := w.fleet.Account(t.Context(), id)
+	if err != nil || len(acc.Notes) != 1 || !strings.Contains(acc.Notes[0], "docker does not answer") || !slices.Equal(acc.Unasked, []string{"docker"}) || len(acc.Stocks) != 2 {
+		t.Errorf("account: %+v, %v", acc, err)
 	}
 }

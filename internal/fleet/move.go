@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/audit"
@@ -31,8 +30,10 @@ type MoveOptions struct {
 	// Changes are a merge patch of what else has to differ there, for example
 	// image and command.
 	Changes map[string]any
-	IfMatch int64 // the LockVersion that the agent must have; 0 means any
-	Reason  string
+	// CopyData lets the content of its volumes go along. It does not serve meanwhile.
+	CopyData bool
+	IfMatch  int64 // the LockVersion that the agent must have; 0 means any
+	Reason   string
 }
 
 // MovePlan is what a move would do.
@@ -77,9 +78,13 @@ func (s *Service) move(ctx context.Context, id string, opt MoveOptions) (*operat
 	if err != nil {
 		return nil, err
 	}
+	own, refusal := s.carries(ctx, id, opt)
 	var m *moving
 	err = s.Tx.Do(ctx, func(ctx context.Context) (err error) {
-		m, err = s.beginMove(ctx, id, opt, held)
+		if refusal != nil {
+			return refusal
+		}
+		m, err = s.beginMove(ctx, id, opt, own, held)
 		return err
 	})
 	if err == nil {
@@ -98,9 +103,13 @@ var errPreview = errors.New("only a plan")
 // PlanMove says what a move would do, and refuses what Move would refuse. Nothing
 // is changed.
 func (s *Service) PlanMove(ctx context.Context, id string, opt MoveOptions) (*MovePlan, error) {
+	own, err := s.carries(ctx, id, opt)
+	if err != nil {
+		return nil, err
+	}
 	var m *moving
-	err := s.Tx.Do(ctx, func(ctx context.Context) (err error) {
-		if m, err = s.beginMove(ctx, id, opt, false); err != nil {
+	err = s.Tx.Do(ctx, func(ctx context.Context) (err error) {
+		if m, err = s.beginMove(ctx, id, opt, own, false); err != nil {
 			return err
 		}
 		return errPreview
@@ -127,8 +136,9 @@ func (s *Service) held(ctx context.Context, id, runtime string) (bool, error) {
 }
 
 // beginMove checks whether the agent can be moved, gives it the specification for
-// the other runtime and creates the operation, in the transaction in ctx.
-func (s *Service) beginMove(ctx context.Context, id string, opt MoveOptions, held bool) (*moving, error) {
+// the other runtime and creates the operation, in the transaction in ctx. own says
+// that instances have volumes of their own on one of both runtimes.
+func (s *Service) beginMove(ctx context.Context, id string, opt MoveOptions, own, held bool) (*moving, error) {
 	a, err := s.Agents.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -148,6 +158,9 @@ func (s *Service) beginMove(ctx context.Context, id string, opt MoveOptions, hel
 		return nil, err
 	}
 	m.is, m.revision = a.Spec.WithDefaults(), a.Revision
+	if err := mayCarry(a.ID, m.was, m.is, opt, own); err != nil {
+		return nil, err
+	}
 	if err := s.admit(ctx, a, m.is); err != nil {
 		return nil, err
 	}
@@ -162,7 +175,8 @@ func (s *Service) beginMove(ctx context.Context, id string, opt MoveOptions, hel
 	if back.Spec.Runtime == "" {
 		m.in.Back["runtime"] = defaultRuntime
 	}
-	m.in.Apart = interruption(m.was, m.is, a.State) != ""
+	m.in.Copy = opt.CopyData
+	m.in.Apart = interruption(m.was, m.is, a.State, opt.CopyData) != ""
 	data, err := json.Marshal(m.in)
 	if err != nil {
 		return nil, err
@@ -173,7 +187,7 @@ func (s *Service) beginMove(ctx context.Context, id string, opt MoveOptions, hel
 		return nil, err
 	}
 	if err := s.Audit.Record(ctx, "operation.create", "operation/"+m.op.ID, audit.Done, opt.Reason, nil,
-		map[string]any{"kind": m.op.Kind, "agent": a.ID, "from": runtimeName(m.was), "to": runtimeName(m.is)}); err != nil {
+		map[string]any{"kind": m.op.Kind, "agent": a.ID, "from": runtimeName(m.was), "to": runtimeName(m.is), "copy_data": opt.CopyData}); err != nil {
 		return nil, err
 	}
 	if s.Changed != nil {
@@ -202,39 +216,6 @@ func movePatch(was agent.Spec, opt MoveOptions) map[string]any {
 	return patch
 }
 
-// mayMove refuses a move that makes no sense now.
-func (s *Service) mayMove(ctx context.Context, a *agent.Agent, from string, opt MoveOptions) error {
-	refuse := func(why, remedy string, args ...any) error {
-		return fault.New(fault.Conflict, "agent.not_movable", "The agent %s can't be moved now", a.ID).Because(why, args...).Do("%s", remedy).
-			With("state", a.State)
-	}
-	_, changesID := opt.Changes["id"]
-	_, changesName := opt.Changes["name"]
-	switch {
-	case opt.IfMatch != 0 && opt.IfMatch != a.LockVersion:
-		return fault.New(fault.Stale, "agent.stale", "The agent %s was changed meanwhile", a.ID).
-			Because("its version is %d, not %d", a.LockVersion, opt.IfMatch).Do("Read it again, then repeat the action.")
-	case a.ActiveOperation != "":
-		return s.busy(ctx, a)
-	case changesID || changesName:
-		return fault.New(fault.Invalid, "agent.move", "A move does not rename").At(fault.Field{Path: "changes", Message: "must not hold id and name"})
-	case !slices.Contains(agent.Runtimes, opt.Runtime):
-		return fault.New(fault.Invalid, "agent.move", "There is no runtime %q", opt.Runtime).
-			At(fault.Field{Path: "runtime", Message: "must be one of those that this portal has"})
-	case s.Runtimes[opt.Runtime] == nil:
-		return noRuntime(opt.Runtime)
-	case opt.Runtime == from:
-		return refuse("it is on "+from+" already", "Name another runtime.")
-	case a.State == agent.Suspended:
-		return refuse("it is SUSPENDED, and the memory of its instances can't be moved", "Resume or stop it first.")
-	case !slices.Contains(movable, a.State):
-		return refuse("it is %s, and nothing of it is anywhere", "Change the runtime in its specification.", a.State)
-	case a.DeployedRevision != 0 && s.Runtimes[from] == nil:
-		return noRuntime(from)
-	}
-	return nil
-}
-
 // moveBase is where the places begin at which the ports of new instances are
 // reserved while the old ones have theirs. No agent has so many replicas.
 const moveBase = 1000
@@ -251,14 +232,17 @@ func (s *Service) planMove(in input) []operation.StepDef {
 		s.step("launch", (*job).launchMoved, (*job).stopAll, persistent),
 		s.step("ready", (*job).awaitAll, nil, operation.Retry{}),
 	}
-	end := s.step("end", (*job).endOld, (*job).unendOld, persistent)
+	end := []operation.StepDef{s.step("end", (*job).endOld, (*job).unendOld, persistent)}
+	if in.Copy {
+		end = append(end, s.step("copy", (*job).copyVolumes, nil, persistent))
+	}
 	switch {
 	case in.To != agent.Running:
-		return append(list, end)
+		return append(list, end...)
 	case in.Apart:
-		return append(append(list, end), launch...)
+		return append(append(list, end...), launch...)
 	}
-	return append(append(append(list, launch...), end), s.step("ports", (*job).takePorts, nil, persistent))
+	return append(append(append(list, launch...), end...), s.step("ports", (*job).takePorts, nil, persistent))
 }
 
 // checkMove looks at what the other runtime can enforce, and at the configuration.
@@ -266,10 +250,8 @@ func (j *job) checkMove(ctx context.Context) error {
 	if err := j.checkRuntime(ctx); err != nil {
 		return err
 	}
-	for _, c := range j.rt.Report(ctx) {
-		if c.Down {
-			return fault.New(fault.Unavailable, "fleet.runtime_failed", "The runtime %s can't take the agent", j.rt.Name()).Because("%s", c.Why).Do("%s", c.Remedy)
-		}
+	if err := takes(j.rt, j.rt.Report(ctx)); err != nil {
+		return err
 	}
 	return j.checkConfiguration(ctx)
 }
@@ -289,7 +271,7 @@ func (j *job) unprepareMoved(ctx context.Context) error {
 	if err := j.releaseMoved(ctx); err != nil || j.in.Held {
 		return err
 	}
-	return j.unprepare(ctx)
+	return unreachable(j.rt, j.rt.Remove(ctx, j.a.ID)) // the agent is not there
 }
 
 func (j *job) releaseMoved(ctx context.Context) error {
@@ -316,7 +298,7 @@ func (j *job) before(ctx context.Context) (*job, error) {
 	old.spec, old.rt = spec, j.Runtimes[runtimeName(spec)]
 	old.in.Revision, old.in.Replicas = j.in.PreviousRevision, max(1, spec.Replicas)
 	if old.rt == nil {
-		return nil, noRuntime(runtimeName(spec))
+		return nil, j.noRuntime(runtimeName(spec))
 	}
 	return &old, nil
 }

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -222,4 +223,163 @@ func TestWhatIsNotMoved(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	w.must(id, agent.Start)
+}
+
+// loaded gives an agent that has content in its volumes.
+func (w *world) loaded(name string, replicas int) string {
+	sp := spec(name)
+	sp.Replicas = replicas
+	sp.Volumes = []agent.Volume{{Name: "notes", Path: "notes"}, {Name: "void", Path: "void"}}
+	id := w.running(sp)
+	w.runtime.Fill(id, fleet.DataVolume, map[string]string{"db": "rows", "deep/": ""})
+	w.runtime.Fill(id, "notes", map[string]string{"a": "b"})
+	return id
+}
+
+var withData = fleet.MoveOptions{Runtime: "docker", Changes: map[string]any{"image": "registry/worker:1"}, CopyData: true}
+
+func TestDataGoesAlong(t *testing.T) {
+	w, other := newTwin(t)
+	id := w.loaded("Carrier", 2)
+	other.Fill(id, "notes", map[string]string{"stale": "from an earlier stay"})
+	plan, err := w.fleet.PlanMove(t.Context(), id, withData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(plan.Moves, " "); plan.Interrupts == "" || len(plan.Steps) != 6 || !strings.Contains(got, "its data directory, the volume notes, the volume void") {
+		t.Errorf("plan %+v", plan)
+	}
+	for _, step := range plan.Steps {
+		if step == "" || strings.ContainsAny(step, "{}%") {
+			t.Errorf("a step reads %q", step)
+		}
+	}
+	op := w.move(id, withData)
+	if op.State != operation.Succeeded {
+		t.Fatalf("%s: %+v", op.State, op.Problem)
+	}
+	w.expect(id, agent.Running)
+	holds := func(rt *fleettest.Fake, volume string, want map[string]string) {
+		t.Helper()
+		got, err := rt.Content(id, volume)
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s holds in %q %v, %v; want %v", rt.Name(), volume, got, err, want)
+		}
+	}
+	holds(other, fleet.DataVolume, map[string]string{"db": "rows", "deep": ""})
+	holds(other, "notes", map[string]string{"a": "b"})
+	holds(other, "void", map[string]string{})
+	// Nothing ran while it was copied, and what was there is there still.
+	calls := other.Calls()
+	first := slices.IndexFunc(calls, func(c string) bool { return strings.HasPrefix(c, "Launch") })
+	if first < 0 || slices.ContainsFunc(calls[first:], func(c string) bool { return strings.HasPrefix(c, "UnpackVolume") }) {
+		t.Errorf("calls %v", calls)
+	}
+	holds(w.runtime, fleet.DataVolume, map[string]string{"db": "rows", "deep": ""})
+	if !slices.ContainsFunc(op.Steps, func(s operation.Step) bool {
+		return s.Name == "copy" && strings.Contains(s.Detail, "its data directory: 2 files with 4 bytes")
+	}) {
+		t.Errorf("steps %+v", op.Steps)
+	}
+	// Undoing finds what was left there.
+	other.Fill(id, "notes", map[string]string{"later": "written"})
+	by, err := w.ops.Undo(t.Context(), op.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if by = w.wait(by.ID); by.State != operation.Succeeded {
+		t.Fatalf("%s: %+v", by.State, by.Problem)
+	}
+	holds(w.runtime, "notes", map[string]string{"a": "b"})
+	holds(other, "notes", map[string]string{"later": "written"})
+}
+
+func TestDataThatCannotGoAlongStaysWhereItServes(t *testing.T) {
+	for method, err := range map[string]error{
+		"PackVolume": errors.New("input/output error"), "UnpackVolume": fault.New(fault.Invalid, "disk.full", "no space left"),
+		"Launch": fault.New(fault.Invalid, "command.missing", "no such program"),
+	} {
+		t.Run(method, func(t *testing.T) {
+			w, other := newTwin(t)
+			id := w.loaded("Stayer", 1)
+			if other.Fail(method, err); method == "PackVolume" {
+				w.runtime.Fail(method, err)
+			}
+			op := w.move(id, withData)
+			if op.State != operation.Failed || op.Problem == nil {
+				t.Fatalf("%s: %+v", op.State, op.Problem)
+			}
+			if a := w.expect(id, agent.Running); a.Spec.Runtime != "process" || len(w.on(id)) != 1 || len(seen(t, other, id)) != 0 {
+				t.Errorf("%+v, %v, %v", a, w.on(id), seen(t, other, id))
+			}
+			if got, err := w.runtime.Content(id, "notes"); err != nil || got["a"] != "b" {
+				t.Errorf("it holds %v, %v", got, err)
+			}
+			if left, err := other.Holdings(t.Context(), id); err != nil || len(left) > 0 {
+				t.Errorf("left is %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestCopyBeginsAgainAfterACrash(t *testing.T) {
+	for _, method := range []string{"PackVolume", "UnpackVolume"} {
+		t.Run(method, func(t *testing.T) {
+			w, other := newTwin(t)
+			id := w.loaded("Survivor", 1)
+			release := other.Block(method)
+			op, err := w.fleet.Move(t.Context(), id, withData)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.eventually("the copy is on its way", func() bool { return slices.Contains(other.Calls(), method+" "+id) })
+			w.crash()
+			release()
+			if op = w.wait(op.ID); op.State != operation.Succeeded {
+				t.Fatalf("%s: %+v", op.State, op.Problem)
+			}
+			w.expect(id, agent.Running)
+			for volume, want := range map[string]string{fleet.DataVolume: "rows", "notes": "b"} {
+				got, err := other.Content(id, volume)
+				if err != nil || got["db"]+got["a"] != want {
+					t.Errorf("%q holds %v, %v", volume, got, err)
+				}
+			}
+		})
+	}
+}
+
+func TestDataThatIsNotCarried(t *testing.T) {
+	w, other := newTwin(t)
+	id := w.create(spec("Fresh"))
+	w.must(id, agent.Provision)
+	if _, err := w.fleet.Move(t.Context(), id, withData); !fault.Is(err, fault.Conflict) {
+		t.Errorf("of an agent that was never deployed: %v", err)
+	}
+	id = w.loaded("Full", 1)
+	other.Fail("Carries", fault.New(fault.Invalid, "move.no_copy", "There is nowhere to put it"))
+	for _, try := range []func() error{
+		func() error { _, err := w.fleet.PlanMove(t.Context(), id, withData); return err },
+		func() error { _, err := w.fleet.Move(t.Context(), id, withData); return err },
+	} {
+		if f := fault.As(try()); f == nil || f.Code != "move.no_copy" {
+			t.Errorf("refused with %v", f)
+		}
+	}
+	if a := w.expect(id, agent.Running); a.Revision != 1 || a.ActiveOperation != "" {
+		t.Errorf("%+v", a)
+	}
+	if list := w.audited("agent.move", "agent/"+id); len(list) != 1 || list[0].Outcome != "refused" {
+		t.Errorf("on record: %+v", list)
+	}
+	// One content can't become several.
+	other.Fail("Carries", nil)
+	other.Apart()
+	crew := w.loaded("Crew", 2)
+	if _, err := w.fleet.Move(t.Context(), crew, withData); fault.As(err) == nil || fault.As(err).Code != "move.no_copy" {
+		t.Errorf("for two instances: %v", err)
+	}
+	if op := w.move(id, withData); op.State != operation.Succeeded {
+		t.Errorf("for one instance: %s, %+v", op.State, op.Problem)
+	}
 }

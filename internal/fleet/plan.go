@@ -28,6 +28,8 @@ type input struct {
 	Held  bool           `json:"held,omitempty"`
 	Apart bool           `json:"apart,omitempty"`
 	Back  map[string]any `json:"back,omitempty"`
+	// Copy says that the content of its volumes goes along with a move.
+	Copy bool `json:"copy,omitempty"`
 	// Provisioned tells whether the agent had its queues, credential and ports.
 	Provisioned bool `json:"provisioned"`
 }
@@ -197,7 +199,7 @@ func (s *Service) with(ctx context.Context, run operation.Run, fn stepFunc) erro
 	}
 	rt := s.Runtimes[runtimeName(spec)]
 	if rt == nil && in.Action != agent.Revoke {
-		return noRuntime(runtimeName(spec))
+		return s.noRuntime(runtimeName(spec))
 	}
 	return fn(&job{Service: s, run: run, op: op, in: in, a: a, spec: spec, rt: rt}, ctx)
 }
@@ -220,6 +222,12 @@ func find(list []Instance, id string) *Instance {
 		return nil
 	}
 	return &list[i]
+}
+
+// silent is what a runtime is told to be that did not answer in time.
+func silent(rt Runtime, patience time.Duration) error {
+	return fault.New(fault.Unavailable, "fleet.runtime_silent", "The runtime %s does not answer", rt.Name()).
+		Because("it was asked %s ago; its agents are left alone meanwhile, and the others looked after", patience).Do("See what keeps it: `portal doctor` asks it.")
 }
 
 // unreachable makes a fault for people of what a runtime answered, unless it is one.

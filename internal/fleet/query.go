@@ -270,16 +270,12 @@ func (s *Service) Holders(ctx context.Context, q HolderQuery) (*Holders, error) 
 		return nil, err
 	}
 	out := &Holders{List: []Holder{}, Notes: []string{}}
-	for _, rt := range s.byName() {
-		ac, ok := rt.(Accountant)
-		if !ok || q.Runtime != "" && q.Runtime != rt.Name() {
-			continue
+	asked := slices.DeleteFunc(s.byName(), func(rt Runtime) bool { return q.Runtime != "" && q.Runtime != rt.Name() })
+	for _, has := range eachAccountant(ctx, s.accountTime(), asked, func(ctx context.Context, ac Accountant) ([]string, error) { return ac.Agents(ctx) }) {
+		if has.err != nil {
+			out.Notes = append(out.Notes, "What agents hold on "+has.runtime+" is not known: "+plainReason(has.err)+".")
 		}
-		ids, err := ac.Agents(ctx)
-		if err != nil {
-			out.Notes = append(out.Notes, "What agents hold on "+rt.Name()+" is not known: "+plainReason(err)+".")
-		}
-		out.Places = append(out.Places, out.gather(rt.Name(), ids, members, q))
+		out.Places = append(out.Places, out.gather(has.runtime, has.got, members, q))
 	}
 	s.page(out, q)
 	return out, s.weigh(ctx, out)
@@ -331,11 +327,16 @@ func (s *Service) weigh(ctx context.Context, h *Holders) error {
 	var wg sync.WaitGroup
 	free := make(chan struct{}, 8)
 	errs := make([]error, len(h.List))
+	bounded, cancel := context.WithTimeout(ctx, s.accountTime())
+	defer cancel()
 	for i := range h.List {
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			errs[i] = h.List[i].look(ctx, s.Runtimes[h.List[i].Runtime])
+			rt := s.Runtimes[h.List[i].Runtime]
+			if errs[i] = h.List[i].look(bounded, rt); errs[i] != nil && bounded.Err() != nil {
+				errs[i] = silent(rt, s.accountTime())
+			}
 		})
 	}
 	wg.Wait()

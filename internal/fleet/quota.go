@@ -12,7 +12,8 @@ import (
 )
 
 // Quota bounds what the agents of one tier, of one runtime, or both, may ask for
-// together. Zero fields bound nothing.
+// together. That of a kind of runtimes is about all places of the kind. Zero fields
+// bound nothing.
 type Quota struct {
 	Tier    int    `json:"tier,omitempty"`    // 0: of every tier
 	Runtime string `json:"runtime,omitempty"` // "": of every runtime
@@ -60,7 +61,7 @@ func (q Quota) String() string {
 }
 
 func (q Quota) about(spec agent.Spec) bool {
-	return (q.Tier == 0 || q.Tier == spec.Tier) && (q.Runtime == "" || q.Runtime == runtimeName(spec))
+	return (q.Tier == 0 || q.Tier == spec.Tier) && (q.Runtime == "" || q.Runtime == runtimeName(spec) || q.Runtime == agent.RuntimeKind(runtimeName(spec)))
 }
 
 // ParseQuotas reads quotas as "tier=1 memory=8Gi cpu=4; runtime=docker replicas=20".
@@ -93,8 +94,8 @@ func (q *Quota) set(word string) (err error) {
 			err = fmt.Errorf("tiers are 1 to 6")
 		}
 	case "runtime":
-		if q.Runtime = v; v == "" {
-			err = fmt.Errorf("it needs a name")
+		if q.Runtime = v; !agent.RuntimeName(v) {
+			err = fmt.Errorf("it is neither a kind of runtimes nor a place as KIND/NAME")
 		}
 	case "agents":
 		q.Agents, err = positive(v)
@@ -219,21 +220,21 @@ func (q Quota) exceeded(taken Amount, spec agent.Spec) []fault.Field {
 	var one Amount
 	one.add(spec)
 	var out []fault.Field
-	over := func(field string, bound, used, asked float64, show func(float64) string) {
+	over := func(field string, bound, used, asked float64, unit string, show func(float64) string) {
 		switch {
 		case bound == 0:
 		case asked == 0:
-			out = append(out, fault.Field{Path: field, Message: fmt.Sprintf("has to be given, because %s may have %s in all", q, show(bound))})
+			out = append(out, fault.Field{Path: field, Message: fmt.Sprintf("has to be given, because %s may have %s%s in all", q, show(bound), unit)})
 		case used+asked > bound*(1+1e-9):
-			out = append(out, fault.Field{Path: field, Message: fmt.Sprintf("%s are asked for, %s of %s are taken", show(asked), show(used), show(bound))})
+			out = append(out, fault.Field{Path: field, Message: fmt.Sprintf("%s more would be needed, and %s of %s%s are taken", show(asked), show(used), show(bound), unit)})
 		}
 	}
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	size := func(v float64) string { return agent.Quantity(v).String() }
-	over("replicas", float64(q.Agents), float64(taken.Agents), float64(one.Agents), func(v float64) string { return number(v) + " agents" })
-	over("replicas", float64(q.Replicas), float64(taken.Replicas), float64(one.Replicas), func(v float64) string { return number(v) + " replicas" })
-	over("resources.cpu", q.CPU, taken.CPU, one.CPU, func(v float64) string { return number(v) + " cores" })
-	over("resources.memory", float64(q.Memory), float64(taken.Memory), float64(one.Memory), size)
-	over("resources.disk", float64(q.Disk), float64(taken.Disk), float64(one.Disk), size)
+	over("replicas", float64(q.Agents), float64(taken.Agents), float64(one.Agents), " agents", number)
+	over("replicas", float64(q.Replicas), float64(taken.Replicas), float64(one.Replicas), " replicas", number)
+	over("resources.cpu", q.CPU, taken.CPU, one.CPU, " cores", number)
+	over("resources.memory", float64(q.Memory), float64(taken.Memory), float64(one.Memory), "", size)
+	over("resources.disk", float64(q.Disk), float64(taken.Disk), float64(one.Disk), "", size)
 	return out
 }

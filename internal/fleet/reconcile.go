@@ -99,17 +99,8 @@ func (r *Reconciler) view(ctx context.Context, id string) (*view, error) {
 		}
 		v.rt = s.Runtimes[runtimeName(v.spec)]
 	}
-	for _, rt := range s.Runtimes {
-		list, err := rt.Observe(ctx, id)
-		if err != nil && v.rt != nil && v.rt != rt {
-			continue // it is not where the agent is meant to run, and must not keep it from that
-		}
-		if err != nil {
-			return nil, unreachable(rt, err)
-		}
-		for _, in := range list {
-			v.seen = append(v.seen, placed{in, rt})
-		}
+	if err := r.observe(ctx, v); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(v.seen, func(x, y placed) int {
 		if x.Revision != y.Revision {
@@ -284,7 +275,7 @@ func (r *Reconciler) withoutRuntime(ctx context.Context, v *view) (bool, time.Du
 	if v.a.State == agent.Errored || v.a.DeployedRevision == 0 {
 		return false, 0, nil
 	}
-	f := noRuntime(runtimeName(v.spec))
+	f := r.Service.noRuntime(runtimeName(v.spec))
 	err := r.giveUp(ctx, v.id, failureOf(f.Code, f.What+": "+f.Why, f.Remedy, nil))
 	return true, 0, err
 }

@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +20,11 @@ type Reconciler struct {
 	Service *Service
 	// Interval is the time between two looks at everything; 0 means 5 seconds.
 	Interval time.Duration
-	// Workers is how many agents are worked on at once; 0 means 8.
+	// Workers is how many agents of each runtime are worked on at once; 0 means 8.
 	Workers int
+	// Patience is how long a runtime may take to show what is on it before the others
+	// are looked after without it; 0 means 3 seconds.
+	Patience time.Duration
 	// An instance that is gone is launched again at most RelaunchLimit times in
 	// RelaunchWindow, then its agent is ERRORED; 0 means 5 in 10 minutes.
 	RelaunchLimit  int
@@ -32,7 +37,11 @@ type Reconciler struct {
 	known  map[string][]Instance // as stored, by agent id
 	calm   map[string]int64      // LockVersion at which an agent was found in order, with nothing to wait for
 	tries  map[string]*tries
-	probed map[string]bool // agents that the Monitor was told of
+	probed map[string]bool   // agents that the Monitor was told of
+	place  map[string]string // runtimes of agents, as last seen
+	looks  map[string]*look  // questions to runtimes that are not answered yet
+	silent map[string]bool   // runtimes that did not answer in time when last asked
+	asking sync.WaitGroup
 }
 
 // tries counts how often an agent's instances were launched again.
@@ -57,7 +66,9 @@ func (r *Reconciler) Start(ctx context.Context) error {
 		r.known = map[string][]Instance{}
 	}
 	r.calm, r.tries, r.probed = map[string]int64{}, map[string]*tries{}, map[string]bool{}
+	r.place, r.looks, r.silent = map[string]string{}, map[string]*look{}, map[string]bool{}
 	r.mu.Unlock()
+	r.todo.lane = r.placeOf
 	r.todo.open()
 	return r.loop.Go(r.run)
 }
@@ -78,8 +89,11 @@ func (r *Reconciler) run(ctx context.Context) {
 	if workers <= 0 {
 		workers = 8
 	}
-	for range workers {
-		wg.Go(func() { r.work(ctx) })
+	lanes := append(slices.Collect(maps.Keys(r.Service.Runtimes)), "") // the last one for agents of which nothing is known yet
+	for _, lane := range lanes {
+		for range workers {
+			wg.Go(func() { r.work(ctx, lane) })
+		}
 	}
 	for _, rt := range r.Service.Runtimes {
 		if n, ok := rt.(Notifier); ok {
@@ -109,6 +123,7 @@ func (r *Reconciler) run(ctx context.Context) {
 	}
 	r.todo.close()
 	wg.Wait()
+	r.asking.Wait()
 }
 
 // adoptionTime is how long the Monitor waits at most for the fleet to be adopted.
@@ -138,11 +153,16 @@ func (r *Reconciler) listen(ctx context.Context, changes <-chan string) {
 	}
 }
 
-func (r *Reconciler) work(ctx context.Context) {
+func (r *Reconciler) work(ctx context.Context, lane string) {
 	for {
-		id, ok := r.todo.take()
+		id, ok := r.todo.take(lane)
 		if !ok {
 			return
+		}
+		if lane == "" && r.assign(ctx, id) {
+			r.todo.done(id)
+			r.Poke(id)
+			continue
 		}
 		again, err := r.reconcile(ctx, id)
 		if err != nil && ctx.Err() == nil {
@@ -164,20 +184,7 @@ var watched = []agent.State{agent.Running, agent.Suspended, agent.Errored}
 // what is not seen is not known to be gone. looked tells whether all others were
 // compared.
 func (r *Reconciler) sweep(ctx context.Context) (looked bool, err error) {
-	seen := map[string][]Instance{}
-	away := map[string]bool{}
-	var errs []error
-	for name, rt := range r.Service.Runtimes {
-		list, err := rt.Observe(ctx, "")
-		if err != nil {
-			away[name] = true
-			errs = append(errs, unreachable(rt, err))
-			continue
-		}
-		for _, in := range list {
-			seen[in.AgentID] = append(seen[in.AgentID], in)
-		}
-	}
+	seen, away, errs := r.look(ctx)
 	wanted := map[string]bool{}
 	for cursor := ""; ; {
 		page, err := r.Service.Agents.Find(ctx, agent.Query{States: watched, Sort: "id", Limit: 1000, Cursor: cursor})
@@ -204,6 +211,9 @@ func (r *Reconciler) sweep(ctx context.Context) (looked bool, err error) {
 func (r *Reconciler) inOrder(a *agent.Agent, seen []Instance) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.known[a.ID] == nil || r.place[a.ID] == "" { // else the revision that runs says it
+		r.place[a.ID] = r.Service.hosted(a.Spec)
+	}
 	version, ok := r.calm[a.ID]
 	return ok && version == a.LockVersion && same(r.known[a.ID], seen)
 }
@@ -236,126 +246,10 @@ func (r *Reconciler) unwanted(seen map[string][]Instance, wanted map[string]bool
 			delete(r.tries, id)
 		}
 	}
-	return ids
-}
-
-// todo is the list of agents to be looked at, each at most once, and never by
-// two workers at the same time.
-type todo struct {
-	mu     sync.Mutex
-	wake   *sync.Cond
-	list   []string
-	queued map[string]bool
-	busy   map[string]bool
-	again  map[string]bool
-	timers map[string]*time.Timer
-	closed bool
-}
-
-func (t *todo) open() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ready()
-	t.closed = false
-}
-
-func (t *todo) ready() {
-	if t.wake == nil {
-		t.wake = sync.NewCond(&t.mu)
-		t.queued, t.busy, t.again = map[string]bool{}, map[string]bool{}, map[string]bool{}
-		t.timers, t.closed = map[string]*time.Timer{}, true
-	}
-}
-
-func (t *todo) add(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ready()
-	switch {
-	case t.closed || t.queued[id]:
-	case t.busy[id]:
-		t.again[id] = true
-	default:
-		t.queued[id] = true
-		t.list = append(t.list, id)
-		t.wake.Broadcast()
-	}
-}
-
-// take waits for an agent to look at; false once the list is closed.
-func (t *todo) take() (string, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for len(t.list) == 0 && !t.closed {
-		t.wake.Wait()
-	}
-	if t.closed {
-		return "", false
-	}
-	id := t.list[0]
-	t.list = t.list[1:]
-	delete(t.queued, id)
-	t.busy[id] = true
-	return id, true
-}
-
-func (t *todo) done(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.busy, id)
-	if t.again[id] && !t.closed {
-		t.queued[id] = true
-		t.list = append(t.list, id)
-	}
-	delete(t.again, id)
-	t.wake.Broadcast()
-}
-
-// later puts the agent on the list after d; only the newest such wish counts.
-func (t *todo) later(id string, d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return
-	}
-	if old := t.timers[id]; old != nil {
-		old.Stop()
-	}
-	var timer *time.Timer
-	timer = time.AfterFunc(d, func() {
-		t.mu.Lock()
-		if t.timers[id] == timer {
-			delete(t.timers, id)
+	for id := range r.place {
+		if !wanted[id] {
+			delete(r.place, id)
 		}
-		t.mu.Unlock()
-		t.add(id)
-	})
-	t.timers[id] = timer
-}
-
-// idle waits until nothing is to be done, or ctx ends.
-func (t *todo) idle(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.wake.Broadcast()
-	})
-	defer stop()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for len(t.list)+len(t.busy) > 0 && ctx.Err() == nil {
-		t.wake.Wait()
 	}
-}
-
-func (t *todo) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed, t.list = true, nil
-	clear(t.queued)
-	for id, timer := range t.timers {
-		timer.Stop()
-		delete(t.timers, id)
-	}
-	t.wake.Broadcast()
+	return ids
 }

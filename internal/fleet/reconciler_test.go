@@ -12,6 +12,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
 	"github.com/waooaw/platform-portal/internal/lifecycle/lifecycletest"
@@ -245,4 +246,52 @@ func TestOrdinaryLifeIsNeverUnhealthy(t *testing.T) {
 		}
 	}
 	w.eventually("nothing is known of a revoked agent", func() bool { return w.get(id).Health == agent.HealthUnknown })
+}
+
+// elsewhere is an agent on the second runtime of a world.
+func elsewhere(name string) agent.Spec {
+	sp := spec(name)
+	sp.Runtime, sp.Image = "docker/two", "registry/worker:1"
+	return sp
+}
+
+// A runtime that does not answer, or does nothing, keeps nobody waiting whose agent is
+// on another one.
+func TestARuntimeThatHangsHoldsUpNobodyElsewhere(t *testing.T) {
+	for _, method := range []string{"Observe", "Launch"} {
+		t.Run(method, func(t *testing.T) {
+			w, far := newWorld(t), fleettest.NewNamedFake("docker/two")
+			w.other = far
+			w.crash() // the next portal has it
+			var there []string
+			for i := range 20 { // more than a runtime has workers
+				there = append(there, w.running(elsewhere(fmt.Sprintf("Far%02d", i))))
+			}
+			id := w.running(spec("Near"))
+			release := far.Block(method)
+			for _, one := range there {
+				far.Lose(one, fleet.InstanceID(one, 1, 0))
+			}
+			r, _ := w.reconcile(func(r *fleet.Reconciler, _ *health.Checker) { r.Patience = time.Second })
+			for _, one := range there { // of which nothing is known yet
+				r.Poke(one)
+			}
+			w.eventually("the runtime is asked", func() bool {
+				return slices.ContainsFunc(far.Calls(), func(c string) bool { return strings.HasPrefix(c, method) })
+			})
+			for range 2 {
+				pid := w.on(id)[0].PID
+				w.runtime.Lose(id, fleet.InstanceID(id, 1, 0))
+				w.eventually("the near agent runs again", func() bool {
+					list := w.on(id)
+					return len(list) == 1 && list[0].State == fleet.InstanceRunning && list[0].PID != pid
+				})
+			}
+			release()
+			w.eventually("all others run again", func() bool {
+				list, err := far.Observe(t.Context(), "")
+				return err == nil && len(list) == len(there) && !slices.ContainsFunc(list, func(in fleet.Instance) bool { return in.State != fleet.InstanceRunning })
+			})
+		})
+	}
 }

@@ -223,7 +223,8 @@ func (r *Reconciler) probe(v *view) {
 			continue
 		}
 		t := health.Target{
-			InstanceID: p.ID, Run: runOf(p.Instance), Up: p.State == InstanceRunning || p.State == InstanceStarting,
+			InstanceID: p.ID, Run: runOf(p.Instance), Begins: p.State == InstanceStarting,
+			Up:   p.State == InstanceRunning || p.State == InstanceStarting && p.Remedy == "", // else the runtime says what keeps it from running
 			Note: said(p.Instance), Live: p.Live, Ready: p.Ready, Restarts: p.Restarts, Guarded: p.Guarded,
 		}
 		if probes, err := probesFor(v.a, v.spec, p.Host, p.Port); err == nil {

@@ -119,7 +119,11 @@ func (j *job) prepareAt(ctx context.Context, base int) error {
 	})
 }
 
+// unprepare takes an agent off the runtime that was not deployed there before.
 func (j *job) unprepare(ctx context.Context) error {
+	if w, ok := j.rt.(Withdrawer); ok {
+		return unreachable(j.rt, w.Withdraw(ctx, j.a.ID))
+	}
 	return unreachable(j.rt, j.rt.Remove(ctx, j.a.ID))
 }
 

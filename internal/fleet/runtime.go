@@ -5,6 +5,7 @@ package fleet
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -43,7 +44,10 @@ type Instance struct {
 	OOMKilled bool          `json:"oom_killed,omitempty"`
 	Reason    string        `json:"reason,omitempty"` // why it is in this state
 	LastLogs  []string      `json:"last_logs,omitempty"`
-	Remedy    string        `json:"-"` // what can be done about the reason, where the runtime knows
+	// Displaced says that its last run was ended from outside, by the cluster or by
+	// somebody, and not by its program.
+	Displaced bool   `json:"displaced,omitempty" doc:"Its last run was ended from outside, by the cluster or by somebody, and not by its program"`
+	Remedy    string `json:"-"` // what can be done about the reason, where the runtime knows
 	// Drift is what somebody else changed since it was launched.
 	Drift []Difference `json:"drift,omitempty"`
 	// Guarded says that its runtime starts it again by itself when its liveness probe
@@ -150,6 +154,35 @@ type Notifier interface {
 // on this machine does not take ports from them.
 type Distant interface {
 	Distant() bool
+}
+
+// Delayed is a Runtime that learns of the end of an instance only some time later:
+// one that has no probes counts as started when it has run for that much longer.
+type Delayed interface {
+	Delay() time.Duration
+}
+
+// Withdrawer is a Runtime that can take back what was prepared for an agent and keep
+// what was printed meanwhile, as it says why that failed. Remove takes all.
+type Withdrawer interface {
+	Withdraw(ctx context.Context, agentID string) error
+}
+
+// DataVolume names the data directory of an agent among its volumes.
+const DataVolume = ""
+
+// Carrier is a Runtime to and from which the content of an agent's volumes can be
+// carried, while nothing of the agent runs. A volume is named as the launch has it.
+type Carrier interface {
+	// Carries refuses with a fault where nothing can be carried here. apart says that
+	// each instance has volumes of its own.
+	Carries(ctx context.Context) (apart bool, err error)
+	// PackVolume writes an archive of what a volume holds.
+	PackVolume(ctx context.Context, l Launch, volume string, w io.Writer) error
+	// UnpackVolume empties a volume that was prepared, and puts the content of an
+	// archive of package cargo there, of which the files have so many bytes. Cut off, it
+	// leaves a part. Unavailable if there is no room.
+	UnpackVolume(ctx context.Context, l Launch, volume string, bytes int64, r io.Reader) error
 }
 
 // LogLine is one line of an instance's output.

@@ -100,6 +100,7 @@ type Service struct {
 	// StartTimeout is how long an instance may take until it is ready, unless its
 	// probes ask for more; 0 means 60 seconds.
 	StartTimeout time.Duration
+	AccountTime  time.Duration // how long a runtime may take to say what it holds; 0 means 10s
 	// SelfCommand is the argv prefix of the portal's own program, which holds the
 	// built-in agents; Templates are their names.
 	SelfCommand []string
@@ -281,7 +282,7 @@ func (s *Service) runnable(a *agent.Agent, action agent.Action) error {
 		if action == agent.Revoke && a.DeployedRevision == 0 {
 			return nil
 		}
-		return noRuntime(name)
+		return s.noRuntime(name)
 	}
 	if _, ok := rt.(Suspender); !ok && action == agent.Suspend {
 		return cannotFreeze(rt)
@@ -289,10 +290,10 @@ func (s *Service) runnable(a *agent.Agent, action agent.Action) error {
 	return nil
 }
 
-func noRuntime(name string) *fault.Error {
+func (s *Service) noRuntime(name string) *fault.Error {
 	return fault.New(fault.Unavailable, "fleet.runtime_missing", "The runtime %s is not available on this portal", name).
 		Because("no engine of that name is configured").
-		Do("Give the agent a runtime that is there, e.g. process.")
+		Do("Give the agent a runtime that is there: %s.", strings.Join(s.RuntimeNames(), ", "))
 }
 
 // Runtime gives the runtime of the name; "" is the default one. Unavailable.
@@ -303,10 +304,18 @@ func (s *Service) Runtime(name string) (Runtime, error) {
 	if rt := s.Runtimes[name]; rt != nil {
 		return rt, nil
 	}
-	return nil, noRuntime(name)
+	return nil, s.noRuntime(name)
 }
 
 const defaultRuntime = "process"
+
+// hosted gives the runtime of the spec, "" where the portal has it not.
+func (s *Service) hosted(spec agent.Spec) string {
+	if name := runtimeName(spec); s.Runtimes[name] != nil {
+		return name
+	}
+	return ""
+}
 
 func runtimeName(spec agent.Spec) string {
 	if spec.Runtime == "" {

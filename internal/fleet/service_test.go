@@ -259,6 +259,32 @@ func TestFailureLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// withdrawing keeps what was printed.
+type withdrawing struct {
+	*fleettest.Fake
+	withdrawn atomic.Int64
+}
+
+// Withdraw implements fleet.Withdrawer.
+func (r *withdrawing) Withdraw(context.Context, string) error {
+	r.withdrawn.Add(1)
+	return nil
+}
+
+// What a deployment printed that failed is read afterwards, so that it stays.
+func TestADeploymentThatFailsKeepsWhatItPrinted(t *testing.T) {
+	w := newWorld(t)
+	rt := &withdrawing{Fake: fleettest.NewNamedFake("docker/two")}
+	w.other = rt
+	w.crash() // the next portal has it
+	id := w.create(elsewhere("Worker"))
+	w.must(id, agent.Provision)
+	rt.Fail("Prepare", refusal("no build"))
+	if op := w.act(id, agent.Deploy); op.State != operation.Failed || rt.withdrawn.Load() != 1 {
+		t.Errorf("%s, withdrawn %d times", op.State, rt.withdrawn.Load())
+	}
+}
+
 func TestFailureAfterAFailedProvisionTakesAllBack(t *testing.T) {
 	w := newWorld(t)
 	id := w.create(spec("Worker"))
@@ -296,6 +322,44 @@ func TestCommandThatExitsAtOnce(t *testing.T) {
 	}
 	if n := len(w.on(id)); n != 0 {
 		t.Fatalf("%d instances left", n)
+	}
+}
+
+// belated learns late that an instance has ended, as the cluster does.
+type belated struct {
+	*fleettest.Fake
+	ends chan struct{} // closed once it knows
+}
+
+func (belated) Delay() time.Duration { return 1500 * time.Millisecond }
+
+func (b belated) Observe(ctx context.Context, agentID string) ([]fleet.Instance, error) {
+	list, err := b.Fake.Observe(ctx, agentID)
+	select {
+	case <-b.ends:
+		for i := range list {
+			code := 3
+			list[i].State, list[i].Reason, list[i].ExitCode = fleet.InstanceFailed, "exit code 3", &code
+		}
+	default:
+	}
+	return list, err
+}
+
+func TestAnEndThatIsToldLateIsNoStart(t *testing.T) {
+	w := newWorld(t)
+	w.stopEngine()
+	late := belated{w.runtime, make(chan struct{})}
+	w.boot(late)
+	id := w.create(spec("Worker"))
+	w.must(id, agent.Provision, agent.Deploy)
+	told := time.AfterFunc(time.Second, func() { close(late.ends) })
+	defer told.Stop()
+	if op := w.act(id, agent.Start); op.State != operation.Failed {
+		t.Fatalf("start: %s, although the program had ended", op.State)
+	}
+	if f := w.expect(id, agent.Errored).Failure; f == nil || f.ExitCode == nil || *f.ExitCode != 3 {
+		t.Fatalf("failure %+v", f)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,7 +101,7 @@ func (w *world) boot(rt fleet.Runtime) {
 	p := &portal{audit: &audit.Recorder{Store: w.store.Audit(), Now: time.Now}}
 	p.keys = &auth.Keyring{Key: bytes.Repeat([]byte("k"), 32), Store: w.store.Credentials(), Tx: w.store, Audit: p.audit, Now: time.Now}
 	p.agents = &agent.Service{Store: w.store.Agents(), History: w.store.History(), Tx: w.store, Audit: p.audit,
-		Events: w.store.Events(), Now: time.Now, NewID: newID}
+		Events: w.store.Events(), Now: time.Now, NewID: newID, Runtimes: slices.Collect(maps.Keys(w.runtimes(rt)))}
 	p.ops = &operation.Service{Store: w.store.Operations(), Tx: w.store, Events: w.store.Events(), Audit: p.audit,
 		Now: time.Now, NewID: newID, Log: log, Poll: 50 * time.Millisecond}
 	p.fleet = &fleet.Service{

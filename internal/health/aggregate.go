@@ -36,6 +36,9 @@ func (t *target) condition() (condition, string) {
 			return isBad, c.reason
 		}
 	}
+	if t.Begins && state == isReady && len(t.checks) == 0 { // what has no probes is ready once it runs
+		return isStarting, t.Note
+	}
 	return state, reason
 }
 

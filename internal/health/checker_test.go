@@ -60,6 +60,29 @@ func TestHealthFollowsTheProbes(t *testing.T) {
 	})
 }
 
+// What has no probes is well once it runs, and not while somebody is still to begin it.
+func TestAnInstanceThatBeginsIsNotReadyYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newFixture()
+		x.start(t)
+		defer x.stop(t)
+		s := x.subject("a", 1, 10*time.Second)
+		at := &s.Targets[0]
+		at.Liveness, at.Readiness, at.Begins, at.Note = nil, nil, true, "starting"
+		x.Set(s)
+		synctest.Wait()
+		expect(t, x, "a", agent.HealthStarting, "starting")
+		at.Up, at.Note = false, "FailedScheduling: no node has room"
+		x.Set(s)
+		synctest.Wait()
+		expect(t, x, "a", agent.HealthUnhealthy, "no node has room")
+		at.Up, at.Begins, at.Note, at.Run = true, false, "", "another"
+		x.Set(s)
+		synctest.Wait()
+		expect(t, x, "a", agent.HealthHealthy, "")
+	})
+}
+
 func TestTenThousandTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newFixture()

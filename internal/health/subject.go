@@ -30,9 +30,9 @@ type Target struct {
 	// Run names one life of the instance's process; another value means that it
 	// was restarted, and what was known of it no longer counts.
 	Run string
-	// Up says that its process runs; Note says why not.
-	Up   bool
-	Note string
+	// Up says that its process runs, or is about to, which Begins says; Note says why not.
+	Up, Begins bool
+	Note       string
 	// Liveness and Readiness have their ports as numbers; nil is not asked.
 	Liveness  *agent.Probe
 	Readiness *agent.Probe

@@ -72,6 +72,11 @@ func (f AgentFilter) query() (agent.Query, error) {
 		}
 		q.Tiers = append(q.Tiers, n)
 	}
+	for _, v := range q.Runtimes {
+		if message := agent.WrongRuntime(v); message != "" {
+			wrong = append(wrong, fault.Field{Path: "runtime", Message: message})
+		}
+	}
 	if f.Selector != "" {
 		var err error
 		if q.Selector, err = agent.ParseSelector(f.Selector); err != nil {

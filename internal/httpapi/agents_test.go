@@ -164,7 +164,7 @@ func TestListAgents(t *testing.T) {
 			}
 		})
 	}
-	for _, query := range []string{"?state=UP", "?tier=x", "?tier=9", "?health=fine", "?selector=%3D%3D", "?sort=colour", "?limit=0", "?limit=2000", "?limit=x", "?cursor=forged", "?stat=RUNNING"} {
+	for _, query := range []string{"?state=UP", "?tier=x", "?tier=9", "?health=fine", "?runtime=docekr", "?selector=%3D%3D", "?sort=colour", "?limit=0", "?limit=2000", "?limit=x", "?cursor=forged", "?stat=RUNNING"} {
 		t.Run(query, func(t *testing.T) {
 			r := w.do("GET", api+"/agents"+query, nil).want(t, 400)
 			r.code(t)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -16,7 +17,7 @@ func (s *server) registerHoldings() {
 	door.Handle(s.Door, "list-quotas", "What agents may ask for together, and what is taken of it", s.quotas)
 	door.Handle(s.Door, "list-orphans", "List what runtimes hold and no agent owns", s.orphans)
 	door.Handle(s.Door, "remove-orphan", "Remove what a runtime holds and no agent owns; the answer is what was removed", s.removeOrphan)
-	door.Handle(s.Door, "adopt-drift", "Make a revision of what somebody else changed in an agent's instances on their engine", s.adoptDrift)
+	door.Handle(s.Door, "adopt-drift", "Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why", s.adoptDrift)
 	door.Handle(s.Door, "plan-move", "What a move to another runtime would do; nothing is changed", s.planMove)
 	door.Handle(s.Door, "move-agent", "Move an agent to another runtime", s.move, door.Status(http.StatusAccepted))
 }
@@ -75,18 +76,24 @@ func (s *server) adoptDrift(ctx context.Context, in *adoptDriftInput) (*agentAns
 	if in.Body != nil {
 		why = in.Body.Reason
 	}
-	a, err := s.cfg.Steward.AdoptDrift(ctx, in.ID, version, why)
+	a, warnings, err := s.cfg.Steward.AdoptDrift(ctx, in.ID, version, why)
 	if err != nil {
 		return nil, err
 	}
-	return s.answer(ctx, http.StatusOK, a, nil)
+	return s.answer(ctx, http.StatusOK, a, warnings)
 }
 
 // moveBody says where an agent goes.
 type moveBody struct {
 	Runtime string         `json:"runtime" maxLength:"50" doc:"Name of the runtime that it moves to"`
 	Changes map[string]any `json:"changes,omitempty" doc:"Merge patch of what else has to differ there, for example image and command"`
-	Reason  string         `json:"reason,omitempty" maxLength:"500" doc:"For the record"`
+	// CopyData needs an interruption.
+	CopyData bool   `json:"copy_data,omitempty" doc:"Let the content of its volumes go along; it does not serve while it is copied"`
+	Reason   string `json:"reason,omitempty" maxLength:"500" doc:"For the record"`
+}
+
+func (b moveBody) options() fleet.MoveOptions {
+	return fleet.MoveOptions{Runtime: b.Runtime, Changes: b.Changes, CopyData: b.CopyData, Reason: b.Reason}
 }
 
 type planMoveInput struct {
@@ -97,7 +104,7 @@ type planMoveInput struct {
 type movePlanAnswer struct{ Body *fleet.MovePlan }
 
 func (s *server) planMove(ctx context.Context, in *planMoveInput) (*movePlanAnswer, error) {
-	p, err := s.cfg.Steward.PlanMove(ctx, in.ID, fleet.MoveOptions{Runtime: in.Body.Runtime, Changes: in.Body.Changes})
+	p, err := s.cfg.Steward.PlanMove(ctx, in.ID, in.Body.options())
 	return &movePlanAnswer{Body: p}, err
 }
 
@@ -113,9 +120,9 @@ func (s *server) move(ctx context.Context, in *moveInput) (*door.Accepted, error
 	if err != nil {
 		return nil, err
 	}
-	op, err := s.cfg.Steward.Move(ctx, in.ID, fleet.MoveOptions{
-		Runtime: in.Body.Runtime, Changes: in.Body.Changes, IfMatch: version, Reason: in.Body.Reason,
-	})
+	opt := in.Body.options()
+	opt.IfMatch = version
+	op, err := s.cfg.Steward.Move(ctx, in.ID, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -139,8 +146,8 @@ type AdoptNote struct {
 // AdoptFrom reads a file of another tool.
 type AdoptFrom func(ctx context.Context, file []byte, runtime string, env, images map[string]string) (*Adopted, error)
 
-// AdoptNamespace reads what runs in a namespace of the cluster.
-type AdoptNamespace func(ctx context.Context, namespace string) (*Adopted, error)
+// AdoptNamespace reads what runs in a namespace of the cluster of a runtime.
+type AdoptNamespace func(ctx context.Context, runtime, namespace string) (*Adopted, error)
 
 // AdoptOptions say what becomes of the specifications.
 type AdoptOptions struct {
@@ -177,12 +184,13 @@ func (s *server) importCompose(ctx context.Context, in *composeInput) (*adoptedA
 type kubernetesInput struct {
 	Body struct {
 		Namespace string `json:"namespace" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" doc:"Namespace whose workloads become agents"`
+		Runtime   string `json:"runtime,omitempty" maxLength:"50" doc:"Cluster that is read, and runtime of the agents; kubernetes where left out"`
 		AdoptOptions
 	}
 }
 
 func (s *server) importKubernetes(ctx context.Context, in *kubernetesInput) (*adoptedAnswer, error) {
-	plan, err := s.cfg.Workloads(ctx, in.Body.Namespace)
+	plan, err := s.cfg.Workloads(ctx, cmp.Or(in.Body.Runtime, agent.Kubernetes), in.Body.Namespace)
 	if err != nil {
 		return nil, err
 	}

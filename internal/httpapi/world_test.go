@@ -372,6 +372,9 @@ func composed(_ context.Context, file []byte, runtime string, _, _ map[string]st
 }
 
 // deployed reads a namespace whose only workload is named after it.
-func deployed(ctx context.Context, namespace string) (*httpapi.Adopted, error) {
+func deployed(ctx context.Context, runtime, namespace string) (*httpapi.Adopted, error) {
+	if runtime != agent.Kubernetes {
+		return nil, fault.New(fault.Conflict, "workload.no_cluster", "There is no Kubernetes cluster %s to read from", runtime)
+	}
 	return composed(ctx, []byte(namespace), "process", nil, nil)
 }

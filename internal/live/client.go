@@ -119,7 +119,7 @@ func (h *Hub) join(c *client, rooms []string) (int64, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.running {
-		return 0, fault.New(fault.Unavailable, "live.stopped", "Live updates are not running").Do("Try again in a moment.")
+		return 0, stopped()
 	}
 	principal, address := "p:"+c.who.ID, "a:"+c.who.From
 	if h.counts[principal] >= h.cfg.PerPrincipal || h.counts[address] >= h.cfg.PerAddress || len(h.clients) >= h.cfg.Total {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -428,6 +429,9 @@ func TestStopTellsClientsToComeBack(t *testing.T) {
 	if _, status := w.dial("rooms=agents"); status != 503 {
 		t.Errorf("while stopped: %d", status)
 	}
+	if status := w.asks(); status != 503 {
+		t.Errorf("asked while stopped: %d", status)
+	}
 	missed := w.say("agents")
 	if err := w.hub.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -435,6 +439,49 @@ func TestStopTellsClientsToComeBack(t *testing.T) {
 	if m := must(w.dial(fmt.Sprintf("rooms=agents&since=%d", missed-1))).get(); number(t, m) != missed {
 		t.Errorf("after the restart: %+v", m)
 	}
+	if status := w.asks(); status != 400 {
+		t.Errorf("asked after the restart: %d", status)
+	}
+}
+
+// A page learns why no connection comes about: it takes nobody's turn to ask.
+func TestACrowdIsToldToWait(t *testing.T) {
+	w := newWorld(t, func(c *live.Config) { c.Admit = 1 })
+	for range 5 {
+		if status := w.asks(); status != 400 {
+			t.Fatalf("asked while nobody comes: %d", status)
+		}
+	}
+	var crowd sync.WaitGroup
+	var over atomic.Bool
+	for range 8 { // one a second is let in, and two wait
+		crowd.Go(func() {
+			for !over.Load() {
+				w.dial("rooms=agents")
+			}
+		})
+	}
+	limit, status := time.Now().Add(time.Minute), 0
+	for status != 429 && time.Now().Before(limit) {
+		status = w.asks()
+	}
+	over.Store(true)
+	crowd.Wait()
+	if status != 429 {
+		t.Errorf("asked while many come: %d", status)
+	}
+}
+
+// asks tells with which status the hub says whether it takes connections.
+func (w *world) asks() int {
+	w.t.Helper()
+	req, _ := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.server.URL+"/live", nil)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }
 
 // failing is a log that can't be read for a while.

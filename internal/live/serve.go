@@ -121,12 +121,35 @@ func (h *Hub) admission(ctx context.Context) error {
 	wait := turn.Delay()
 	if wait > patience {
 		turn.Cancel()
-		return fault.New(fault.RateLimited, "live.busy", "Too many connections come at once").Do("Try again in a few seconds.")
+		return busy()
 	}
 	if wait > 0 && !sleep(ctx, wait) {
 		return ctx.Err()
 	}
 	return nil
+}
+
+// taking tells whether a connection would be taken in now. Faults: Unavailable,
+// RateLimited.
+func (h *Hub) taking() error {
+	h.mu.Lock()
+	running := h.running
+	h.mu.Unlock()
+	switch {
+	case !running:
+		return stopped()
+	case h.admit.Tokens() < 1-patience.Seconds()*float64(h.admit.Limit()):
+		return busy()
+	}
+	return nil
+}
+
+func stopped() error {
+	return fault.New(fault.Unavailable, "live.stopped", "Live updates are not running").Do("Try again in a moment.")
+}
+
+func busy() error {
+	return fault.New(fault.RateLimited, "live.busy", "Too many connections come at once").Do("Try again in a few seconds.")
 }
 
 // open brings the client to the place where it hears of everything, and gives

@@ -38,8 +38,15 @@ const compressed = 8 << 10
 // request needed is given back when it returns, and does not stay for as long as
 // the connection. It returns a fault, and has written nothing then, if the
 // request cannot be served.
+//
+// A request without a hand-shake is refused in any case. The refusal says first
+// whether connections are taken now, because the answer to a hand-shake that fails
+// does not reach the scripts of a page.
 func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) error {
 	if err := checkUpgrade(r); err != nil {
+		if away := h.taking(); away != nil {
+			return away
+		}
 		return err
 	}
 	if err := h.checkOrigin(r); err != nil {

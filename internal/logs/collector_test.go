@@ -96,10 +96,14 @@ func TestALineThatNeverEndsIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out logstest.Output
 		var store logstest.Memory
-		stop := start(t, collector(&out, &store))
+		c := collector(&out, &store)
+		stop := start(t, c)
 		const piece, pieces = 64 << 10, 600 // 37.5 MiB
-		for range pieces {
+		for i := range pieces {
 			out.Write("a", "a-r1-0", "stdout", time.Now(), strings.Repeat("x", piece)+" [continues]")
+			if i == 0 {
+				c.Poke("a") // as for every agent that begins to run; else it is found when all are looked for
+			}
 			time.Sleep(20 * time.Millisecond)
 		}
 		all := store.All()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/waooaw/platform-portal/internal/engine"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/jwt"
 	"github.com/waooaw/platform-portal/internal/lifecycle"
@@ -54,6 +56,7 @@ type app struct {
 	store      *store.Store
 	bus        *bus.Bus
 	runtimes   runtimes
+	machine    *process.Runtime
 	engine     *engine.Engine
 	audit      *audit.Recorder
 	auth       *auth.Service
@@ -176,7 +179,7 @@ func (a *app) engines() (err error) {
 // services makes the domain's services and connects them.
 func (a *app) services() {
 	s, events := a.store, a.store.Events()
-	a.agents = &agent.Service{Store: s.Agents(), History: s.History(), Tx: s, Audit: a.audit, Events: events, Now: now, NewID: newID}
+	a.agents = &agent.Service{Store: s.Agents(), History: s.History(), Tx: s, Audit: a.audit, Events: events, Now: now, NewID: newID, Runtimes: slices.Sorted(maps.Keys(a.runtimes.byName()))}
 	a.checker = &health.Checker{Agents: s.Agents(), Store: s.Health(), Tx: s, Events: events, Audit: a.audit, Now: steady, Log: a.log}
 	a.fleet = &fleet.Service{
 		Agents: s.Agents(), History: s.History(), AgentSvc: a.agents, Specs: a.agents, Quotas: a.cfg.Quotas, Ops: a.operations,
@@ -204,7 +207,7 @@ func (a *app) services() {
 	a.bulk.Register()
 	a.recovery = &recovery.Service{
 		Store: s.Incidents(), Memory: s.Incidents(), Decided: s.Incidents(), Agents: s.Agents(), History: s.History(), Editor: a.agents, Fleet: a.fleet,
-		Ops: a.operations, Machine: a.runtimes.process, Queues: a.bus, Letters: a.bus, Keys: a.keys, Probes: s.Health(), Tx: s, Audit: a.audit,
+		Ops: a.operations, Machine: a.machine, Queues: a.bus, Letters: a.bus, Keys: a.keys, Probes: s.Health(), Tx: s, Audit: a.audit,
 		Events: events, Now: now, NewID: newID, Log: a.log, UndoTime: time.Hour,
 	}
 	a.recovery.Register()

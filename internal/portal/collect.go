@@ -3,6 +3,8 @@ package portal
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,8 +32,11 @@ type collect struct {
 	registry *prometheus.Registry
 
 	mu    sync.Mutex
-	names map[string]string // of agents, by id
+	known map[string]known // agents, by id
 }
+
+// known is what is remembered of an agent.
+type known struct{ name, runtime string }
 
 // collectors are all of them.
 func (c *collect) collectors() []metrics.Collector {
@@ -48,7 +53,7 @@ func (c *collect) collectors() []metrics.Collector {
 func (c *collect) name(id string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.names[id]
+	return c.known[id].name
 }
 
 // Targets implements metrics.Targets, from what was observed last.
@@ -82,14 +87,14 @@ func (c *collect) Targets(ctx context.Context) ([]metrics.Target, error) {
 // states says in which state each agent is, and how it is.
 func (c *collect) states(ctx context.Context) ([]metrics.Sample, error) {
 	var out []metrics.Sample
-	names := map[string]string{}
+	all := map[string]known{}
 	for cursor := ""; ; {
 		page, err := c.agents.Find(ctx, agent.Query{Limit: 1000, Cursor: cursor, Sort: "id"})
 		if err != nil {
 			return nil, err
 		}
 		for _, a := range page.Agents {
-			names[a.ID] = a.Spec.Name
+			all[a.ID] = known{a.Spec.Name, a.Spec.Runtime}
 			out = append(out,
 				metrics.Sample{Labels: metrics.Labels("agent_state", "portal", a.ID, a.Spec.Name, "", "state", string(a.State)), Value: 1},
 				metrics.Sample{Labels: metrics.Labels("agent_health", "portal", a.ID, a.Spec.Name, "", "health", string(a.Health)), Value: 1})
@@ -102,52 +107,66 @@ func (c *collect) states(ctx context.Context) ([]metrics.Sample, error) {
 		}
 	}
 	c.mu.Lock()
-	c.names = names
+	c.known = all
 	c.mu.Unlock()
 	return out, nil
 }
 
-// usageTime is how long an instance may take to be measured, and meters how
-// many are measured at once.
+// usageTime is how long an instance may take to be measured, allUsageTime how long
+// all of them together, and meters how many of a runtime are measured at once.
 const (
-	usageTime = 2 * time.Second
-	meters    = 8
+	usageTime    = 2 * time.Second
+	allUsageTime = 8 * time.Second
+	meters       = 8
 )
 
-// usage says what every instance uses, as its runtime sees it.
+// usage says what every instance uses, as its runtime sees it. What a runtime that is
+// slow has not said in time is left out.
 func (c *collect) usage(ctx context.Context) ([]metrics.Sample, error) {
 	all, err := c.observed.Instances(ctx)
 	if err != nil {
 		return nil, err
 	}
+	bounded, cancel := context.WithTimeout(ctx, allUsageTime)
+	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var out []metrics.Sample
-	jobs := make(chan fleet.Instance)
-	for range meters {
-		wg.Go(func() {
-			for in := range jobs {
-				samples := c.measured(ctx, in)
-				mu.Lock()
-				out = append(out, samples...)
-				mu.Unlock()
-			}
-		})
-	}
-	for _, list := range all {
+	for runtime, list := range c.byRuntime(all) {
+		jobs := make(chan fleet.Instance, len(list))
 		for _, in := range list {
-			if ctx.Err() == nil {
-				jobs <- in
-			}
+			jobs <- in
+		}
+		close(jobs)
+		for range min(meters, len(list)) {
+			wg.Go(func() {
+				for in := range jobs {
+					samples := c.measured(bounded, runtime, in)
+					mu.Lock()
+					out = append(out, samples...)
+					mu.Unlock()
+				}
+			})
 		}
 	}
-	close(jobs)
 	wg.Wait()
 	return out, ctx.Err()
 }
 
+// byRuntime parts instances by the runtime that their agents are meant for.
+func (c *collect) byRuntime(all map[string][]fleet.Instance) map[string][]fleet.Instance {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string][]fleet.Instance{}
+	for id, list := range all {
+		runtime := c.known[id].runtime
+		out[runtime] = append(out[runtime], list...)
+	}
+	return out
+}
+
 // measured gives what one instance uses; what its runtime can't tell is absent.
-func (c *collect) measured(ctx context.Context, in fleet.Instance) []metrics.Sample {
+func (c *collect) measured(ctx context.Context, runtime string, in fleet.Instance) []metrics.Sample {
 	name := c.name(in.AgentID)
 	var out []metrics.Sample
 	add := func(metric string, v float64) {
@@ -156,14 +175,15 @@ func (c *collect) measured(ctx context.Context, in fleet.Instance) []metrics.Sam
 	add("instance_restarts_total", float64(in.Restarts))
 	ctx, cancel := context.WithTimeout(ctx, usageTime)
 	defer cancel()
-	for _, rt := range c.runtimes {
-		meter, ok := rt.(fleet.Meter)
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(c.runtimes)), func(name string) bool { return name == runtime })
+	for _, one := range append([]string{runtime}, others...) {
+		meter, ok := c.runtimes[one].(fleet.Meter)
 		if !ok {
 			continue
 		}
 		u, err := meter.Usage(ctx, in.AgentID, in.ID)
 		if err != nil {
-			continue // it has just ended, or is of another runtime
+			continue // it has just ended, or is still where the agent was before
 		}
 		add("instance_cpu_seconds_total", u.CPUSeconds)
 		add("instance_memory_bytes", float64(u.Memory))
@@ -177,6 +197,7 @@ func (c *collect) measured(ctx context.Context, in fleet.Instance) []metrics.Sam
 				add(metric, v)
 			}
 		}
+		break
 	}
 	return out
 }

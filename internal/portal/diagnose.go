@@ -15,8 +15,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/diagnosis/checks"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
-	"github.com/waooaw/platform-portal/internal/fleet/docker"
-	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/metrics"
@@ -95,7 +93,10 @@ func serversOf(cfg Config) []checks.Server {
 		if err != nil || u.Scheme == "" || v.Key == "public-url" && u.Scheme != "https" {
 			continue
 		}
-		name, _, _ := strings.Cut(v.Key, ".")
+		name := strings.TrimPrefix(v.Key, placesKey+".")
+		if i := strings.LastIndexByte(name, '.'); i > 0 {
+			name = name[:i]
+		}
 		if s, ok := checks.ServerOf(name, v.Key, v.Value); ok {
 			list = append(list, s)
 		}
@@ -146,18 +147,9 @@ func Examine(ctx context.Context, cfg Config) []diagnosis.Finding {
 		return process.New(process.Config{Dir: filepath.Join(dir, "agents"), RunDir: filepath.Join(dir, "run"), Shim: []string{os.Args[0], "shim"}})
 	})),
 		checks.Unavailable("queue_round_trip", "Messages can only be sent by a portal that runs: `portal diagnostics run`."))
-	if cfg.Docker.Host != "" {
-		list = append(list, checks.Runtime("docker", reportOf(func(dir string) (hosting, error) {
-			engine := cfg.Docker.engine()
-			engine.Owner, engine.Dir = "doctor", dir
-			return docker.New(engine)
-		})))
-	}
-	if cfg.Kubernetes.Kubeconfig != "" {
-		list = append(list, checks.Runtime("kubernetes", reportOf(func(dir string) (hosting, error) {
-			cluster := cfg.Kubernetes
-			cluster.Owner, cluster.Dir = "doctor", dir
-			return kubernetes.New(cluster)
+	for _, e := range cfg.openers() {
+		list = append(list, checks.Runtime(e.name, reportOf(func(dir string) (hosting, error) {
+			return e.open(site{owner: "doctor", dir: dir, log: slog.New(slog.DiscardHandler)})
 		})))
 	}
 	look := func(more ...diagnosis.Check) []diagnosis.Finding {

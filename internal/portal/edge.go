@@ -2,15 +2,19 @@ package portal
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 
 	"github.com/waooaw/platform-portal/internal/auth"
 	"github.com/waooaw/platform-portal/internal/event"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/httpapi"
 	"github.com/waooaw/platform-portal/internal/httpapi/observe"
 	"github.com/waooaw/platform-portal/internal/queue"
 	"github.com/waooaw/platform-portal/internal/tsdb"
+	"github.com/waooaw/platform-portal/internal/webhook"
+	"github.com/waooaw/platform-portal/internal/webhook/post"
 )
 
 // edge makes the handler of everything that is reached over HTTP.
@@ -65,4 +69,18 @@ func (a *app) deadLetter(ctx context.Context, d queue.DeadLetter) error {
 	e := event.New(event.DeadLetter, d.AgentID, auth.System.ID, now(), dead{DeadLetter: d, Queue: queue.DeadLetters(d.AgentID)},
 		event.RoomQueues, event.RoomAgent(d.AgentID))
 	return a.store.Do(ctx, func(ctx context.Context) error { return a.store.Events().Append(ctx, e) })
+}
+
+// outward makes what tells other systems what happened.
+func (a *app) outward() {
+	s := a.store
+	a.webhooks = &webhook.Service{
+		Store: s.Webhooks(), Attempts: s.Webhooks(), Log: s.Events(), Tx: s, Audit: a.audit,
+		Sender: post.New(a.cfg.Egress, a.build.Version, steady), Secrets: fleet.SecretDir{Dir: a.cfg.SecretsDir}, Key: a.keys.Key,
+		Source: a.cfg.PublicURL, Now: now, NewID: newID, Logger: a.log, Random: rand.Float64,
+		CheckURL: func(field, text string) error {
+			_, err := a.cfg.Egress.CheckURL(field, text)
+			return err
+		},
+	}
 }

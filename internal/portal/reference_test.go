@@ -19,6 +19,9 @@ func TestConfigurationReference(t *testing.T) {
 		"A flag beats the environment, which beats the file named by `--config` or `PORTAL_CONFIG`, which beats\n" +
 		"the default. `portal config check` shows every value in force and where it came from.\n\n" +
 		"In the file, dots are levels: `ports.from` is `ports: {from: 15000}`.\n\n" +
+		"Further engines, clusters and namespaces stand in the file alone, below `places`, with the settings of their kind:\n" +
+		"`places: {kubernetes/eu: {kubeconfig: /etc/portal/eu}, docker/gpu: {host: \"ssh://portal@192.0.2.7\"}}`. What a place does\n" +
+		"not name is as `docker.*` or `kubernetes.*` say; see runtimes.md.\n\n" +
 		"| setting | flag | environment | default | meaning |\n|---|---|---|---|---|\n")
 	for _, s := range Settings {
 		def := s.Default

@@ -19,7 +19,6 @@ import (
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/docker"
-	"github.com/waooaw/platform-portal/internal/fleet/kubernetes"
 	"github.com/waooaw/platform-portal/internal/fleet/process"
 	"github.com/waooaw/platform-portal/internal/fleet/process/procfs"
 	"github.com/waooaw/platform-portal/internal/httpapi"
@@ -58,32 +57,30 @@ func (d *Docker) allow(v string) error {
 	return nil
 }
 
-// runtimes are what instances run on.
-type runtimes struct {
-	process *process.Runtime
-	docker  *docker.Runtime     // nil where none is configured
-	cluster *kubernetes.Runtime // nil likewise
-}
+// runtimes are what instances run on, processes first.
+type runtimes []hosting
 
 // openRuntimes makes them; what runs there already is found again.
-func (a *app) openRuntimes(key []byte) (err error) {
-	a.runtimes.process, err = process.New(process.Config{
+func (a *app) openRuntimes(key []byte) error {
+	var err error
+	a.machine, err = process.New(process.Config{
 		Dir: filepath.Join(a.cfg.Data, "agents"), RunDir: filepath.Join(a.cfg.Data, "run"), Shim: []string{a.build.Self, "shim"}, Log: a.log,
 	})
 	if err != nil {
 		return unusable(a.cfg.Data, err)
 	}
-	if a.cfg.Docker.Host != "" {
-		cfg := a.cfg.Docker.engine()
-		cfg.Owner, cfg.Dir, cfg.Self, cfg.Log = ownerOf(key), filepath.Join(a.cfg.Data, "docker"), a.build.Self, a.log
-		if a.runtimes.docker, err = docker.New(cfg); err != nil {
+	a.runtimes = runtimes{a.machine}
+	places := map[string]string{}
+	for _, e := range a.cfg.openers() {
+		rt, err := e.open(site{
+			owner: ownerOf(key, e.name), key: derived(key, "environments on clusters"), dir: filepath.Join(a.cfg.Data, e.dir), self: a.build.Self,
+			log: a.log.With("runtime", e.name),
+		})
+		if err != nil {
 			return errors.Join(err, a.runtimes.close())
 		}
-	}
-	if a.cfg.Kubernetes.Kubeconfig != "" {
-		cfg := a.cfg.Kubernetes
-		cfg.Owner, cfg.Dir, cfg.Self, cfg.Log = ownerOf(key), filepath.Join(a.cfg.Data, "kubernetes"), a.build.Self, a.log
-		if a.runtimes.cluster, err = kubernetes.New(cfg); err != nil {
+		a.runtimes = append(a.runtimes, rt)
+		if err := apartFrom(places, rt); err != nil {
 			return errors.Join(err, a.runtimes.close())
 		}
 	}
@@ -117,11 +114,22 @@ func (d Docker) engine() docker.Config {
 }
 
 // ownerOf marks what is this portal's on an engine that others use as well. It is
-// the same for all portals with one key, of which only one works at a time.
-func ownerOf(key []byte) string {
+// the same for all portals with one key, of which only one works at a time. Places
+// have marks of their own, so that none takes for its own what another one made,
+// wherever they lead.
+func ownerOf(key []byte, runtime string) string {
+	purpose := "owner of containers"
+	if strings.Contains(runtime, "/") {
+		purpose += " of " + runtime
+	}
+	return hex.EncodeToString(derived(key, purpose)[:6])
+}
+
+// derived makes a key for one purpose of the master key.
+func derived(key []byte, purpose string) []byte {
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte("owner of containers"))
-	return hex.EncodeToString(mac.Sum(nil)[:6])
+	mac.Write([]byte(purpose))
+	return mac.Sum(nil)
 }
 
 // hosting is what every runtime of ours can do beside running instances.
@@ -132,41 +140,30 @@ type hosting interface {
 	Close() error
 }
 
-func (r runtimes) all() []hosting {
-	out := []hosting{r.process}
-	if r.docker != nil {
-		out = append(out, r.docker)
-	}
-	if r.cluster != nil {
-		out = append(out, r.cluster)
-	}
-	return out
-}
-
 func (r runtimes) byName() map[string]fleet.Runtime {
 	out := map[string]fleet.Runtime{}
-	for _, one := range r.all() {
+	for _, one := range r {
 		out[one.Name()] = one
 	}
 	return out
 }
 
 func (r runtimes) readers() (out []fleet.LogReader) {
-	for _, one := range r.all() {
+	for _, one := range r {
 		out = append(out, one)
 	}
 	return out
 }
 
 func (r runtimes) reporters() (out []observe.Reporter) {
-	for _, one := range r.all() {
+	for _, one := range r {
 		out = append(out, one)
 	}
 	return out
 }
 
 func (r runtimes) checks() (out []diagnosis.Check) {
-	for _, one := range r.all() {
+	for _, one := range r {
 		out = append(out, checks.Runtime(one.Name(), one.Report))
 	}
 	return out
@@ -174,7 +171,7 @@ func (r runtimes) checks() (out []diagnosis.Check) {
 
 func (r runtimes) close() error {
 	var failed []error
-	for _, one := range r.all() {
+	for _, one := range r {
 		failed = append(failed, one.Close())
 	}
 	return errors.Join(failed...)
@@ -188,19 +185,7 @@ func holder(port int) (pid int, name string) {
 
 // hosts are the names that requests may carry beside the portal's address;
 // containers and pods have ones of their own for its machine.
-func (a *app) hosts() []string {
-	list := slices.Clone(a.cfg.Hosts)
-	if a.runtimes.docker != nil {
-		list = append(list, docker.PortalHost)
-	}
-	if name := a.cfg.Docker.PortalHost; a.runtimes.docker != nil && name != "" {
-		list = append(list, name)
-	}
-	if name := a.cfg.Kubernetes.PortalHost; a.runtimes.cluster != nil && name != "" {
-		list = append(list, name)
-	}
-	return list
-}
+func (a *app) hosts() []string { return append(slices.Clone(a.cfg.Hosts), a.cfg.portalHosts()...) }
 
 // composed reads compose files for the API.
 func composed(ctx context.Context, file []byte, runtime string, env, images map[string]string) (*httpapi.Adopted, error) {
@@ -211,17 +196,21 @@ func composed(ctx context.Context, file []byte, runtime string, env, images map[
 	return adopted(&p.Plan), nil
 }
 
-// workloads reads the workloads of a namespace for the API.
-func (a *app) workloads(ctx context.Context, namespace string) (*httpapi.Adopted, error) {
-	if a.runtimes.cluster == nil {
-		return nil, fault.New(fault.Conflict, "workload.no_cluster", "There is no Kubernetes cluster to read from").
-			Because("kubernetes.kubeconfig is not set").Do("Set it to a file that says how the cluster is reached.")
+// workloads reads the workloads of a namespace for the API, from the cluster of a
+// runtime.
+func (a *app) workloads(ctx context.Context, runtime, namespace string) (*httpapi.Adopted, error) {
+	rt, ok := a.runtimes.byName()[runtime].(interface {
+		Workloads(ctx context.Context, namespace string) ([]map[string]any, error)
+	})
+	if !ok {
+		return nil, fault.New(fault.Conflict, "workload.no_cluster", "There is no Kubernetes cluster %s to read from", runtime).
+			Because("neither kubernetes.kubeconfig nor a place of the configuration names it").Do("Set it to a file that says how the cluster is reached.")
 	}
-	objects, err := a.runtimes.cluster.Workloads(ctx, namespace)
+	objects, err := rt.Workloads(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
-	p, err := workload.Read(objects)
+	p, err := workload.Read(objects, runtime)
 	if err != nil {
 		return nil, err
 	}

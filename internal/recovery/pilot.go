@@ -71,7 +71,7 @@ func (s *Service) mustWait(ctx context.Context, a *agent.Agent, in *Incident, p 
 // patient tells whether others than recovery work on the cause as well.
 func patient(c cause.Code) bool {
 	switch c {
-	case cause.Hang, cause.Unknown, cause.Flaky, cause.CrashLoop, cause.NetworkRefused, cause.SlowDependency:
+	case cause.Hang, cause.Unknown, cause.Flaky, cause.CrashLoop, cause.NetworkRefused, cause.EngineAway, cause.ImageUnavailable, cause.NoRoom, cause.RuntimeRefuses, cause.Displaced, cause.SlowDependency:
 		return true
 	}
 	return false

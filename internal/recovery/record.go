@@ -97,7 +97,7 @@ func place(active []*Incident, agentID string, found *cause.Finding) (in *Incide
 		case known && !vague && a.Certainty < guess && found.Certainty > a.Certainty:
 			return a, true
 		case known && related(a.Cause, found.Code):
-			return a, found.Certainty > a.Certainty
+			return a, found.Certainty > a.Certainty || a.State != Recovering && said(a.Cause) && said(found.Code)
 		}
 	}
 	return nil, false
@@ -110,6 +110,12 @@ var resources = []cause.Code{cause.QueueBacklog, cause.FDLeak, cause.CPUStarved,
 // not have two reasons at once for which it does not start.
 func related(a, b cause.Code) bool {
 	return !slices.Contains(resources, a) && !slices.Contains(resources, b)
+}
+
+// said tells whether a cause is what a runtime says of itself: the newest of that is
+// true, and what it said before is over.
+func said(c cause.Code) bool {
+	return c == cause.EngineAway || c == cause.ImageUnavailable || c == cause.NoRoom || c == cause.RuntimeRefuses
 }
 
 func (s *Service) incident(f *cause.Facts, name string, found *cause.Finding, seen sighting) *Incident {

@@ -278,7 +278,7 @@ func (s *Service) look(ctx context.Context, t trigger) error {
 	if t.meant(a, f) || idle(a) && f.Problem == nil {
 		return nil
 	}
-	found := diagnose(f, t.Source)
+	found := diagnose(a, f, t)
 	if found == nil {
 		return nil
 	}
@@ -305,14 +305,23 @@ func idle(a *agent.Agent) bool {
 }
 
 // diagnose gives what is wrong, as far as the source can tell.
-func diagnose(f *cause.Facts, source Source) *cause.Finding {
+func diagnose(a *agent.Agent, f *cause.Facts, t trigger) *cause.Finding {
 	for _, found := range cause.Findings(f) {
-		if source != FromQueue || found.Code == cause.PoisonMessage || found.Code == cause.QueueBacklog {
+		if t.Source != FromQueue || found.Code == cause.PoisonMessage || found.Code == cause.QueueBacklog {
 			return &found
 		}
 	}
-	if source == FromProbe && f.Health == agent.HealthHealthy || source == FromQueue {
+	if t.Source == FromProbe && f.Health == agent.HealthHealthy || t.Source == FromQueue {
 		return nil // it was over before it was looked at
+	}
+	if t.lost {
+		return cause.Gone(f, t.InstanceID)
+	}
+	if i := slices.IndexFunc(f.Instances, func(in fleet.Instance) bool { return in.State == fleet.InstanceStopping }); i >= 0 && a.State == agent.Running && f.Problem == nil {
+		if a.ActiveOperation != "" {
+			return nil // which ends it
+		}
+		return cause.Gone(f, f.Instances[i].ID)
 	}
 	return cause.Unexplained(f)
 }

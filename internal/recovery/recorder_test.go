@@ -36,6 +36,26 @@ func TestAnInstanceThatAnOperationEndsHasNotCrashed(t *testing.T) {
 	}
 }
 
+// Somebody removes a container or workload that the portal did not touch: nobody is
+// told that the cause is unknown and that another revision may help.
+func TestWhatSomebodyElseEndsIsNoUnknownError(t *testing.T) {
+	f := &cause.Facts{Now: time.Unix(90, 0), State: agent.Running, Health: agent.HealthUnhealthy, DiskFree: -1, Lines: []string{"agent stopped"}, Good: &cause.Good{Revision: 1},
+		Instances: []fleet.Instance{{ID: "mind-r2-0", State: fleet.InstanceStopping}}}
+	a := &agent.Agent{ID: "mind", State: agent.Running}
+	probe := trigger{agentID: "mind", sighting: sighting{Source: FromProbe}}
+	if found := diagnose(a, f, probe); found == nil || found.Code != cause.Displaced {
+		t.Errorf("%+v", found)
+	}
+	a.ActiveOperation = "op-1"
+	if found := diagnose(a, f, probe); found != nil {
+		t.Errorf("an operation that ends it is an error: %+v", found)
+	}
+	a.ActiveOperation, f.Instances = "", nil
+	if found := diagnose(a, f, trigger{agentID: "mind", sighting: sighting{Source: FromCrash, InstanceID: "mind-r2-0"}, lost: true}); found == nil || found.Code != cause.Displaced {
+		t.Errorf("lost: %+v", found)
+	}
+}
+
 func TestACrashIsSeenAlsoWhereAnotherInstanceIsLostRightAfter(t *testing.T) {
 	changed := func(seq int64, id, state string) event.Event {
 		e := event.New(event.InstanceChanged, "mind", "system", time.Unix(seq, 0), event.Instance{AgentID: "mind", InstanceID: id, State: state})
@@ -72,5 +92,19 @@ func TestAGuessGivesWay(t *testing.T) {
 	less := &cause.Finding{Code: cause.SlowDependency, Certainty: 0.5}
 	if in, better := place([]*Incident{guessed}, "agent", less); in != nil && better {
 		t.Errorf("a worse guess takes its place: %+v", in)
+	}
+}
+
+// What a runtime says of itself is true when it says it: an engine that is gone has no
+// full disk any more.
+func TestTheNewestThatARuntimeSaysCounts(t *testing.T) {
+	full := &Incident{Cause: cause.NoRoom, Certainty: 0.99, Fingerprint: "a", State: Open}
+	away := &cause.Finding{Code: cause.EngineAway, Certainty: 0.99, Key: "docker.unreachable"}
+	if in, better := place([]*Incident{full}, "agent", away); in != full || !better {
+		t.Errorf("%+v, %t", in, better)
+	}
+	guess := &cause.Finding{Code: cause.Hang, Certainty: 0.8}
+	if in, better := place([]*Incident{full}, "agent", guess); in != full || better {
+		t.Errorf("a guess: %+v, %t", in, better)
 	}
 }

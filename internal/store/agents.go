@@ -214,7 +214,7 @@ func (st agents) withSpecs(ctx context.Context, db bun.IDB, rows []agentRow) ([]
 	for i, r := range rows {
 		ids[i] = r.ID
 	}
-	var found []specRow
+	found := make([]specRow, 0, len(rows))
 	if err := db.NewSelect().Model(&found).Where("agent_id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
 		return nil, st.s.Explain(ctx, err)
 	}

@@ -30,6 +30,10 @@ var agentSorts = map[string]agentSort{
 	"updated_at": {"updated_at", func(r agentRow) database.Cursor { return database.Cursor{Num: r.UpdatedAt} }},
 }
 
+// presized is for how many rows there is room from the start; to make more for so
+// large ones again and again costs as much as to read them.
+const presized = 512
+
 // Find gives one page.
 func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 	name, descending := strings.CutPrefix(q.Sort, "-")
@@ -48,7 +52,7 @@ func (st agents) Find(ctx context.Context, q agent.Query) (agent.Page, error) {
 	}
 	db := st.s.Handle(ctx)
 	limit := database.Bounded(q.Limit)
-	var rows []agentRow
+	rows := make([]agentRow, 0, min(limit+1, presized))
 	page := db.NewSelect().Model(&rows).ExcludeColumn(unread...).Limit(int64(limit) + 1)
 	if after == nil && q.Offset > 0 {
 		page.Offset(int64(q.Offset))

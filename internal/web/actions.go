@@ -177,8 +177,11 @@ func (s *Server) explain(ctx context.Context, a *agent.Agent, err error) error {
 		}
 	}
 	out.Remedy = "It is " + strings.ToLower(string(now.State)) + " now. " + possible(now)
-	if now.ActiveOperation != "" {
-		out.Remedy = "Wait until that has ended, or cancel it on its page."
+	switch {
+	case now.ActiveOperation != "":
+		out.Remedy = "Wait until that has ended, or cancel it on its page; then choose again."
+	case f.Kind == fault.Stale: // what the form says of the agent is no longer so
+		out.Remedy += " Close this and choose again."
 	}
 	return &out
 }
@@ -305,6 +308,14 @@ func (s *Server) did(r *http.Request) *components.ToastProps {
 	return &t
 }
 
+// workOf says what becomes of the work of instances that are disturbed.
+func workOf(instances int) string {
+	if instances == 1 {
+		return "What it is doing is finished or given back to the queue."
+	}
+	return "What they are doing is finished or given back to the queue."
+}
+
 // consequences are the lines of the impact of an action.
 func consequences(im fleet.Impact, d deed) []components.Consequence {
 	var out []components.Consequence
@@ -321,7 +332,7 @@ func consequences(im fleet.Impact, d deed) []components.Consequence {
 	if im.Instances > 0 {
 		c := components.Consequence{Icon: "server", Text: count(im.Instances, "instance runs", "instances run")}
 		if disturbs {
-			c.Detail, c.Status = "What they are doing is finished or given back to the queue.", "info"
+			c.Detail, c.Status = workOf(im.Instances), "info"
 		}
 		out = append(out, c)
 	}

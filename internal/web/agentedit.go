@@ -23,6 +23,8 @@ type editor struct {
 	Reason string
 	Check  *specCheck // nil before anything was changed
 	Clash  *clash     // what somebody else stored meanwhile; nil if nobody did
+	// Runtimes are those that the portal has.
+	Runtimes []string
 }
 
 // specCheck is what is right and wrong with a text, and what storing it would do.
@@ -78,9 +80,18 @@ func (s *Server) editable(r *http.Request) (*agent.Agent, error) {
 }
 
 func (s *Server) showEditor(w http.ResponseWriter, r *http.Request, status int, e *editor) error {
+	e.Runtimes = s.runtimes()
 	shell := Shell{Title: "Edit " + nameOf(e.Agent), Active: "/agents",
 		Crumbs: []Crumb{{Name: "Agents", Href: "/agents"}, {Name: nameOf(e.Agent), Href: agentPath(e.ID)}}}
 	return s.showStatus(w, r, status, shell, editBody(e))
+}
+
+// runtimes are those that a spec may name here.
+func (s *Server) runtimes() []string {
+	if s.cfg.Steward == nil {
+		return nil
+	}
+	return s.cfg.Steward.RuntimeNames()
 }
 
 // checkEdit says what is wrong with a text while it is written.

@@ -17,6 +17,8 @@ type newAgents struct {
 	Apply  bool   // agents that exist get the text as their spec
 	Reason string
 	Check  *specCheck
+	// Runtimes are those that the portal has.
+	Runtimes []string
 }
 
 // example is a text to begin with.
@@ -68,6 +70,9 @@ dependencies: [MyStore]
 `},
 }
 
+// newAgentsPath is where agents are declared.
+const newAgentsPath = "/agents/new"
+
 // newPage shows where agents are declared.
 func (s *Server) newPage(w http.ResponseWriter, r *http.Request) error {
 	n := &newAgents{From: r.URL.Query().Get("from"), Text: examples[0].Text}
@@ -87,7 +92,7 @@ func (s *Server) newPage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) showNew(w http.ResponseWriter, r *http.Request, status int, n *newAgents) error {
-	n.Text = strings.TrimSuffix(n.Text, "\n")
+	n.Text, n.Runtimes = strings.TrimSuffix(n.Text, "\n"), s.runtimes()
 	shell := Shell{Title: "New agents", Active: "/agents", Crumbs: []Crumb{{Name: "Agents", Href: "/agents"}}}
 	return s.showStatus(w, r, status, shell, newBody(n))
 }

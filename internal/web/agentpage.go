@@ -31,6 +31,8 @@ var agentRoutes = []Route{
 	{Method: "POST", Path: "/agents/{id}/edit/check", Role: auth.Operator, ID: "check-agent", handle: (*Server).checkEdit},
 	{Method: "GET", Path: "/agents/{id}/move", Role: auth.Operator, ID: "move-form", handle: (*Server).moveForm},
 	{Method: "POST", Path: "/agents/{id}/move", Role: auth.Operator, ID: "move", handle: (*Server).move},
+	{Method: "GET", Path: "/agents/{id}/adopt", Role: auth.Operator, ID: "adopt-form", handle: (*Server).adoptForm},
+	{Method: "POST", Path: "/agents/{id}/adopt", Role: auth.Operator, ID: "adopt", handle: (*Server).adopt},
 	{Method: "GET", Path: "/agents/{id}/spec.yaml", Role: auth.Viewer, ID: "agent-spec-file", handle: (*Server).specFile},
 	{Method: "POST", Path: "/agents/{id}/revisions/{number}/restore", Role: auth.Operator, ID: "restore-revision", handle: (*Server).restoreRevision},
 	{Method: "GET", Path: "/agents/{id}/logs/line", Role: auth.Viewer, ID: "agent-log-line", handle: (*Server).logLine},

@@ -99,7 +99,7 @@ func (s *Server) readFleet(ctx context.Context, p *fleetPage) error {
 	if p.found, err = s.cfg.Agents.Find(ctx, q); err != nil {
 		return err
 	}
-	if p.rows, err = s.agentRows(ctx, p.found.Agents); err != nil {
+	if p.rows, err = s.listRows(ctx, p.found.Agents); err != nil {
 		return err
 	}
 	p.facets, err = s.cfg.Facets.Facets(ctx, q)
@@ -275,7 +275,7 @@ func chipsOf[T int | string](p *fleetPage, id string, counts map[T]int, chosen [
 	slices.Sort(list)
 	out := make([]chip, len(list))
 	for i, v := range list {
-		out[i] = chip{fmt.Sprintf("chip-%s-%v", id, v), view.Plain(name(v), 60), "", counts[v], slices.Contains(chosen, v),
+		out[i] = chip{anchor(fmt.Sprintf("chip-%s-%v", id, v)), view.Plain(name(v), 60), "", counts[v], slices.Contains(chosen, v),
 			p.but(func(q *fleetQuery) { flip(q, v) }).address(), ""}
 	}
 	return out

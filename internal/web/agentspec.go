@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/manifest"
 	"github.com/waooaw/platform-portal/internal/web/components"
 	"github.com/waooaw/platform-portal/internal/web/view"
@@ -179,6 +181,92 @@ func (s *Server) restoreRevision(w http.ResponseWriter, r *http.Request) error {
 		to += "&saved=" + strconv.Itoa(saved.Revision)
 	}
 	return landed(w, r, to)
+}
+
+// foreignChange is what somebody else changed in some of an agent's instances.
+type foreignChange struct {
+	fleet.Difference
+	In []string // names of the instances
+}
+
+// foreign is what somebody else changed in what runs, each thing once.
+func (d *agentDetail) foreign() (list []foreignChange) {
+	for _, in := range d.Instances {
+		for _, one := range in.Drift {
+			i := slices.IndexFunc(list, func(c foreignChange) bool { return c.Difference == one })
+			if i < 0 {
+				i, list = len(list), append(list, foreignChange{Difference: one})
+			}
+			list[i].In = append(list[i].In, instanceName(in.ID, d.ID))
+		}
+	}
+	return list
+}
+
+// adoptForm asks whether what somebody else changed is to become a revision.
+func (s *Server) adoptForm(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.agentOf(r)
+	if err != nil {
+		return err
+	}
+	if s.cfg.Mover == nil {
+		return fault.New(fault.NotFound, "action.none", "There is nothing to adopt with here")
+	}
+	q := adoptQuestion{Agent: a}
+	p, err := s.cfg.Mover.PlanAdoption(r.Context(), a.ID)
+	if f := fault.As(err); fault.Is(err, fault.Conflict) {
+		q.Blocked, p = f.What, &fleet.Adoption{Leaves: f.Fields}
+		if f.Why != "" {
+			q.Blocked += ": " + f.Why
+		}
+	} else if err != nil {
+		return err
+	}
+	q.Adoption = *p
+	return s.dialog(w, r, "Adopt what runs of "+nameOf(a), agentPath(a.ID), adoptConfirm(q))
+}
+
+// adoptQuestion is what is asked before what somebody else changed is adopted.
+type adoptQuestion struct {
+	*agent.Agent
+	fleet.Adoption
+	Blocked string
+}
+
+// impact says which fields become part of the specification, and which do not.
+func (q adoptQuestion) impact() (list []components.Consequence) {
+	if len(q.Takes) > 0 {
+		list = append(list, components.Consequence{Icon: "check", Text: "Adopted: " + view.Plain(brief(q.Takes, 40), 1000), Status: "success"})
+	}
+	if slices.ContainsFunc(q.Takes, func(field string) bool { return strings.HasPrefix(field, "env.") }) {
+		list = append(list, components.Consequence{
+			Icon: "eye", Text: "Values of variables become part of the specification", Detail: "Everybody can read them who may see the agent.", Status: "warning",
+		})
+	}
+	for _, f := range q.Leaves {
+		list = append(list, components.Consequence{Icon: "triangle-alert", Text: "Not adopted: " + view.Plain(f.Path, 200), Detail: capital(view.Plain(f.Message, 400)) + ".", Status: "warning"})
+	}
+	return list
+}
+
+// adopt makes it a revision.
+func (s *Server) adopt(w http.ResponseWriter, r *http.Request) error {
+	a, err := s.agentOf(r)
+	if err != nil {
+		return err
+	}
+	version, err := versionOf(r)
+	if err != nil {
+		return err
+	}
+	if s.cfg.Mover == nil || len(r.PostFormValue("reason")) > 500 {
+		return fault.New(fault.Invalid, "action.form", "The form is not complete").Do("Open it again.")
+	}
+	saved, _, err := s.cfg.Mover.AdoptDrift(r.Context(), a.ID, version, strings.TrimSpace(r.PostFormValue("reason")))
+	if err != nil {
+		return err
+	}
+	return landed(w, r, agentPath(a.ID)+"?tab=spec&saved="+strconv.Itoa(saved.Revision))
 }
 
 // revisionLabel says which of several a revision is.

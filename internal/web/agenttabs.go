@@ -292,7 +292,7 @@ func (s *Server) movesTo(a *agent.Agent) (names []string) {
 
 // moveOptions reads where an agent is to go, and what else has to differ there.
 func moveOptions(value func(string) string) fleet.MoveOptions {
-	opt := fleet.MoveOptions{Runtime: value("to"), Changes: map[string]any{}, Reason: strings.TrimSpace(value("reason"))}
+	opt := fleet.MoveOptions{Runtime: value("to"), Changes: map[string]any{}, CopyData: value("copy") != "", Reason: strings.TrimSpace(value("reason"))}
 	for _, name := range []string{"image", "command"} {
 		if v := strings.TrimSpace(value(name)); v != "" {
 			opt.Changes[name] = v
@@ -312,7 +312,7 @@ func (s *Server) moveForm(w http.ResponseWriter, r *http.Request) error {
 	}
 	q := r.URL.Query()
 	opt := moveOptions(q.Get)
-	m := &moveView{Agent: a, To: view.Plain(opt.Runtime, 40), Image: q.Get("image"), Command: q.Get("command")}
+	m := &moveView{Agent: a, To: view.Plain(opt.Runtime, 60), Image: q.Get("image"), Command: q.Get("command"), Copy: opt.CopyData}
 	// What it runs has to be said where it is not the same on both sides.
 	m.Asks = a.Spec.Template == ""
 	m.Plan, err = s.cfg.Mover.PlanMove(r.Context(), a.ID, opt)
@@ -328,7 +328,7 @@ func (s *Server) moveForm(w http.ResponseWriter, r *http.Request) error {
 type moveView struct {
 	*agent.Agent
 	To, Image, Command string
-	Asks               bool
+	Asks, Copy         bool
 	Plan               *fleet.MovePlan // nil if it is refused
 	Refusal            *fault.Error
 }

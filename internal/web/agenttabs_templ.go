@@ -1539,6 +1539,16 @@ func moveConfirm(m *moveView) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, " ")
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
+			if m.DeployedRevision != 0 && m.blocked() == "" {
+				templ_7745c5c3_Err = components.Check(components.CheckProps{Label: "Copy its data", Name: "copy", Value: "yes", Checked: m.Copy, Hint: "The content of its data directory and volumes goes along. It does not serve while it is copied."}).Render(ctx, templ_7745c5c3_Buffer)
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+			}
 			return nil
 		})
 		templ_7745c5c3_Err = components.Confirm(components.ConfirmProps{

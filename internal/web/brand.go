@@ -85,7 +85,7 @@ func (s *Server) brandStyle(w http.ResponseWriter, _ *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache")
-	_, _ = fmt.Fprintf(w, ":root{%s}:root[data-theme=light]{%s}@media(prefers-color-scheme:light){:root[data-theme=\"\"]{%s}}", dark.String(), light.String(), light.String())
+	_, _ = fmt.Fprintf(w, ":root{%s}:root[data-theme=light]{%s}@media(prefers-color-scheme:light){:root[data-theme=system]{%s}}", dark.String(), light.String(), light.String())
 	return nil
 }
 

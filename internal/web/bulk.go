@@ -214,7 +214,7 @@ func (b bulkSummary) lines() []components.Consequence {
 		out = append(out, components.Consequence{Icon: "link", Text: "No other running agent depends on them"})
 	}
 	if b.Running > 0 {
-		out = append(out, components.Consequence{Icon: "server", Status: "info", Text: count(b.Running, "instance runs", "instances run"), Detail: "What they are doing is finished or given back to the queues."})
+		out = append(out, components.Consequence{Icon: "server", Status: "info", Text: count(b.Running, "instance runs", "instances run"), Detail: workOf(b.Running)})
 	}
 	return append(out, b.work())
 }
@@ -359,7 +359,12 @@ func (v *bulkView) name(id string) string {
 // undoable tells whether something succeeded that can be taken back.
 func (v *bulkView) undoable() bool {
 	return v.State.Final() && v.Succeeded > 0 && (v.back == nil || v.back.State.Final()) &&
-		slices.ContainsFunc(v.Actions, func(a agent.Action) bool { r, _ := agent.RuleOf(a); return r.Undo != "" })
+		canUndo(v.Actions)
+}
+
+// canUndo tells whether one of the actions has a way back.
+func canUndo(actions []agent.Action) bool {
+	return slices.ContainsFunc(actions, func(a agent.Action) bool { r, _ := agent.RuleOf(a); return r.Undo != "" })
 }
 
 // cancelBulk starts nothing more.

@@ -239,11 +239,11 @@ func (s *Server) loadAgent(ctx context.Context, b *board) error {
 	if err != nil {
 		return err
 	}
-	rows, err := s.agentRows(ctx, []*agent.Agent{a})
+	shown, err := s.agentViews(ctx, []*agent.Agent{a})
 	if err != nil {
 		return err
 	}
-	maps.Copy(b.Fleet, rows[0]) // what live updates will say of it
+	maps.Copy(b.Fleet, shown[0].Row()) // what live updates will say of it
 	return nil
 }
 

@@ -32,6 +32,7 @@ var eventGroups = []eventGroup{
 	{"agents", "Agents", []string{"agent:created", "agent:updated", "agent:deleted", "agent:state_changed"}},
 	{"health", "Health", []string{"agent:health_update", "instance:*"}},
 	{"operations", "Operations", []string{"operation:*", "step_completed", "bulk_op:*"}},
+	{"resources", "Resources", []string{"orphan:*"}},
 	{"queues", "Queues", []string{"queue_update", "dlq_message"}},
 	{"alerts", "Alerts", []string{"alert:*"}},
 	{"errors", "Errors", []string{"error:*"}},
@@ -41,7 +42,7 @@ var eventGroups = []eventGroup{
 }
 
 // streamed are the types that the page is loaded again for.
-const streamed = everything + " alert:fired alert:resolved alert:changed error:recorded error:changed diagnostic:finished webhook:changed" +
+const streamed = everything + " alert:fired alert:resolved alert:changed error:recorded error:changed diagnostic:finished webhook:changed orphan:removed" +
 	" auth:signed_in auth:token_changed auth:user_changed auth:session_changed bulk_op:progress"
 
 func groupOf(t event.Type) eventGroup {

@@ -88,13 +88,13 @@ func (s *Server) figureRows(ctx context.Context, order string, only []string) ([
 			agents = append(agents, a)
 		}
 	}
-	shown, err := s.agentRows(ctx, agents)
+	shown, err := s.agentViews(ctx, agents)
 	if err != nil {
 		return nil, err
 	}
 	rows := make([]figureRow, len(agents))
 	for i, a := range agents {
-		rows[i] = figureRow{ID: a.ID, Name: nameOf(a), Row: shown[i]}
+		rows[i] = figureRow{ID: a.ID, Name: nameOf(a), Row: shown[i].Row()}
 	}
 	return rows, nil
 }

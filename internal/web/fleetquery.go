@@ -74,6 +74,11 @@ func readFleetQuery(v url.Values) (fleetQuery, error) {
 		q.Tiers = append(q.Tiers, n)
 	}
 	q.Domains, q.Runtimes, q.Templates, q.IDs = someOrNone(v["domain"]), parts(v["runtime"]), parts(v["template"]), parts(v["id"])
+	for _, name := range q.Runtimes {
+		if message := agent.WrongRuntime(name); message != "" {
+			bad("runtime", message)
+		}
+	}
 	q.CustomerID = v.Get("customer_id")
 	if q.Search = strings.TrimSpace(v.Get("q")); len(q.Search) > maxSearch {
 		bad("q", "must be at most 200 bytes long")

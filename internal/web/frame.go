@@ -200,7 +200,7 @@ func (s *Server) setAppearance(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return fault.New(fault.Invalid, "form.unreadable", "The form can't be read").Wrap(err)
 	}
-	for field, allowed := range map[string]string{"theme": " dark light ", "nav": " narrow "} {
+	for field, allowed := range map[string]string{"theme": " dark light system ", "nav": " narrow "} {
 		if !r.PostForm.Has(field) {
 			continue
 		}
@@ -244,6 +244,12 @@ func cameFrom(r *http.Request) string {
 	if next := r.FormValue("next"); next != "" {
 		return afterSignIn(next)
 	}
+	return sentFrom(r)
+}
+
+// sentFrom gives the page of this portal that sent the request; the start if the
+// browser does not say.
+func sentFrom(r *http.Request) string {
 	u, err := url.Parse(r.Referer())
 	if err != nil || u.Host != r.Host {
 		return "/"

@@ -509,3 +509,26 @@ func TestEventsAreSaidInWords(t *testing.T) {
 		t.Error("the newest is not first")
 	}
 }
+
+// Agents of one's own are reached from where agents are looked for, by those who may
+// make some.
+func TestNewAgentsAreWithinReach(t *testing.T) {
+	h := newHome(t)
+	const link = `href="/agents/new"`
+	for _, path := range []string{"/", "/agents"} {
+		h.marks(h.page(auth.Operator, path), link, `data-href="/agents/new"`)
+		h.lacks(h.page(auth.Viewer, path), link, `data-href="/agents/new"`)
+	}
+	h.has("Memory", agent.Running, agent.HealthHealthy)
+	h.marks(h.page(auth.Operator, "/agents"), link)
+	h.lacks(h.page(auth.Viewer, "/agents"), link)
+}
+
+// A way back is offered only where there is one.
+func TestABulkOffersNoRollbackOfWhatCannotBeUndone(t *testing.T) {
+	h := newHome(t)
+	h.has("Memory", agent.Running, agent.HealthHealthy)
+	const back = `value="rollback"`
+	h.marks(h.page(auth.Operator, "/bulk/new?action=stop&agent=memory"), back)
+	h.lacks(h.page(auth.Operator, "/bulk/new?action=restart&agent=memory"), back)
+}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"fmt"
@@ -57,7 +58,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, shell Shell, body 
 
 func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, status int, shell Shell, body templ.Component) error {
 	shell.brand, shell.user = s.cfg.Brand, auth.From(r.Context())
-	shell.theme, shell.nav = chosen(r, "theme", "dark", "light"), chosen(r, "nav", "narrow")
+	shell.theme, shell.nav = cmp.Or(chosen(r, "theme", "dark", "light", "system"), "dark"), chosen(r, "nav", "narrow")
 	if !shell.Bare {
 		shell.flash = s.did(r)
 		shell.firing = s.firingNow(r.Context())
@@ -128,7 +129,12 @@ func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 		// A tenth of the time that brotli needs for the same size.
 		h.Set("Content-Encoding", "zstd")
 		w.WriteHeader(status)
-		_, _ = w.Write(packer.EncodeAll(body, nil)) // a client that went away needs no answer
+		b := buffers.Get().(*bytes.Buffer)
+		defer buffers.Put(b)
+		b.Reset()
+		b.Grow(len(body) / 4)
+		b.Write(packer.EncodeAll(body, b.AvailableBuffer()))
+		_, _ = w.Write(b.Bytes()) // a client that went away needs no answer
 		return
 	case assets.Accepts(r, "br"):
 		h.Set("Content-Encoding", "br")
@@ -170,6 +176,9 @@ type Problem struct {
 	Fields    []fault.Field
 	RequestID string // finds the request in the log
 	ErrorID   string // finds an internal error in the log
+
+	signIn string // leads to the sign-in and back; "" for who is signed in
+	on     Crumb  // where to go on
 }
 
 func notHere() *fault.Error {
@@ -184,6 +193,10 @@ func (s *Server) ErrorPage(w http.ResponseWriter, r *http.Request, p Problem) {
 		toSignIn(w, r)
 		return
 	}
+	p.on = wayOn(r, p.Status)
+	if p.Status == http.StatusUnauthorized {
+		p.signIn = loginAgain(sentFrom(r))
+	}
 	var err error
 	if wantsPart(r) {
 		err = s.write(w, r, p.Status, s.problemPart(p))
@@ -194,6 +207,18 @@ func (s *Server) ErrorPage(w http.ResponseWriter, r *http.Request, p Problem) {
 		s.cfg.Log.ErrorContext(r.Context(), "a problem can't be shown", "error", err)
 		http.Error(w, p.What, p.Status)
 	}
+}
+
+// wayOn gives where to go on after a problem: from a filter that can't be read to
+// the page without it, from a bulk without agents to where these are chosen.
+func wayOn(r *http.Request, status int) Crumb {
+	switch {
+	case r.Method != http.MethodGet || status != http.StatusBadRequest || r.URL.RawQuery == "":
+		return Crumb{Name: "Go to the start", Href: "/"}
+	case strings.HasPrefix(r.URL.Path, "/bulk/"):
+		return Crumb{Name: "Go to the agents", Href: "/agents"}
+	}
+	return Crumb{Name: "Open the page without a filter", Href: localPath(r.URL.EscapedPath(), "/")}
 }
 
 // toSignIn sends the browser to the sign-in. A script's request is told to load

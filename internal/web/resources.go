@@ -109,7 +109,12 @@ func (s *Server) leftOver(r *http.Request, v *holdings, q fleet.HolderQuery) err
 	})
 	v.Orphans = list[:min(len(list), mostOrphans)]
 	v.Further = len(list) - len(v.Orphans)
-	v.Notes = append(v.Notes, notes...)
+	for _, note := range notes {
+		_, reason, _ := strings.Cut(note, " is not known: ")
+		if !slices.ContainsFunc(v.Notes, func(told string) bool { return strings.HasSuffix(told, reason) }) {
+			v.Notes = append(v.Notes, note)
+		}
+	}
 	return nil
 }
 
@@ -148,6 +153,9 @@ func (v *holdings) onDisk(runtime string) (sum int64, shown int) {
 // diskText says what agents have on the disks of a runtime.
 func (v *holdings) diskText(p fleet.Place) string {
 	sum, shown := v.onDisk(p.Runtime)
+	if p.Agents == 0 && p.Asked.Agents > 0 {
+		return view.None
+	}
 	if shown < p.Agents {
 		return fmt.Sprintf("%s of the %d listed", view.Bytes(sum), shown)
 	}
@@ -258,3 +266,6 @@ func (s *Server) clearOrphan(w http.ResponseWriter, r *http.Request) error {
 	}
 	return landed(w, r, resourcesPath+"?done=orphan")
 }
+
+// anchor makes a part of an id of the name of a runtime, which may have a slash.
+func anchor(runtime string) string { return strings.ReplaceAll(runtime, "/", "_") }

@@ -61,6 +61,17 @@ func TestResourcesComeInParts(t *testing.T) {
 	h.marks(h.page(auth.Viewer, "/resources?cursor=25&q=part"), `id="holder-process-part-26"`)
 }
 
+// A runtime that does not answer may hold anything, and nobody says that it does not.
+func TestNothingIsSaidOfARuntimeThatDoesNotAnswer(t *testing.T) {
+	h := lively(t)
+	away := fault.New(fault.Unavailable, "docker.unreachable", "The engine is away").Because("nobody answers").Do("Start it.")
+	h.runtime.Fail("Agents", away)
+	h.runtime.Fail("Holdings", away)
+	page := h.page(auth.Operator, "/resources")
+	h.contains(page, "Not everything is known", "Nothing is left over where that is known.")
+	h.lacks(page, "an agent owns everything")
+}
+
 func TestWhatIsLeftOverIsShownAndRemovedOnRecord(t *testing.T) {
 	h := abandoned(t)
 	const form = "/resources/orphans/process/stranger"

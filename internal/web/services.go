@@ -56,8 +56,11 @@ type Steward interface {
 	RemoveOrphan(ctx context.Context, runtime, id, reason string) (*fleet.Orphan, error)
 }
 
-// Mover moves agents between runtimes. See fleet.Service.
+// Mover moves agents between runtimes, and takes over what others made of them there.
+// See fleet.Service.
 type Mover interface {
+	AdoptDrift(ctx context.Context, agentID string, ifMatch int64, reason string) (a *agent.Agent, warnings []string, err error)
+	PlanAdoption(ctx context.Context, agentID string) (*fleet.Adoption, error)
 	RuntimeNames() []string
 	PlanMove(ctx context.Context, agentID string, opt fleet.MoveOptions) (*fleet.MovePlan, error)
 	Move(ctx context.Context, agentID string, opt fleet.MoveOptions) (*operation.Operation, error)

@@ -205,7 +205,7 @@ func sentence(s string) string {
 	case strings.Contains(first, "@"):
 		return s + "."
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return capital(s) + "."
 }
 
 // browserCookie holds the secret by which a browser is known while it is at the

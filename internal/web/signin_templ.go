@@ -74,7 +74,7 @@ func loginBody(v signInView) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = components.Notice("error", v.Problem.What, v.Problem.Why).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = components.Notice("error", v.Problem.What, sentence(v.Problem.Why)).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -109,14 +109,14 @@ func (s *Server) firstRun(ctx context.Context) (firstRun, error) {
 		return f, err
 	}
 	f.Total, f.Loaded = len(names), len(agents)
-	rows, err := s.agentRows(ctx, agents)
+	shown, err := s.agentViews(ctx, agents)
 	if err != nil {
 		return f, err
 	}
 	called := map[string]string{}
 	for i, a := range agents {
 		called[a.ID] = nameOf(a)
-		f.Agents = append(f.Agents, one{ID: a.ID, Name: nameOf(a), About: view.Plain(a.Spec.Description, 160), Row: rows[i]})
+		f.Agents = append(f.Agents, one{ID: a.ID, Name: nameOf(a), About: view.Plain(a.Spec.Description, 160), Row: shown[i].Row()})
 		switch a.State {
 		case agent.Running:
 			f.Running++

@@ -56,25 +56,25 @@ func (s *Server) Rows(ctx context.Context, keys []string) (map[string]map[string
 		if err != nil {
 			return nil, err
 		}
-		rows, err := s.agentRows(ctx, page.Agents)
+		shown, err := s.agentViews(ctx, page.Agents)
 		if err != nil {
 			return nil, err
 		}
 		for i, a := range page.Agents {
 			if key := view.AgentKey(a.ID); asked[key] {
-				out[key] = view.Brief(rows[i]).Encode()
+				out[key] = shown[i].Brief().Encode()
 			}
 			if key := view.DetailKey(a.ID); asked[key] {
-				out[key] = rows[i].Encode()
+				out[key] = shown[i].Row().Encode()
 			}
 		}
 	}
 	return out, nil
 }
 
-// agentRows gives the rows of agents in their order, for pages and live updates
-// alike.
-func (s *Server) agentRows(ctx context.Context, agents []*agent.Agent) ([]view.Row, error) {
+// agentViews gives what the rows of agents are made of, in their order, for pages
+// and live updates alike.
+func (s *Server) agentViews(ctx context.Context, agents []*agent.Agent) ([]view.Agent, error) {
 	if len(agents) == 0 {
 		return nil, nil
 	}
@@ -105,13 +105,25 @@ func (s *Server) agentRows(ctx context.Context, agents []*agent.Agent) ([]view.R
 			working[op.ID] = op
 		}
 	}
-	rows := make([]view.Row, len(agents))
+	shown := make([]view.Agent, len(agents))
 	for i, a := range agents {
-		v := view.Agent{Agent: a, Instances: instances[a.ID], Operation: working[a.ActiveOperation]}
+		shown[i] = view.Agent{Agent: a, Instances: instances[a.ID], Operation: working[a.ActiveOperation]}
 		if figures != nil {
-			v.Figures = &figures[i]
+			shown[i].Figures = &figures[i]
 		}
-		rows[i] = v.Row()
+	}
+	return shown, nil
+}
+
+// listRows gives the rows of agents as lists show them.
+func (s *Server) listRows(ctx context.Context, agents []*agent.Agent) ([]view.Row, error) {
+	shown, err := s.agentViews(ctx, agents)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]view.Row, len(shown))
+	for i, a := range shown {
+		rows[i] = a.Brief()
 	}
 	return rows, nil
 }

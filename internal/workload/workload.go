@@ -29,8 +29,9 @@ type workload struct {
 }
 
 // Read makes specifications of the workloads, which are objects as the API server
-// gives them. Invalid if none can become an agent.
-func Read(objects []map[string]any) (*adoption.Plan, error) {
+// gives them, for the runtime that they are to have. Invalid if none can become an
+// agent.
+func Read(objects []map[string]any, runtime string) (*adoption.Plan, error) {
 	p := &adoption.Plan{Docs: []map[string]any{}, Notes: []adoption.Note{}}
 	objects = slices.Clone(objects)
 	slices.SortFunc(objects, func(x, y map[string]any) int {
@@ -38,7 +39,7 @@ func Read(objects []map[string]any) (*adoption.Plan, error) {
 	})
 	taken := map[string]bool{}
 	for _, o := range objects {
-		read(p, o, taken)
+		read(p, o, runtime, taken)
 	}
 	p.Sort()
 	if len(p.Docs) > 0 {
@@ -51,7 +52,7 @@ func Read(objects []map[string]any) (*adoption.Plan, error) {
 	return nil, f.Do("Name a namespace with a Deployment or a StatefulSet.")
 }
 
-func read(p *adoption.Plan, object map[string]any, taken map[string]bool) {
+func read(p *adoption.Plan, object map[string]any, runtime string, taken map[string]bool) {
 	about := tree(object["metadata"])
 	kind, name := text(object["kind"]), text(about["name"])
 	path := strings.ToLower(kind) + "/" + name
@@ -61,7 +62,7 @@ func read(p *adoption.Plan, object map[string]any, taken map[string]bool) {
 	}
 	w := &workload{Draft: &adoption.Draft{
 		Plan: p, Path: path, Left: maps.Clone(tree(object["spec"])), Refusals: refusals,
-		Doc: map[string]any{"name": name, "runtime": "kubernetes", "restart": map[string]any{"policy": "always"}},
+		Doc: map[string]any{"name": name, "runtime": runtime, "restart": map[string]any{"policy": "always"}},
 	}}
 	if taken[name] {
 		w.Doc["name"] = name + "-" + strings.ToLower(kind)

@@ -28,7 +28,7 @@ func shop(t *testing.T) *adoption.Plan {
 	for _, d := range docs {
 		objects = append(objects, d.Tree)
 	}
-	p, err := workload.Read(objects)
+	p, err := workload.Read(objects, "kubernetes")
 	if err != nil {
 		t.Fatalf("%v: %+v", err, fault.As(err).Fields)
 	}
@@ -121,11 +121,11 @@ func TestEverythingWithoutEffectIsNamed(t *testing.T) {
 }
 
 func TestANamespaceWithoutWorkloadsIsRefused(t *testing.T) {
-	f := fault.As(func() error { _, err := workload.Read(nil); return err }())
+	f := fault.As(func() error { _, err := workload.Read(nil, "kubernetes"); return err }())
 	if f == nil || f.Kind != fault.Invalid || f.Remedy == "" {
 		t.Errorf("%+v", f)
 	}
-	_, err := workload.Read([]map[string]any{{"kind": "Deployment", "metadata": map[string]any{"name": "x"}}})
+	_, err := workload.Read([]map[string]any{{"kind": "Deployment", "metadata": map[string]any{"name": "x"}}}, "kubernetes")
 	if f := fault.As(err); f == nil || len(f.Fields) != 1 || f.Fields[0].Path != "deployment/x.containers" {
 		t.Errorf("%+v", f)
 	}

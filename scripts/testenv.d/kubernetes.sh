@@ -53,11 +53,6 @@ kubernetes_up() {
 		--listen-peer-urls="http://$node:2380" --initial-advertise-peer-urls="http://$node:2380" \
 		--initial-cluster="etcd=http://$node:2380"
 	kubernetes_resume "$root"
-	start "$root" kube-controller-manager "$root/bin/kube-controller-manager" --kubeconfig="$root/controller.kubeconfig" \
-		--bind-address="$node" --leader-elect=false --use-service-account-credentials=true \
-		--service-account-private-key-file="$root/accounts.key" --root-ca-file="$root/certs/apiserver.crt"
-	start "$root" kube-scheduler "$root/bin/kube-scheduler" --kubeconfig="$root/scheduler.kubeconfig" \
-		--bind-address="$node" --leader-elect=false
 	node_kubelet "$root"
 	await "$root" kubelet 240 "the node is ready" node_ready "$root"
 	volumes "$root" | control "$root" apply --server-side -f - >/dev/null
@@ -65,7 +60,7 @@ kubernetes_up() {
 	echo "$root/kubeconfig"
 }
 
-# kubernetes_resume starts the API server alone.
+# kubernetes_resume starts the API server, and what gave up while there was none.
 kubernetes_resume() {
 	local root=$1
 	local bridge cgroup node api pods services
@@ -78,6 +73,11 @@ kubernetes_resume() {
 		--service-account-signing-key-file="$root/accounts.key" --kubelet-preferred-address-types=InternalIP \
 		--allow-privileged=true
 	await "$root" kube-apiserver 180 "the API server is ready" api_ready "$root"
+	runs "$root" kube-controller-manager || start "$root" kube-controller-manager "$root/bin/kube-controller-manager" --kubeconfig="$root/controller.kubeconfig" \
+		--bind-address="$node" --leader-elect=false --use-service-account-credentials=true \
+		--service-account-private-key-file="$root/accounts.key" --root-ca-file="$root/certs/apiserver.crt"
+	runs "$root" kube-scheduler || start "$root" kube-scheduler "$root/bin/kube-scheduler" --kubeconfig="$root/scheduler.kubeconfig" \
+		--bind-address="$node" --leader-elect=false
 }
 
 # kubernetes_halt ends the API server alone.

@@ -2014,7 +2014,7 @@ type AgentSpec struct {
 	Resources      *AgentResources     `json:"resources,omitempty"`
 	Restart        *AgentRestartPolicy `json:"restart,omitempty"`
 
-	// Runtime process (default)
+	// Runtime process (default), docker, kubernetes, or KIND/NAME of a place that the portal is configured with
 	Runtime *string `json:"runtime,omitempty"`
 
 	// Secrets Variable to reference, file:NAME (in the secrets directory) or env:NAME (of the portal, only PORTAL_SECRET_*); never a value
@@ -2132,7 +2132,7 @@ type AgentView struct {
 	// Revision Number of the newest revision of the spec
 	Revision int64 `json:"revision"`
 
-	// Runtime process (default)
+	// Runtime process (default), docker, kubernetes, or KIND/NAME of a place that the portal is configured with
 	Runtime *string `json:"runtime,omitempty"`
 
 	// Secrets Variable to reference, file:NAME (in the secrets directory) or env:NAME (of the portal, only PORTAL_SECRET_*); never a value
@@ -2814,7 +2814,10 @@ type FleetAccount struct {
 	Replicas int64        `json:"replicas"`
 	Runtime  string       `json:"runtime"`
 	Stocks   []FleetStock `json:"stocks"`
-	Uses     []FleetUse   `json:"uses"`
+
+	// Unasked Runtimes that did not say what it holds there
+	Unasked []string   `json:"unasked"`
+	Uses    []FleetUse `json:"uses"`
 }
 
 // FleetAmount defines model for FleetAmount.
@@ -2878,7 +2881,10 @@ type FleetImpact struct {
 
 // FleetInstance defines model for FleetInstance.
 type FleetInstance struct {
-	AgentId   string             `json:"agent_id"`
+	AgentId string `json:"agent_id"`
+
+	// Displaced Its last run was ended from outside, by the cluster or by somebody, and not by its program
+	Displaced *bool              `json:"displaced,omitempty"`
 	Drift     *[]FleetDifference `json:"drift,omitempty"`
 	EndedAt   *time.Time         `json:"ended_at,omitempty"`
 	ExitCode  *int64             `json:"exit_code,omitempty"`
@@ -2998,6 +3004,9 @@ type KubernetesInputBody struct {
 
 	// Reason For the record
 	Reason *string `json:"reason,omitempty"`
+
+	// Runtime Cluster that is read, and runtime of the agents; kubernetes where left out
+	Runtime *string `json:"runtime,omitempty"`
 }
 
 // ListAccount defines model for ListAccount.
@@ -3572,6 +3581,9 @@ type MetricsSeriesMeasure string
 type MoveBody struct {
 	// Changes Merge patch of what else has to differ there, for example image and command
 	Changes *map[string]interface{} `json:"changes,omitempty"`
+
+	// CopyData Let the content of its volumes go along; it does not serve while it is copied
+	CopyData *bool `json:"copy_data,omitempty"`
 
 	// Reason For the record
 	Reason *string `json:"reason,omitempty"`
@@ -6098,7 +6110,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine
+	// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 	//
 	// Needs the role operator.
 	//
@@ -6107,7 +6119,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
 	AdoptDriftWithBody(ctx context.Context, id string, params *AdoptDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// AdoptDrift Make a revision of what somebody else changed in an agent's instances on their engine
+	// AdoptDrift Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 	//
 	// Needs the role operator.
 	//
@@ -7509,7 +7521,7 @@ func (c *Client) DeployAgent(ctx context.Context, id string, params *DeployAgent
 	return c.Client.Do(req)
 }
 
-// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine
+// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 //
 // Needs the role operator.
 //
@@ -7528,7 +7540,7 @@ func (c *Client) AdoptDriftWithBody(ctx context.Context, id string, params *Adop
 	return c.Client.Do(req)
 }
 
-// AdoptDrift Make a revision of what somebody else changed in an agent's instances on their engine
+// AdoptDrift Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 //
 // Needs the role operator.
 //
@@ -18869,7 +18881,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgentWithResponse(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*DeployAgentResponse, error)
 
-	// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+	// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 	//
 	// Needs the role operator.
 	//
@@ -18878,7 +18890,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/drift/adopt (the `AdoptDrift` operationId).
 	AdoptDriftWithBodyWithResponse(ctx context.Context, id string, params *AdoptDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdoptDriftResponse, error)
 
-	// AdoptDriftWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+	// AdoptDriftWithResponse Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 	//
 	// Needs the role operator.
 	//
@@ -26384,7 +26396,7 @@ func (c *ClientWithResponses) DeployAgentWithResponse(ctx context.Context, id st
 	return ParseDeployAgentResponse(rsp)
 }
 
-// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 //
 // Needs the role operator.
 //
@@ -26399,7 +26411,7 @@ func (c *ClientWithResponses) AdoptDriftWithBodyWithResponse(ctx context.Context
 	return ParseAdoptDriftResponse(rsp)
 }
 
-// AdoptDriftWithResponse Make a revision of what somebody else changed in an agent's instances on their engine
+// AdoptDriftWithResponse Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 //
 // Needs the role operator.
 //

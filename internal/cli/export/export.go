@@ -116,7 +116,7 @@ func (w *writer) program(s agent.Spec, f syntax) (program, error) {
 		}
 		return text
 	}
-	p := program{image: s.Image, env: map[string]string{}}
+	p := program{env: map[string]string{}}
 	if p.probes, err = w.probes(s, x.Env); err != nil {
 		return program{}, err
 	}
@@ -134,18 +134,31 @@ func (w *writer) program(s agent.Spec, f syntax) (program, error) {
 	if s.Template != "" {
 		p.command, p.args = []string{"/portal"}, append([]string{"agent", "run", s.Template}, p.args...)
 	}
-	if p.image == "" {
-		p.image = w.options.Image
-	}
-	if p.image == "" {
-		holds := "the portal, as make image builds it"
-		if s.Template == "" {
-			holds = s.Command
-		}
-		return program{}, fault.New(fault.Invalid, "export.image", "%s names no image", s.ID).
-			Because("a container runs what is in its image").Do("Name with --image one that holds %s.", holds)
+	if p.image, err = w.image(s); err != nil {
+		return program{}, err
 	}
 	return p, nil
+}
+
+// image gives what others can pull; an image that the portal builds is on its own
+// engine alone.
+func (w *writer) image(s agent.Spec) (string, error) {
+	directory, built := strings.CutPrefix(s.Image, "build://")
+	if s.Image != "" && !built {
+		return s.Image, nil
+	}
+	if w.options.Image != "" {
+		return w.options.Image, nil
+	}
+	f := fault.New(fault.Invalid, "export.image", "%s names no image", s.ID)
+	switch {
+	case built:
+		return "", fault.New(fault.Invalid, "export.image", "%s names no image that others can pull", s.ID).
+			Because("the portal builds it from the directory %s", directory).Do("Build and push it, and name it with --image.")
+	case s.Template != "":
+		return "", f.Because("a container runs what is in its image").Do("Name with --image one that holds the portal, as make image builds it.")
+	}
+	return "", f.Because("a container runs what is in its image").Do("Name with --image one that holds %s.", s.Command)
 }
 
 // mark gives text that no spec holds: no variable and no argument can have a NUL.

@@ -96,6 +96,22 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// An image that the portal builds is on its engine alone: what is exported names one
+// that can be pulled, or nothing is exported.
+func TestAnImageThatIsBuiltIsNotExported(t *testing.T) {
+	built := agent.Spec{Name: "built", Runtime: "docker", Image: "build://shop"}.WithDefaults()
+	for _, format := range []string{"kubernetes", "compose"} {
+		_, _, err := export.Write([]agent.Spec{built}, format, export.Options{})
+		if f := fault.As(err); f == nil || f.Code != "export.image" || !strings.Contains(f.Why, "the directory shop") || !strings.Contains(f.Remedy, "--image") {
+			t.Errorf("%s: %v", format, err)
+		}
+		out, _, err := export.Write([]agent.Spec{built}, format, export.Options{Image: "registry.example/shop:2"})
+		if err != nil || !strings.Contains(string(out), "image: registry.example/shop:2") || strings.Contains(string(out), "build://") {
+			t.Errorf("%s: %v: %s", format, err, out)
+		}
+	}
+}
+
 func TestWhatCannotBeExported(t *testing.T) {
 	long := full()
 	long.ID = strings.Repeat("x", 60)

@@ -327,7 +327,8 @@ func TestServersAndTheirCertificates(t *testing.T) {
 		if !ok {
 			t.Fatal("no server")
 		}
-		n := checks.Network{Servers: []checks.Server{s}, TLS: trust, Now: time.Now}.Checks()
+		still := time.Now() // how long this machine takes is not looked at
+		n := checks.Network{Servers: []checks.Server{s}, TLS: trust, Now: func() time.Time { return still }}.Checks()
 		o := named(t, n, "certificate_expiry", diagnosis.Subject{})
 		want(t, name, o, c.status, c.words)
 		if strings.Contains(fmt.Sprint(o), "hush") {
@@ -416,7 +417,12 @@ func (s trier) Try(context.Context) (time.Duration, time.Duration, error) {
 func TestEngines(t *testing.T) {
 	run := func(c diagnosis.Check) diagnosis.Outcome { return c.Run(t.Context(), diagnosis.Subject{}) }
 	s := storetest.New(t)
-	want(t, "store", run(checks.Store(s.Diagnoses())), diagnosis.OK, "stored in")
+	real := run(checks.Store(s.Diagnoses()))
+	if real.Status == diagnosis.Warning { // the machine is slow, and that is said
+		real.Status = diagnosis.OK
+	}
+	want(t, "store", real, diagnosis.OK, "stored in", "read again in")
+	want(t, "quick", run(checks.Store(trier{write: time.Millisecond})), diagnosis.OK, "stored in 1 ms")
 	want(t, "audit", run(checks.Audit(s.Audit())), diagnosis.OK, "0 entries")
 	want(t, "slow", run(checks.Store(trier{write: time.Second})), diagnosis.Warning, "1.0 s")
 	want(t, "stuck", run(checks.Store(trier{write: 10 * time.Second})), diagnosis.Failed)

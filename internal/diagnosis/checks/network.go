@@ -102,7 +102,7 @@ func (n Network) names(ctx context.Context) diagnosis.Outcome {
 
 func (n Network) reachable(ctx context.Context) diagnosis.Outcome {
 	if len(n.Servers) == 0 {
-		return skip("The portal uses no server outside of itself.")
+		return skip("Beside its runtimes, which have checks of their own, the portal uses no server outside of itself.")
 	}
 	var w worse
 	for _, s := range n.Servers {
@@ -134,7 +134,7 @@ func (n Network) certificates(ctx context.Context) diagnosis.Outcome {
 		}
 	}
 	if w.Status == "" {
-		return skip("No server is reached by TLS, so there is no certificate to look at.")
+		return skip("Beside its runtimes, which have checks of their own, the portal reaches no server by TLS.")
 	}
 	return w.Outcome
 }

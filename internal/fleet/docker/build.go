@@ -1,18 +1,17 @@
 package docker
 
 import (
-	"archive/tar"
 	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +32,8 @@ const buildScheme = "build://"
 const (
 	contextBytes = 256 << 20
 	contextFiles = 20_000
+	contextSeen  = 10 * contextFiles // with those that are ignored
+	ignoreBytes  = 1 << 20
 	buildTime    = 30 * time.Minute
 )
 
@@ -56,9 +57,9 @@ func (r *Runtime) built(ctx context.Context, l *fleet.Launch) (string, error) {
 	switch {
 	case r.cfg.BuildRoot == "":
 		return "", refuse("image.no_builds", "this portal builds no images").
-			Do("Name an image, or set docker.build-root to the directory whose directories may be built.")
+			Do("Name an image, or set %s to the directory whose directories may be built.", r.setting("build-root"))
 	case r.cfg.Policy.PinnedOnly:
-		return "", refuse("image.not_pinned", "this portal only runs images that can't change (docker.pinned-only)").Do("Name an image with @sha256:… at its end.")
+		return "", refuse("image.not_pinned", "only images that can't change are run ("+r.setting("pinned-only")+")").Do("Name an image with @sha256:… at its end.")
 	case !contextName.MatchString(dir):
 		return "", refuse("image.name", "%q is not the name of a directory", dir).Do("Write it as in build://team/program.")
 	}
@@ -80,85 +81,20 @@ func (r *Runtime) built(ctx context.Context, l *fleet.Launch) (string, error) {
 		return "", refuse("image.build_context", "%s has no such directory", r.cfg.BuildRoot).Do("Put a directory with a Dockerfile there, or correct the image.").Wrap(err)
 	}
 	defer root.Close()
-	list, why := contextOf(root)
-	if why != "" {
-		return "", refuse("image.build_context", "%s", why).Do("Leave in the directory what the image needs, and nothing else.")
-	}
-	return name, r.build(ctx, l, name, root, list)
-}
-
-// contextOf lists the files of a directory; or says why they are not a context.
-func contextOf(root *os.Root) (list []string, why string) {
-	var size int64
-	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
-			return err
-		}
-		info, err := d.Info()
-		switch mode := d.Type(); {
-		case err != nil:
-			return err
-		case name == ".dockerignore":
-			return errors.New("it has a .dockerignore, which is not followed: what it names would get into the image")
-		case mode != 0 && mode != fs.ModeDir && mode != fs.ModeSymlink:
-			return errors.New(name + " is neither a file nor a directory")
-		case mode == 0:
-			size += info.Size()
-		}
-		if list = append(list, name); len(list) > contextFiles || size > contextBytes {
-			return fmt.Errorf("it holds more than %d files or %d MiB", contextFiles, contextBytes>>20)
-		}
-		return nil
-	})
-	if info, serr := root.Stat("Dockerfile"); err == nil && (serr != nil || !info.Mode().IsRegular()) {
-		err = errors.New("it has no Dockerfile")
-	}
+	from, err := sourcesOf(root)
 	if err != nil {
-		return nil, err.Error()
+		return "", refuse("image.build_context", "%v", err).Do("Leave in the directory what the image needs, or name what it does not need in .dockerignore.").Wrap(err)
 	}
-	return list, ""
-}
-
-// packContext writes an archive of the files.
-func packContext(w io.Writer, root *os.Root, list []string) error {
-	t := tar.NewWriter(w)
-	for _, name := range list {
-		info, err := root.Lstat(name)
-		if err != nil {
-			return err
-		}
-		link := ""
-		if info.Mode().Type() == fs.ModeSymlink {
-			if link, err = root.Readlink(name); err != nil {
-				return err
-			}
-		}
-		h, err := tar.FileInfoHeader(info, link)
-		if err != nil {
-			return err
-		}
-		h.Name, h.Uid, h.Gid, h.Uname, h.Gname = name, 0, 0, "", ""
-		if err := t.WriteHeader(h); err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			continue
-		}
-		f, err := root.Open(name)
-		if err != nil {
-			return err
-		}
-		_, err = io.CopyN(t, f, h.Size)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-	}
-	return t.Close()
+	return name, r.build(ctx, l, name, from)
 }
 
 // build lets the engine make the image, and keeps what it prints beside the output
 // of instances.
-func (r *Runtime) build(ctx context.Context, l *fleet.Launch, name string, root *os.Root, list []string) error {
+func (r *Runtime) build(ctx context.Context, l *fleet.Launch, name string, from *sources) error {
+	logins, err := r.logins(ctx)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, buildTime)
 	defer cancel()
 	logs := fmt.Sprintf("%s-r%d-build", l.AgentID, l.Revision)
@@ -168,25 +104,32 @@ func (r *Runtime) build(ctx context.Context, l *fleet.Launch, name string, root 
 	}
 	defer out.Close()
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(packContext(pw, root, list)) }()
+	go func() { pw.CloseWithError(from.pack(pw)) }()
 	defer pr.Close()
 	answer, err := r.api.ImageBuild(ctx, bufio.NewReaderSize(pr, 1<<20), client.ImageBuildOptions{
-		Tags: []string{name}, Dockerfile: "Dockerfile", Remove: true, ForceRemove: true, Version: build.BuilderV1,
+		Tags: []string{name}, Dockerfile: "Dockerfile", Remove: true, ForceRemove: true, Version: build.BuilderV1, AuthConfigs: logins.all(),
 		Labels: map[string]string{labelOwner: r.cfg.Owner, labelRole: roleBuilt, labelAgent: l.AgentID, labelRevision: itoa(l.Revision)},
 	})
 	if err == nil {
-		err = printed(answer.Body, out)
+		err = printed(answer.Body, out, &layers{file: r.layersFile(l.AgentID)})
 		_ = answer.Body.Close()
 	}
 	var failed *buildError
 	switch {
 	case err == nil:
-		return nil
+		return r.dropUnfinished(ctx, l.AgentID)
 	case errors.As(err, &failed):
 		out.Note("%s", failed.Error())
 		f := fault.New(fault.Invalid, "image.build", "The image %s can't be built", l.Image).Because("%s", brief(err)).Wrap(err)
 		if strings.Contains(failed.Error(), "no space left on device") {
 			return r.answered(ctx, "build "+l.Image, err)
+		}
+		if refusedLogin(failed) {
+			return f.Do("Give a user of the base image's registry and the password in the file that %s names, or correct the name of the base image.", r.setting("config"))
+		}
+		if unanswered(failed) {
+			f.Kind = fault.Unavailable
+			return f.Do("See whether the engine reaches the registry of the base image, and what else the Dockerfile fetches, then try again.")
 		}
 		return f.Do("Correct the Dockerfile; what the build printed is in the agent's log, as instance %s.", logs)
 	case errdefs.IsInvalidArgument(err):
@@ -200,8 +143,17 @@ type buildError struct{ text string }
 
 func (e *buildError) Error() string { return e.text }
 
+// unanswered tells whether it was the engine that could not fetch something, and no
+// command of the Dockerfile, whose text an error repeats.
+func unanswered(e *buildError) bool {
+	text := strings.ToLower(e.text)
+	return !strings.HasPrefix(text, "the command '") && slices.ContainsFunc(
+		[]string{"dial tcp", "no such host", "i/o timeout", "connection re", "tls handshake", "deadline exceeded", "toomanyrequests", "server misbehaving"},
+		func(p string) bool { return strings.Contains(text, p) })
+}
+
 // printed takes what a build prints, and gives the error that it ends with.
-func printed(body io.Reader, out *segment.Writer) error {
+func printed(body io.Reader, out *segment.Writer, made *layers) error {
 	in := json.NewDecoder(body)
 	line := ""
 	for {
@@ -218,7 +170,9 @@ func printed(body io.Reader, out *segment.Writer) error {
 		}
 		line += m.Stream
 		for text, rest, ok := strings.Cut(line, "\n"); ok; text, rest, ok = strings.Cut(line, "\n") {
-			out.Line(time.Now(), segment.Stdout, false, []byte(strings.TrimSuffix(text, "\r")))
+			text = strings.TrimSuffix(text, "\r")
+			out.Line(time.Now(), segment.Stdout, false, []byte(text))
+			err = errors.Join(err, made.line(text))
 			line = rest
 		}
 		if len(line) > 64<<10 || m.Stream == "" && err != nil || !in.More() {

@@ -1,12 +1,15 @@
 package docker_test
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -110,7 +113,7 @@ func TestBuildsThatAreRefused(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "fine/Dockerfile", "FROM "+dockertest.Image+"\n")
 	put(t, root, "ignoring/Dockerfile", "FROM "+dockertest.Image+"\n")
-	put(t, root, "ignoring/.dockerignore", "secret\n")
+	put(t, root, "ignoring/.dockerignore", "a[\n")
 	put(t, root, "empty/note", "")
 	put(t, root, "large/Dockerfile", "FROM "+dockertest.Image+"\n")
 	put(t, root, "broken/Dockerfile", "FROM "+dockertest.Image+"\nRUN [\""+dockertest.ProgramPath+"\", \"exit\", \"3\"]\n")
@@ -144,6 +147,177 @@ func TestBuildsThatAreRefused(t *testing.T) {
 	}
 	if lines := prints(t, rt, "builder"); !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "exiting with 3") }) {
 		t.Errorf("the log has %q", lines)
+	}
+}
+
+// The engine keeps what a build made before it failed, without a label: it is known
+// all the same, and goes with the agent or once a build succeeds.
+func TestNothingIsLeftOfBuildsThatFail(t *testing.T) {
+	e, cfg := dockertest.Start(t), config(t)
+	cfg.BuildRoot = t.TempDir()
+	rt := open(t, cfg)
+	begin := "FROM " + dockertest.Image + "\nCOPY note /note-" + cfg.Owner + "\n"
+	fails := begin + "RUN [\"" + dockertest.ProgramPath + "\", \"env\", \"PATH\", \"end\"]\nRUN [\"" + dockertest.ProgramPath + "\", \"exit\", \"3\"]\n"
+	put(t, cfg.BuildRoot, "half/note", cfg.Owner)
+	put(t, cfg.BuildRoot, "half/Dockerfile", fails)
+	others := strings.Fields(e.Docker(t, "images", "-aq", "--no-trunc"))
+	made := func() (list []string) {
+		for _, id := range strings.Fields(e.Docker(t, "images", "-aq", "--no-trunc")) {
+			if !slices.Contains(others, id) {
+				list = append(list, id)
+			}
+		}
+		return list
+	}
+	fail := func(revision int) {
+		t.Helper()
+		code(t, "a build that fails", rt.Prepare(t.Context(), toBuild("half", "half", revision)), "image.build")
+		held, err := rt.Holdings(t.Context(), "half")
+		if err != nil || !slices.ContainsFunc(held, func(h fleet.Holding) bool {
+			return h.Kind == "image" && h.Bytes > 0 && strings.Contains(h.Where, "failed")
+		}) {
+			t.Errorf("what it holds is %+v, %v", held, err)
+		}
+	}
+	fail(1)
+	// What is taken back says why it failed.
+	if err := rt.Withdraw(t.Context(), "half"); err != nil {
+		t.Error(err)
+	}
+	if lines := prints(t, rt, "half"); !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "exiting with 3") }) {
+		t.Errorf("the log has %q", lines)
+	}
+	if list := made(); len(list) != 2 {
+		t.Errorf("the engine has %d images more after a build that failed at its third step", len(list))
+	}
+	if err := rt.Remove(t.Context(), "half"); err != nil {
+		t.Error(err)
+	}
+	if list := made(); len(list) != 0 {
+		t.Errorf("%v are left of an agent that was removed", list)
+	}
+	if lines := prints(t, rt, "half"); len(lines) != 0 {
+		t.Errorf("%q is left of an agent that was removed", lines)
+	}
+	fail(2)
+	put(t, cfg.BuildRoot, "half/Dockerfile", begin+"CMD [\"wait\"]\n")
+	if err := rt.Prepare(t.Context(), toBuild("half", "half", 3)); err != nil {
+		t.Fatal(err)
+	}
+	held, err := rt.Holdings(t.Context(), "half")
+	if err != nil || slices.ContainsFunc(held, func(h fleet.Holding) bool { return strings.Contains(h.Where, "failed") }) {
+		t.Errorf("what it holds after a build that succeeded is %+v, %v", held, err)
+	}
+	if err := rt.Remove(t.Context(), "half"); err != nil {
+		t.Error(err)
+	}
+	if list := made(); len(list) != 0 {
+		t.Errorf("%v are left of an agent that was removed", list)
+	}
+}
+
+func TestABaseImageThatCannotBeReachedIsNoFaultOfTheDockerfile(t *testing.T) {
+	dockertest.Start(t)
+	cfg := config(t)
+	cfg.BuildRoot = t.TempDir()
+	put(t, cfg.BuildRoot, "far/Dockerfile", "FROM 127.0.0.1:1/base:1\n")
+	err := open(t, cfg).Prepare(t.Context(), toBuild("far", "far", 1))
+	if f := fault.As(err); f == nil || f.Code != "image.build" || f.Kind != fault.Unavailable || !strings.Contains(f.Remedy, "registry") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Engines give /tmp the mode of the directory that an image has there.
+func TestTemporaryFilesCanBeWrittenWhateverTheImageHas(t *testing.T) {
+	dockertest.Start(t)
+	cfg := config(t)
+	cfg.BuildRoot = t.TempDir()
+	put(t, cfg.BuildRoot, "closed/note", "closed")
+	put(t, cfg.BuildRoot, "closed/Dockerfile", "FROM "+dockertest.Image+"\nCOPY note /tmp/note\nUSER 1234:1235\n")
+	rt := open(t, cfg)
+	l := toBuild("closed", "closed", 1)
+	l.Command, l.Args = dockertest.ProgramPath, []string{"fill", "/tmp/file", "1"}
+	if err := errors.Join(rt.Prepare(t.Context(), l), rt.Launch(t.Context(), l)); err != nil {
+		t.Fatal(err)
+	}
+	fleettest.Eventually(t, "a file in /tmp", func() bool { return slices.Contains(prints(t, rt, "closed"), "filled") })
+	if lines := prints(t, rt, "closed"); slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "denied") }) {
+		t.Errorf("%q", lines)
+	}
+}
+
+// What is ignored does not get into the image, whatever else is said of it.
+func TestBuildsIgnoreWhatTheyAreTold(t *testing.T) {
+	e, cfg := dockertest.Start(t), config(t)
+	cfg.BuildRoot = t.TempDir()
+	rt := open(t, cfg)
+	files := []string{"Dockerfile", "main", ".env", "deep/er/key.pem", "deep/er/note", "deep/key.pem", "vendor/a", "vendor/kept/b", "vendor/kept/b.tmp"}
+	holds := func(dir string) []string {
+		t.Helper()
+		for _, f := range files {
+			put(t, cfg.BuildRoot, dir+"/"+f, "text")
+		}
+		put(t, cfg.BuildRoot, dir+"/Dockerfile", "FROM "+dockertest.Image+"\nCOPY . /all/\n")
+		if err := rt.Prepare(t.Context(), toBuild(dir, dir, 1)); err != nil {
+			t.Fatal(err)
+		}
+		id := e.Docker(t, "create", "--label", "io.platform-portal.owner="+cfg.Owner, e.Docker(t, "images", "-q", "--filter", "label=io.platform-portal.agent="+dir))
+		defer e.Docker(t, "rm", id)
+		archive := filepath.Join(t.TempDir(), "image.tar")
+		e.Docker(t, "export", "--output", archive, id)
+		return inArchive(t, archive, "all/")
+	}
+	if got := holds("all"); !slices.Contains(got, ".env") || !slices.Contains(got, "vendor/kept/b") {
+		t.Errorf("with nothing ignored: %v", got)
+	}
+	put(t, cfg.BuildRoot, "some/.dockerignore", "# what is private\n.env\n**/*.pem\nvendor\n!vendor/kept\n**/*.tmp\n")
+	if got := holds("some"); !slices.Equal(got, []string{".dockerignore", "Dockerfile", "deep/er/note", "main", "vendor/kept/b"}) {
+		t.Errorf("with some ignored: %v", got)
+	}
+	put(t, cfg.BuildRoot, "every/.dockerignore", "*\n!main\n")
+	if got := holds("every"); !slices.Equal(got, []string{"main"}) {
+		t.Errorf("with all but one ignored: %v", got)
+	}
+	put(t, cfg.BuildRoot, "own/.dockerignore", "main\n")
+	put(t, cfg.BuildRoot, "own/Dockerfile.dockerignore", "*\n!deep/er\n**/*.pem\n")
+	if got := holds("own"); !slices.Equal(got, []string{"deep/er/note"}) {
+		t.Errorf("with what the Dockerfile's own file says: %v", got)
+	}
+	// What is ignored may be too much, or no file at all.
+	put(t, cfg.BuildRoot, "big/.dockerignore", "vendor\n")
+	put(t, cfg.BuildRoot, "big/vendor/huge", "")
+	if err := os.Truncate(filepath.Join(cfg.BuildRoot, "big/vendor/huge"), 257<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(cfg.BuildRoot, "big/vendor/pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := holds("big"); slices.Contains(got, "vendor/huge") {
+		t.Errorf("too much, and ignored: %v", got)
+	}
+}
+
+// inArchive names the files of an archive below a directory, in order.
+func inArchive(t *testing.T, archive, dir string) (list []string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	in := tar.NewReader(f)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			slices.Sort(list)
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, ok := strings.CutPrefix(h.Name, dir); ok && h.Typeflag == tar.TypeReg {
+			list = append(list, name)
+		}
 	}
 }
 

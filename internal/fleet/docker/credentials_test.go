@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"encoding/base64"
 	"os"
 	"path/filepath"
@@ -20,7 +21,13 @@ func TestCredentialsOfRegistries(t *testing.T) {
 		}
 	}
 	packed := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
-	find := docker.FileCredentials(file)
+	find := func(ctx context.Context, domain string) (user, password string, err error) {
+		logins, err := docker.FileCredentials(file)(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		return logins.Of(domain)
+	}
 	if _, _, err := find(t.Context(), "ghcr.io"); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a file that is not there: %v", err)
 	}

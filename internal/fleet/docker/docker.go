@@ -16,10 +16,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
@@ -31,9 +33,6 @@ const DataDir = "/var/lib/agent"
 // PortalHost is the name by which instances reach the machine of the portal.
 const PortalHost = "host.docker.internal"
 
-// Credentials gives what a registry asks for; an empty user means nothing.
-type Credentials func(ctx context.Context, registry string) (user, password string, err error)
-
 // Policy is what the administrator lets images do.
 type Policy struct {
 	Root       bool // run as root where the image says so
@@ -44,6 +43,7 @@ type Policy struct {
 // Config says which engine, and how instances run there. Zero values of what
 // follows Dir are the defaults.
 type Config struct {
+	Name  string // what specifications call it; "" means docker
 	Host  string // unix:///var/run/docker.sock, tcp://HOST:PORT or ssh://USER@HOST
 	Owner string // tells this portal's objects from others'
 	Dir   string // holds output and restart counts, a directory per agent
@@ -73,8 +73,9 @@ type Runtime struct {
 	changes *upkeep.Changes
 	locks   upkeep.Locks
 	builtIn builtIn
-	checked sync.Map // what prepare found in order
-	helpers sync.Map // names of the containers that look into images now
+	checked sync.Map    // what prepare found in order
+	helpers sync.Map    // names of the containers that look into images now
+	untidy  atomic.Bool // others of them may be on the engine still
 	sizes   volumeSizes
 
 	ctx   context.Context
@@ -95,6 +96,8 @@ var (
 	_ fleet.LogReader = (*Runtime)(nil)
 	_ fleet.Meter     = (*Runtime)(nil)
 	_ fleet.DataDirer = (*Runtime)(nil)
+
+	_ fleet.Withdrawer = (*Runtime)(nil)
 )
 
 // New makes the runtime. The engine need not answer yet; what already runs there
@@ -102,6 +105,9 @@ var (
 func New(cfg Config) (*Runtime, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Name == "" {
+		cfg.Name = agent.Docker
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
@@ -125,7 +131,7 @@ func New(cfg Config) (*Runtime, error) {
 	api, err := client.New(options...)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "docker.host", "The Docker engine %s can't be used", cfg.Host).
-			Because("%v", err).Do("Correct docker.host, for example unix:///var/run/docker.sock.").Wrap(err)
+			Because("%v", err).Do("Correct %s, for example unix:///var/run/docker.sock.", upkeep.Setting(cfg.Name, "host")).Wrap(err)
 	}
 	r := &Runtime{cfg: cfg, api: api, ssh: way, changes: upkeep.NewChanges(), units: map[string]*unit{}}
 	r.ctx, r.end = context.WithCancel(context.Background())
@@ -147,7 +153,16 @@ func (r *Runtime) Close() error {
 }
 
 // Name implements fleet.Runtime.
-func (r *Runtime) Name() string { return "docker" }
+func (r *Runtime) Name() string { return r.cfg.Name }
+
+// Where says to which engine it leads.
+func (r *Runtime) Where() string { return "the engine " + strings.TrimSuffix(r.cfg.Host, "/") }
+
+// engine is what people are told of the engine.
+func (r *Runtime) engine() string { return upkeep.Called("The Docker engine", r.cfg.Name) }
+
+// setting gives the name of a setting of this runtime.
+func (r *Runtime) setting(name string) string { return upkeep.Setting(r.cfg.Name, name) }
 
 // Changes implements fleet.Notifier.
 func (r *Runtime) Changes() <-chan string { return r.changes.Out() }

@@ -98,7 +98,12 @@ func TestASlowEngine(t *testing.T) {
 	w.before.Store(nil)
 	fleettest.Eventually(t, "a launch on an engine that is quick again", func() bool { return rt.Launch(t.Context(), l) == nil })
 	until(t, rt, "patient", func(in fleet.Instance) bool { return in.State == fleet.InstanceRunning && in.Restarts == 0 })
-	if ids := left(e, t, cfg.Owner, ""); len(ids) != 1 {
+	// However often it was too slow, it keeps nothing of an agent that is gone.
+	sane := open(t, fast)
+	if err := sane.Remove(t.Context(), "patient"); err != nil {
+		t.Fatal(err)
+	}
+	if ids := left(e, t, cfg.Owner, ""); len(ids) != 0 {
 		t.Errorf("containers %v", ids)
 	}
 }
@@ -190,6 +195,25 @@ func TestTheEnginesDiskIsFull(t *testing.T) {
 	if ids := left(e, t, cfg.Owner, ""); len(ids) != 1 {
 		t.Errorf("containers %v", ids)
 	}
+	// What can't be ended runs on, and is shown so.
+	if f, err = os.Create(file); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(f, zeros{})
+	_ = f.Close()
+	code(t, "stop", rt.Stop(t.Context(), l.AgentID, l.InstanceID, time.Second), "docker.disk_full")
+	if in := until(t, rt, "full", func(fleet.Instance) bool { return true }); in.State != fleet.InstanceRunning {
+		t.Errorf("an instance that could not be stopped is %+v", in)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Stop(t.Context(), l.AgentID, l.InstanceID, time.Second); err != nil {
+		t.Error(err)
+	}
+	if ids := left(e, t, cfg.Owner, ""); len(ids) != 0 {
+		t.Errorf("containers %v", ids)
+	}
 }
 
 type zeros struct{}
@@ -224,6 +248,13 @@ func TestWhatOthersHaveOnTheEngine(t *testing.T) {
 	net := e.Docker(t, "network", "create", "foreign-"+cfg.Owner)
 	remove = foreign("--name", "foreign", "--network", net, "-p", "127.0.0.1:"+strconv.Itoa(l.Port)+":80")
 	code(t, "a port that is taken", rt.Launch(t.Context(), l), "port.taken")
+	fixed := l
+	fixed.Port, fixed.Ports = l.Port+1, []agent.Port{{Name: "api", Port: l.Port}}
+	err := rt.Launch(t.Context(), fixed)
+	code(t, "a port of the specification that is taken", err, "fleet.port_in_use")
+	if f := fault.As(err); f != nil && !strings.Contains(f.What, strconv.Itoa(l.Port)) {
+		t.Errorf("it names another port: %v", f)
+	}
 	untouched("foreign")
 	if ids := left(e, t, cfg.Owner, ""); len(ids) != 0 {
 		t.Errorf("what could not be started is left: %v", ids)

@@ -62,6 +62,13 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 	for _, im := range built {
 		list = append(list, fleet.Holding{Kind: "image", Name: im.name, Where: "built for the agent", Bytes: im.size, CreatedAt: im.made})
 	}
+	left, err := r.unfinished(ctx, agentID)
+	if err != nil {
+		return nil, err
+	}
+	for _, im := range left {
+		list = append(list, fleet.Holding{Kind: "image", Name: im.name, Where: "left by a build that failed", Bytes: im.size, CreatedAt: im.made})
+	}
 	list = append(list, upkeep.Logs(r.logsDir(agentID))...)
 	fleet.SortHoldings(list)
 	return list, nil

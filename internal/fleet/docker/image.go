@@ -7,11 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
@@ -23,7 +19,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/pkg/authconfig"
-	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
 
 	"github.com/waooaw/platform-portal/internal/fault"
@@ -67,7 +62,7 @@ func (r *Runtime) image(ctx context.Context, l *fleet.Launch) (image, error) {
 	}
 	if _, pinned := ref.(reference.Canonical); !pinned && r.cfg.Policy.PinnedOnly && l.Command != selfPath {
 		return image{}, fault.New(fault.Invalid, "image.not_pinned", "The image %s is not named by its digest", l.Image).
-			Because("this portal only runs images that can't change (docker.pinned-only)").Do("Write it with @sha256:… at its end.")
+			Because("only images that can't change are run (%s)", r.setting("pinned-only")).Do("Write it with @sha256:… at its end.")
 	}
 	got, err := r.inspectImage(ctx, l.Image)
 	if errdefs.IsNotFound(err) {
@@ -105,17 +100,16 @@ func (r *Runtime) inspectImage(ctx context.Context, name string) (image, error) 
 // pull lets the engine fetch an image. How long that takes is the caller's.
 func (r *Runtime) pull(ctx context.Context, ref reference.Named, name string) error {
 	var options client.ImagePullOptions
-	if r.cfg.Credentials != nil {
-		user, password, err := r.cfg.Credentials(ctx, reference.Domain(ref))
-		if err != nil {
-			return err
-		}
-		if user != "" {
-			auth := registry.AuthConfig{Username: user, Password: password, ServerAddress: reference.Domain(ref)}
-			if options.RegistryAuth, err = authconfig.Encode(auth); err != nil {
-				return err
-			}
-		}
+	logins, err := r.logins(ctx)
+	if err != nil {
+		return err
+	}
+	auth, err := logins.of(reference.Domain(ref))
+	if err == nil && auth.Username != "" {
+		options.RegistryAuth, err = authconfig.Encode(auth)
+	}
+	if err != nil {
+		return err
 	}
 	answer, err := r.api.ImagePull(ctx, name, options)
 	if err == nil {
@@ -140,9 +134,11 @@ func (r *Runtime) notPulled(ctx context.Context, domain, name string, err error)
 	case has("verification failed", "unexpected eof", "invalid checksum", "unexpected commit digest", "failed precondition", "end of json"):
 		f.Code, f.What = "image.corrupt", "The image "+name+" is damaged"
 		return f.Do("What %s gave is not what its digest says. Push the image again, and see whether something between the engine and the registry changes what passes.", domain)
-	case errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || has("denied", "unauthorized", "no basic auth", "authentication required"):
+	case has("toomanyrequests", "too many requests"):
+		return f.Do("%s lets nobody pull so often: wait, give a user of it in the file that %s names, or have the image nearer.", domain, r.setting("config"))
+	case errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || refusedLogin(err):
 		f.Kind = fault.Invalid
-		return f.Do("Give a user of %s and the password in the file that docker.config names, or correct the name of the image.", domain)
+		return f.Do("Give a user of %s and the password in the file that %s names, or correct the name of the image.", domain, r.setting("config"))
 	case errdefs.IsNotFound(err) || has("manifest unknown", "name unknown", "not found"):
 		f.Kind = fault.Invalid
 		return f.Do("Correct the name, the tag or the digest of the image.")
@@ -152,6 +148,14 @@ func (r *Runtime) notPulled(ctx context.Context, domain, name string, err error)
 		return f.Do("Give the engine the certificate of the authority of %s, in /etc/docker/certs.d/%s/ca.crt on its machine.", domain, domain)
 	}
 	return f.Do("See whether the engine reaches %s, then try again.", domain)
+}
+
+// refusedLogin tells whether a registry asked for other credentials, as engines say it.
+func refusedLogin(err error) bool {
+	text := strings.ToLower(err.Error())
+	return slices.ContainsFunc([]string{"denied", "unauthorized", "no basic auth", "authentication required"}, func(p string) bool {
+		return strings.Contains(text, p)
+	})
 }
 
 // selfPath is the portal's program in the image that is made of it.
@@ -281,45 +285,4 @@ func (r *Runtime) user(im image, passwd func() ([]byte, error)) (string, error) 
 	}
 	return "", fault.New(fault.Invalid, "image.user", "The user %s of the image can't be found", name).
 		Because("the image has no such line in /etc/passwd").Do("Build the image with a numeric USER.")
-}
-
-// FileCredentials reads a registry's user and password from a config.json as the
-// docker command keeps it. It is read again each time, so that new ones count at
-// once. Helpers that keep passwords elsewhere are not asked.
-func FileCredentials(file string) Credentials {
-	return func(_ context.Context, domain string) (user, password string, err error) {
-		refused := func(err error) error {
-			return fault.New(fault.Invalid, "docker.credentials", "The credentials of registries can't be read").
-				Because("%v", err).Do("Correct docker.config, a file as ~/.docker/config.json.").Wrap(err)
-		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return "", "", refused(err)
-		}
-		var config struct {
-			Auths map[string]struct {
-				Auth string `json:"auth"`
-			} `json:"auths"`
-		}
-		if err := json.Unmarshal(text, &config); err != nil {
-			return "", "", refused(errors.New("it is not JSON of the expected form"))
-		}
-		names := []string{domain, "https://" + domain}
-		if domain == "docker.io" {
-			names = append(names, "https://index.docker.io/v1/") // its name from before registries had domains
-		}
-		for _, name := range names {
-			packed, ok := config.Auths[name]
-			if !ok {
-				continue
-			}
-			plain, err := base64.StdEncoding.DecodeString(packed.Auth)
-			user, password, ok := strings.Cut(string(plain), ":")
-			if err != nil || !ok {
-				return "", "", refused(fmt.Errorf("the entry of %s has no user and password", name))
-			}
-			return user, password, nil
-		}
-		return "", "", nil
-	}
 }

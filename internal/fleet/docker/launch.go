@@ -135,7 +135,7 @@ func (r *Runtime) options(p *ready, netName string, gateway netip.Addr) (client.
 		CapDrop:        []string{"ALL"},
 		SecurityOpt:    []string{"no-new-privileges"},
 		ReadonlyRootfs: !r.cfg.Policy.Writable,
-		Tmpfs:          map[string]string{"/tmp": "rw,nosuid,nodev,noexec,size=64m,mode=1777"},
+		Tmpfs:          map[string]string{"/tmp": scratch(p.user)},
 		IpcMode:        container.IPCModePrivate, // the default of old engines may be shareable
 		LogConfig:      container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "16m", "max-file": "2"}},
 		Resources: container.Resources{
@@ -156,6 +156,13 @@ func (r *Runtime) options(p *ready, netName string, gateway netip.Addr) (client.
 		}
 	}
 	return client.ContainerCreateOptions{Name: r.name(l.InstanceID), Config: c, HostConfig: h}, nil
+}
+
+// scratch says how /tmp is mounted. It belongs to the user: the mode alone is not
+// enough, as engines give it that of the directory that the image has there.
+func scratch(user string) string {
+	uid, gid, _ := strings.Cut(user, ":")
+	return "rw,nosuid,nodev,noexec,size=64m,mode=1777,uid=" + uid + ",gid=" + gid
 }
 
 // ports are the fixed ones.

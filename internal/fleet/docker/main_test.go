@@ -15,7 +15,10 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/fleettest"
 )
 
-func TestMain(m *testing.M) { os.Exit(dockertest.Main(m)) }
+func TestMain(m *testing.M) {
+	fleettest.Abreast(3) // more and the engine is what they wait for
+	os.Exit(dockertest.Main(m))
+}
 
 func program(l *fleet.Launch, behaviour ...string) {
 	l.Image, l.Command, l.Args = dockertest.Image, dockertest.ProgramPath, behaviour
@@ -77,26 +80,27 @@ func left(e *dockertest.Engine, t testing.TB, owner, agentID string) []string {
 }
 
 func TestConformance(t *testing.T) {
-	configs := map[fleet.Runtime]docker.Config{}
+	var configs fleettest.Configs[docker.Config]
 	fleettest.Run(t, fleettest.Harness{
 		New: func(t *testing.T) fleet.Runtime {
 			cfg := config(t)
 			rt := open(t, cfg)
-			configs[rt] = cfg
+			configs.Put(rt, cfg)
 			return rt
 		},
 		Reopen: func(t *testing.T, old fleet.Runtime) fleet.Runtime {
 			if err := old.(*docker.Runtime).Close(); err != nil {
 				t.Error(err)
 			}
-			rt := open(t, configs[old])
-			configs[rt] = configs[old]
+			cfg := configs.Of(old)
+			rt := open(t, cfg)
+			configs.Put(rt, cfg)
 			return rt
 		},
 		Program: program,
 		Command: func(behaviour ...string) []string { return append([]string{dockertest.ProgramPath}, behaviour...) },
 		Left: func(t *testing.T, rt fleet.Runtime, agentID string) []string {
-			return left(dockertest.Start(t), t, configs[rt].Owner, agentID)
+			return left(dockertest.Start(t), t, configs.Of(rt).Owner, agentID)
 		},
 	})
 }

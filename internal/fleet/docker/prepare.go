@@ -140,40 +140,58 @@ func (r *Runtime) tryOut(ctx context.Context, p *ready) error {
 	if _, err := r.makeVolumes(ctx, p); err != nil {
 		return err
 	}
-	mounts := make([]mount.Mount, len(p.mounts))
-	for i, m := range p.mounts {
-		mounts[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: "/.portal/" + itoa(i), VolumeOptions: m.VolumeOptions}
+	id, remove, err := r.helper(ctx, p.launch, p.image, p.mounts)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if err := r.findCommand(ctx, id, p); err != nil {
+		return err
+	}
+	if p.user, err = r.user(p.image, func() ([]byte, error) { return r.readFile(ctx, id, "/etc/passwd") }); err != nil {
+		return err
+	}
+	return r.answered(ctx, "give volumes to the image's user", r.giveVolumes(ctx, id, p))
+}
+
+// helperDir holds the mounts of a helper, by their numbers.
+const helperDir = "/.portal"
+
+// helper makes a container that never runs, and what removes it.
+func (r *Runtime) helper(ctx context.Context, l fleet.Launch, im image, list []mount.Mount) (id string, remove func(), err error) {
+	mounts := make([]mount.Mount, len(list))
+	for i, m := range list {
+		mounts[i] = mount.Mount{Type: m.Type, Source: m.Source, Target: helperDir + "/" + itoa(i), VolumeOptions: m.VolumeOptions}
+	}
+	if r.untidy.Swap(false) {
+		r.sweepHelpers(ctx)
 	}
 	name := r.name("helper", strings.ToLower(rand.Text()))
 	r.helpers.Store(name, true)
-	defer r.helpers.Delete(name)
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	made, err := r.api.ContainerCreate(bounded, client.ContainerCreateOptions{
 		Name: name,
 		Config: &container.Config{
-			Image: p.image.id, Entrypoint: []string{"/never-run"}, NetworkDisabled: true,
-			Labels: map[string]string{labelOwner: r.cfg.Owner, labelRole: roleHelper, labelAgent: p.launch.AgentID},
+			Image: im.id, Entrypoint: []string{"/never-run"}, NetworkDisabled: true,
+			Labels: map[string]string{labelOwner: r.cfg.Owner, labelRole: roleHelper, labelAgent: l.AgentID},
 		},
 		HostConfig: &container.HostConfig{Mounts: mounts, NetworkMode: "none"},
 	})
 	if err != nil {
-		return r.answered(ctx, "look into the image "+p.launch.Image, err)
+		r.helpers.Delete(name)
+		r.untidy.Store(true) // the engine may have made it all the same
+		return "", nil, r.answered(ctx, "look into the image "+l.Image, err)
 	}
-	defer func() {
+	return made.ID, func() {
 		late, cancel := r.bounded(context.WithoutCancel(ctx))
 		defer cancel()
 		if _, err := r.api.ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true}); err != nil {
-			r.cfg.Log.Warn("a container that was to look into an image could not be removed", "container", made.ID, "error", err)
+			r.cfg.Log.Warn("a container that was to look into an image could not be removed yet", "container", made.ID, "error", err)
+			r.untidy.Store(true)
 		}
-	}()
-	if err := r.findCommand(ctx, made.ID, p); err != nil {
-		return err
-	}
-	if p.user, err = r.user(p.image, func() ([]byte, error) { return r.readFile(ctx, made.ID, "/etc/passwd") }); err != nil {
-		return err
-	}
-	return r.answered(ctx, "give volumes to the image's user", r.giveVolumes(ctx, made.ID, p))
+		r.helpers.Delete(name)
+	}, nil
 }
 
 // findCommand looks for the program in the image.
@@ -251,23 +269,26 @@ func (r *Runtime) giveVolumes(ctx context.Context, id string, p *ready) error {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.CopyToContainer(bounded, id, client.CopyToContainerOptions{DestinationPath: "/.portal", Content: &b})
+	_, err = r.api.CopyToContainer(bounded, id, client.CopyToContainerOptions{DestinationPath: helperDir, Content: &b})
 	return err
 }
 
-// sweepHelpers removes what a portal that was killed left of looking into images:
-// every helper that is not at work for this one. Portals with the same mark never
-// work at the same time.
+// sweepHelpers removes what is left of looking into images by a portal that was
+// killed, or on an engine that was too slow: every helper that is not at work.
+// Portals with the same mark never work at the same time.
 func (r *Runtime) sweepHelpers(ctx context.Context) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	got, err := r.api.ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine("").Add("label", labelRole+"="+roleHelper)})
 	if err != nil {
+		r.untidy.Store(true)
 		return
 	}
 	for _, c := range got.Items {
 		if !slices.ContainsFunc(c.Names, r.helping) {
-			_, _ = r.api.ContainerRemove(bounded, c.ID, client.ContainerRemoveOptions{Force: true})
+			if _, err := r.api.ContainerRemove(bounded, c.ID, client.ContainerRemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+				r.untidy.Store(true)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -155,5 +156,39 @@ func TestWhyAnImageCannotBePulled(t *testing.T) {
 	s.refuses(rt, tagged, fault.Unavailable, "image.pull", "See whether the engine reaches "+s.domain)
 	if _, err := s.engine.Try("image", "inspect", pinned); err == nil {
 		t.Error("a damaged image is kept")
+	}
+}
+
+func TestBaseImagesComeFromARegistryThatAsksWhoPulls(t *testing.T) {
+	s := newStore(t)
+	tagged, pinned := s.push("base:1")
+	cfg := s.config(password)
+	cfg.BuildRoot = t.TempDir()
+	put(t, cfg.BuildRoot, "derived/Dockerfile", "FROM "+tagged+"\nLABEL derived=yes\n")
+	put(t, cfg.BuildRoot, "derived/secret", "hush")
+	for name, credentials := range map[string]docker.Credentials{"none": nil, "a wrong one": s.config("wrong-secret").Credentials} {
+		other := cfg
+		other.Credentials, other.Dir = credentials, t.TempDir()
+		rt := open(t, other)
+		f := fault.As(rt.Prepare(t.Context(), toBuild("deriver", "derived", 1)))
+		if f == nil || f.Kind != fault.Invalid || f.Code != "image.build" || !strings.Contains(f.Remedy, "docker.config") {
+			t.Errorf("with the password %s: %v", name, f)
+		}
+		told := fmt.Sprint(f, prints(t, rt, "deriver"))
+		if strings.Contains(told, password) || strings.Contains(told, "wrong-secret") {
+			t.Errorf("it tells the password: %s", told)
+		}
+	}
+	rt := open(t, cfg)
+	t.Cleanup(func() { _, _ = s.engine.Try("rmi", "--force", tagged, pinned) })
+	before := s.pulls.Load()
+	if err := rt.Prepare(t.Context(), toBuild("deriver", "derived", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if s.pulls.Load() == before {
+		t.Error("nothing was pulled")
+	}
+	if got := s.engine.Docker(t, "images", "-q", "--filter", "label=derived=yes"); got == "" {
+		t.Error("nothing was built")
 	}
 }

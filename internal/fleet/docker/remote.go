@@ -21,6 +21,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/waooaw/platform-portal/internal/fault"
+	"github.com/waooaw/platform-portal/internal/fleet/upkeep"
 )
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -29,31 +30,37 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 // fills in the address at which its machine is reached. Anything that could be read as something else by ssh or by a
 // shell is refused.
 func connection(cfg *Config) ([]client.Opt, *ssh, error) {
-	refuse := func(setting, format string, args ...any) ([]client.Opt, *ssh, error) {
-		return nil, nil, fault.New(fault.Invalid, setting, "The Docker engine %.200q can't be used", cfg.Host).
-			Because(format, args...).Do("Correct %s, for example unix:///var/run/docker.sock, tcp://192.0.2.7:2376 or ssh://portal@192.0.2.7.", setting)
+	refuse := func(name, format string, args ...any) ([]client.Opt, *ssh, error) {
+		example := "unix:///var/run/docker.sock, tcp://192.0.2.7:2376 or ssh://portal@192.0.2.7"
+		if name == "address" {
+			example = "192.0.2.7, the address of the engine's machine"
+		}
+		return nil, nil, fault.New(fault.Invalid, "docker."+name, "%s %.200q can't be used", upkeep.Called("The Docker engine", cfg.Name), cfg.Host).
+			Because(format, args...).Do("Correct %s, for example %s.", upkeep.Setting(cfg.Name, name), example)
 	}
 	u, err := url.Parse(cfg.Host)
 	if err != nil {
-		return refuse("docker.host", "it is not a URL")
+		return refuse("host", "it is not a URL")
 	}
 	if _, secret := u.User.Password(); secret {
 		cfg.Host = u.Redacted() // which is told
-		return refuse("docker.host", "a password has no place in it")
+		return refuse("host", "a password has no place in it")
 	}
 	options := []client.Opt{client.WithUserAgent("platform-portal")}
 	var s *ssh
 	switch {
 	case cfg.TLS != "" && u.Scheme != "tcp":
-		return refuse("docker.tls", "TLS is only spoken with tcp://")
+		return refuse("tls", "TLS is only spoken with tcp://")
 	case u.Scheme == "ssh":
 		if s, err = newSSH(u, cfg.SSH); err != nil {
-			return refuse("docker.host", "%v", err)
+			return refuse("host", "%v", err)
 		}
 		// The name is never looked up.
 		options = append(options, client.WithHost("http://docker"), client.WithDialContext(s.dial))
-	default:
+	case u.Scheme == "unix", u.Scheme == "tcp":
 		options = append(options, client.WithHost(cfg.Host))
+	default:
+		return refuse("host", "it has to begin with unix://, tcp:// or ssh://")
 	}
 	if cfg.TLS != "" {
 		options = append(options, client.WithTLSClientConfig(
@@ -65,12 +72,12 @@ func connection(cfg *Config) ([]client.Opt, *ssh, error) {
 	}
 	if !at.IsValid() {
 		if at, err = netip.ParseAddr(u.Hostname()); err != nil {
-			return refuse("docker.address", "%q is a name, and instances are only reached at an address", u.Hostname())
+			return refuse("address", "%q is a name, and instances are only reached at an address", u.Hostname())
 		}
 	}
 	at = at.Unmap()
 	if !at.IsLoopback() && (!at.IsGlobalUnicast() || at.Zone() != "") {
-		return refuse("docker.address", "%s is not the address of one machine", at)
+		return refuse("address", "%s is not the address of one machine", at)
 	}
 	cfg.Address = at
 	return options, s, nil
@@ -78,17 +85,17 @@ func connection(cfg *Config) ([]client.Opt, *ssh, error) {
 
 // unreachable makes a fault of a way to the engine that is closed.
 func (r *Runtime) unreachable(err error) error {
-	why, do := brief(err), "Start the engine, or correct docker.host; `portal doctor` checks it. Instances go on if the engine keeps them (live-restore)."
+	why, do := brief(err), "Start the engine, or correct "+r.setting("host")+"; `portal doctor` checks it. Instances go on if the engine keeps them (live-restore)."
 	switch {
 	case r.ssh != nil:
-		do = "Let docker.ssh hold a key (id) that the machine accepts and the machine's own key (known_hosts). The command docker has to be there, the engine has to run, and the user has to be allowed to use it."
+		do = "Let " + r.setting("ssh") + " hold a key (id) that the machine accepts and the machine's own key (known_hosts). The command docker has to be there, the engine has to run, and the user has to be allowed to use it."
 		if said := r.ssh.trouble.Load(); said != nil {
 			why = (*said).Error()
 		}
 	case strings.Contains(why, "tls: ") || strings.Contains(why, "x509: ") || strings.Contains(why, "--tlsverify"):
-		do = "Let docker.tls hold the engine's ca.pem, and a cert.pem and key.pem that the engine accepts; the engine's certificate has to name its address."
+		do = "Let " + r.setting("tls") + " hold the engine's ca.pem, and a cert.pem and key.pem that the engine accepts; the engine's certificate has to name its address."
 	}
-	return fault.New(fault.Unavailable, "docker.unreachable", "The Docker engine %s can't be reached", r.cfg.Host).Because("%s", why).Do("%s", do).Wrap(err)
+	return fault.New(fault.Unavailable, "docker.unreachable", "%s %s can't be reached", r.engine(), r.cfg.Host).Because("%s", why).Do("%s", do).Wrap(err)
 }
 
 // remote tells whether instances are on another machine than the portal.
@@ -139,7 +146,7 @@ func newSSH(u *url.URL, dir string) (*ssh, error) {
 	option := func(v string) { args = append(args, "-o", v) }
 	if dir != "" {
 		if dir, err = filepath.Abs(dir); err != nil || strings.ContainsAny(dir, "\"%\\\n") {
-			return nil, errors.New("docker.ssh has a path that ssh can't be told")
+			return nil, errors.New("the directory of the key has a path that ssh can't be told")
 		}
 		args = append(args, "-F", "none", "-i", filepath.Join(dir, "id"))
 		option("IdentitiesOnly=yes")

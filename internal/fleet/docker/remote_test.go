@@ -373,6 +373,8 @@ func TestAddressesOfEnginesThatAreRefused(t *testing.T) {
 		{Host: "unix:///run/docker.sock", Address: netip.MustParseAddr("224.0.0.1")},
 		{Host: "unix:///run/docker.sock", TLS: "/etc/tls"},
 		{Host: "://"},
+		{Host: "ftp://192.0.2.1"},
+		{Host: "/run/docker.sock"}, // no scheme
 	} {
 		c.Owner, c.Dir = "nobody", t.TempDir()
 		rt, err := docker.New(c)

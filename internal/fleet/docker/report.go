@@ -19,7 +19,7 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 	defer cancel()
 	got, err := r.api.Info(bounded, client.InfoOptions{})
 	if err != nil {
-		c := fleet.Check{Name: "docker_engine", Down: true, Why: err.Error(), Remedy: "Start the engine, or correct docker.host."}
+		c := fleet.Check{Name: "docker_engine", Down: true, Why: err.Error(), Remedy: "Start the engine, or correct " + r.setting("host") + "."}
 		if f := fault.As(r.answered(context.WithoutCancel(ctx), "tell about itself", err)); f != nil {
 			c.Why, c.Remedy = f.What+": "+f.Why, f.Remedy
 		}
@@ -39,17 +39,17 @@ func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 	}
 	user := fleet.Check{Name: "non_root", OK: true, How: "images that say nothing run as user " + nobody}
 	if r.cfg.Policy.Root {
-		user = fleet.Check{Name: user.Name, Why: "docker.allow has root", Remedy: "Take it out, and give images a user."}
+		user = fleet.Check{Name: user.Name, Why: r.setting("allow") + " has root", Remedy: "Take it out, and give images a user."}
 	}
 	root := fleet.Check{Name: "read_only_root", OK: true, How: "only volumes and /tmp can be written to"}
 	if r.cfg.Policy.Writable {
-		root = fleet.Check{Name: root.Name, Why: "docker.allow has writable", Remedy: "Take it out, and give agents volumes."}
+		root = fleet.Check{Name: root.Name, Why: r.setting("allow") + " has writable", Remedy: "Take it out, and give agents volumes."}
 	}
 	home := fleet.Check{Name: "portal_from_inside", OK: true, How: "as " + cmp.Or(r.cfg.PortalHost, PortalHost)}
 	if r.remote() && r.cfg.PortalHost == "" {
 		home = fleet.Check{
 			Name: home.Name, Why: "the engine is on another machine, where a loopback address of the portal leads nowhere",
-			Remedy: "Set docker.portal-host to the name or the address by which that machine reaches the portal.",
+			Remedy: "Set " + r.setting("portal-host") + " to the name or the address by which that machine reaches the portal.",
 		}
 	}
 	return []fleet.Check{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -167,12 +168,23 @@ func (u *unit) finish() {
 	}
 }
 
-// unpolicy lets the engine start the container no more.
+// unpolicy lets the engine start the container no more. A container that ends just
+// then makes the engine put the old policy back, so it is asked again until it has
+// seen the end.
 func (r *Runtime) unpolicy(ctx context.Context, u *unit) error {
-	_, err := r.api.ContainerUpdate(ctx, u.container, client.ContainerUpdateOptions{
-		RestartPolicy: &container.RestartPolicy{Name: container.RestartPolicyDisabled},
-	})
-	return err
+	for {
+		_, err := r.api.ContainerUpdate(ctx, u.container, client.ContainerUpdateOptions{
+			RestartPolicy: &container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		})
+		if err == nil || !strings.Contains(err.Error(), "container not running") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // ends asks the engine how the last runs ended, of which it says that there were so

@@ -33,10 +33,11 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 	if err != nil {
 		return err
 	}
+	var before fleet.InstanceState
 	u, st, err := r.find(ctx, agentID, instanceID)
 	if err == nil && st.Status != container.StateCreated {
 		u.mu.Lock()
-		u.rec.State = fleet.InstanceStopping
+		before, u.rec.State = u.rec.State, fleet.InstanceStopping
 		u.reopen()
 		u.save()
 		u.mu.Unlock()
@@ -53,6 +54,10 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 		return err
 	}
 	if err := r.halt(ctx, u, grace); err != nil {
+		if unbegun := (*unbegunError)(nil); errors.As(err, &unbegun) {
+			u.unstop(before)
+			return unbegun.err
+		}
 		return err
 	}
 	if release, err = r.locks.Acquire(ctx, instanceID); err != nil {
@@ -60,6 +65,26 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 	}
 	defer release()
 	return r.discard(ctx, u)
+}
+
+// unbegunError is why the end of a container did not begin: it runs on as before.
+type unbegunError struct{ err error }
+
+func (e *unbegunError) Error() string { return e.err.Error() }
+
+func (e *unbegunError) Unwrap() error { return e.err }
+
+// unstop takes back that a container that runs is to end.
+func (u *unit) unstop(before fleet.InstanceState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if before != "" || u.cancel == nil {
+		return
+	}
+	u.rec.State = before
+	u.save()
+	u.poke()
+	u.r.changes.Add(u.agentID)
 }
 
 // halt ends the container: SIGTERM, grace, SIGKILL. Its processes share a PID
@@ -71,11 +96,11 @@ func (r *Runtime) halt(ctx context.Context, u *unit, grace time.Duration) error 
 			_, err := r.api.ContainerUnpause(ctx, u.container, client.ContainerUnpauseOptions{})
 			return err
 		}); err != nil {
-			return err
+			return &unbegunError{err}
 		}
 		// The engine takes SIGTERM for a stop only where the image wants just that.
 		if err := r.told(ctx, u, func(ctx context.Context) error { return r.unpolicy(ctx, u) }); err != nil {
-			return err
+			return &unbegunError{err}
 		}
 		if err := r.signal(ctx, u, "SIGTERM"); err != nil {
 			return err
@@ -169,6 +194,22 @@ func (r *Runtime) discard(ctx context.Context, u *unit) error {
 
 // Remove implements fleet.Runtime.
 func (r *Runtime) Remove(ctx context.Context, agentID string) error {
+	if err := r.Withdraw(ctx, agentID); err != nil {
+		return err
+	}
+	if err := r.dropUnfinished(ctx, agentID); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.agentDir(agentID)); err != nil {
+		return fault.New(fault.Unavailable, "agent.remove", "the directories of %s could not be removed", agentID).
+			Do("Check permissions of the data directory.").Wrap(err)
+	}
+	return nil
+}
+
+// Withdraw implements fleet.Withdrawer: what a build printed stays, and so does what it
+// made before it failed, which the next one begins with.
+func (r *Runtime) Withdraw(ctx context.Context, agentID string) error {
 	if err := upkeep.CheckIDs(agentID); err != nil {
 		return err
 	}
@@ -181,6 +222,7 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 			return err
 		}
 	}
+	r.sweepHelpers(ctx) // which would hold the volumes
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	volumes, err := r.api.VolumeList(bounded, client.VolumeListOptions{Filters: r.mine(agentID)})
@@ -196,9 +238,5 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 		return err
 	}
 	r.dropNetwork(ctx)
-	if err := os.RemoveAll(r.agentDir(agentID)); err != nil {
-		return fault.New(fault.Unavailable, "agent.remove", "the directories of %s could not be removed", agentID).
-			Do("Check permissions of the data directory.").Wrap(err)
-	}
 	return nil
 }

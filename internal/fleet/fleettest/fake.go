@@ -36,6 +36,7 @@ type world struct {
 	fail   map[string]error
 	gates  map[string]chan struct{}
 	calls  []string
+	apart  bool // instances have volumes of their own
 	checks []fleet.Check
 	usage  map[string]fleet.Usage
 	exec   func(ctx context.Context, instanceID string, command []string) (int, string, error)
@@ -47,6 +48,7 @@ type fakeAgent struct {
 	instances map[string]*fakeInstance
 	logs      []fleet.LogLine
 	files     map[string]string // of the file behaviour
+	volumes   map[string][]byte // content as an archive
 }
 
 type fakeInstance struct {
@@ -56,6 +58,7 @@ type fakeInstance struct {
 	failures int         // ends in a row, for the back-off
 	run      int         // grows with each start, so that old timers know that they are old
 	count    int         // of the ticks behaviour: the memory of the instance
+	changed  changed     // by Change
 	stopping chan struct{}
 }
 

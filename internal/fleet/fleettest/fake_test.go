@@ -16,6 +16,9 @@ func TestFakeKeepsThePromises(t *testing.T) {
 		Program: func(l *fleet.Launch, behaviour ...string) {
 			l.Command, l.Args = "program", behaviour
 		},
+		Change: func(t *testing.T, rt fleet.Runtime, l fleet.Launch, env map[string]*string) {
+			rt.(*fleettest.Fake).Change(l.AgentID, l.InstanceID, env)
+		},
 		Command: func(behaviour ...string) []string { return append([]string{"program"}, behaviour...) },
 	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
@@ -92,6 +94,60 @@ func (f *Fake) Print(agentID, instanceID, stream, text string) bool {
 		return true
 	})
 }
+
+// changed is what somebody else made of an instance.
+type changed struct {
+	env    map[string]*string
+	probes *agent.Probes
+	unsaid map[string]string
+}
+
+// Change gives an instance other variables, nil for one that it loses, as somebody on the
+// machine could.
+func (f *Fake) Change(agentID, instanceID string, env map[string]*string) bool {
+	return f.with(agentID, instanceID, func(in *fakeInstance) bool {
+		in.changed.env = env
+		in.Drift = slices.DeleteFunc(slices.Clone(in.Drift), func(d fleet.Difference) bool { return strings.HasPrefix(d.Field, "env.") })
+		for _, name := range slices.Sorted(maps.Keys(env)) {
+			in.Drift = append(in.Drift, fleet.Difference{Field: "env." + name, Wanted: "the value that was written", Live: "another value"})
+		}
+		return true
+	})
+}
+
+// ChangeProbes gives an instance other probes, and says of fields why no specification
+// can have them.
+func (f *Fake) ChangeProbes(agentID, instanceID string, now agent.Probes, unsaid map[string]string, fields ...string) bool {
+	return f.with(agentID, instanceID, func(in *fakeInstance) bool {
+		in.changed.probes, in.changed.unsaid = &now, unsaid
+		for _, field := range fields {
+			in.Drift = append(slices.Clone(in.Drift), fleet.Difference{Field: field, Wanted: "asked so", Live: "asked otherwise"})
+		}
+		return true
+	})
+}
+
+// LiveProbes implements fleet.Witness.
+func (f *Fake) LiveProbes(ctx context.Context, agentID, instanceID string, had agent.Probes) (now agent.Probes, unsaid map[string]string, err error) {
+	err = f.change(ctx, "LiveProbes", agentID, instanceID, func(in *fakeInstance) error {
+		if now, unsaid = had, in.changed.unsaid; in.changed.probes != nil {
+			now = *in.changed.probes
+		}
+		return nil
+	})
+	return now, unsaid, err
+}
+
+// LiveEnv implements fleet.Witness.
+func (f *Fake) LiveEnv(ctx context.Context, agentID, instanceID string) (env map[string]*string, err error) {
+	err = f.change(ctx, "LiveEnv", agentID, instanceID, func(in *fakeInstance) error {
+		env = maps.Clone(in.changed.env)
+		return nil
+	})
+	return env, err
+}
+
+var _ fleet.Witness = (*Fake)(nil)
 
 func (f *Fake) with(agentID, instanceID string, fn func(*fakeInstance) bool) bool {
 	f.w.mu.Lock()

@@ -24,7 +24,7 @@ const (
 
 func (w *world) agent(id string) *fakeAgent {
 	if w.agents[id] == nil {
-		w.agents[id] = &fakeAgent{instances: map[string]*fakeInstance{}, files: map[string]string{}}
+		w.agents[id] = &fakeAgent{instances: map[string]*fakeInstance{}, files: map[string]string{}, volumes: map[string][]byte{}}
 	}
 	return w.agents[id]
 }

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/waooaw/platform-portal/internal/fleet/cargo"
 )
 
 // tickEvery is how often the ticks behaviour prints.
@@ -37,6 +39,7 @@ var behaviours = map[string]string{
 	"bomb":     "makes processes that make processes, as fast as they can",
 	"spin":     "uses a processor as much as it may",
 	"fill":     "fill PATH BYTES: writes a file of that size, then waits",
+	"cargo":    "cargo hold, cargo pack DIR, cargo unpack DIR: as the portal's program does it",
 	"serve":    "answers HTTP on PORT until it is asked for /hang; /ready says no after /busy",
 }
 
@@ -100,6 +103,8 @@ func (p program) run(behaviour string) int {
 		p.family()
 	case "file":
 		return p.file()
+	case "cargo":
+		return cargo.Main(slices.DeleteFunc(p.args, func(a string) bool { return a == "" }))
 	default:
 		return p.extreme(behaviour)
 	}

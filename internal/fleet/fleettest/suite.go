@@ -40,14 +40,14 @@ type Harness struct {
 	EngineBackoff bool
 	// Forgets says that what is suspended is ended, and loses its memory.
 	Forgets bool
-	// Parallel lets the tests of the suite run side by side, where most of their time is
-	// waiting.
-	Parallel bool
 	// Patience bounds every wait; a minute if it is not told.
 	Patience time.Duration
 	// KeepsGrace says that a stop may go on for the grace that was told first,
 	// although a second one is in a hurry.
 	KeepsGrace bool
+	// Change gives an instance that runs other variables, nil for one that it loses, as
+	// somebody else on the engine could; nil if nobody can.
+	Change func(t *testing.T, rt fleet.Runtime, l fleet.Launch, env map[string]*string)
 	// CountsNoProcesses says that usage does not tell how many there are.
 	CountsNoProcesses bool
 }
@@ -65,6 +65,7 @@ func Run(t *testing.T, h Harness) {
 		"launching again leaves the instance alone":                    testLaunchTwice,
 		"a command that does not exist is refused":                     testMissingCommand,
 		"volumes keep their content and cannot leave":                  testVolumes,
+		"what volumes hold is carried in and out":                      testCarry,
 		"stop ends every process":                                      testStopAll,
 		"stop gives the program its grace":                             testStopGraceful,
 		"stop kills what ignores it":                                   testStopForced,
@@ -83,12 +84,11 @@ func Run(t *testing.T, h Harness) {
 		"logs of instances are merged, and followed":                   testLogsMerged,
 		"a new object adopts what runs":                                testAdoption,
 		"what is held is accounted for":                                testHoldings,
+		"what somebody else changed is told":                           testWitness,
 		"remove leaves nothing":                                        testRemove,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if h.Parallel {
-				t.Parallel()
-			}
+			t.Parallel()
 			b := &bench{T: t, h: h, rt: h.New(t)}
 			t.Cleanup(b.explain)
 			test(t, b)
@@ -327,6 +327,12 @@ func testUnknown(t *testing.T, b *bench) {
 	}
 	if m, ok := b.rt.(fleet.Meter); ok {
 		_, err := m.Usage(ctx, "nobody", id)
+		b.kind(err, fault.NotFound)
+	}
+	if w, ok := b.rt.(fleet.Witness); ok {
+		_, err := w.LiveEnv(ctx, "nobody", id)
+		b.kind(err, fault.NotFound)
+		_, _, err = w.LiveProbes(ctx, "nobody", id, agent.Probes{})
 		b.kind(err, fault.NotFound)
 	}
 	if len(b.lines(fleet.LogQuery{AgentID: "nobody"})) > 0 {

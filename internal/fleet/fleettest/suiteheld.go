@@ -2,6 +2,7 @@ package fleettest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,43 @@ func testHoldings(t *testing.T, b *bench) {
 	if left := held(b, ac); len(left) > 0 {
 		t.Errorf("after its removal it holds %v", left)
 	}
+}
+
+// Only what was changed is told, with its value, and differences have the names alone.
+func testWitness(t *testing.T, b *bench) {
+	w, ok := b.rt.(fleet.Witness)
+	if !ok || b.h.Change == nil {
+		t.Skip("the runtime does not say what somebody else changed")
+	}
+	l := b.launch("witness", 0, "wait")
+	l.Env["GONE"], l.Env["KEPT"] = "as it was", "as it is"
+	b.ok(b.rt.Launch(b.ctx(), l))
+	if env, err := w.LiveEnv(b.ctx(), l.AgentID, l.InstanceID); err != nil || len(env) > 0 {
+		t.Errorf("nobody changed it, and it has %v, %v", env, err)
+	}
+	if now, unsaid, err := w.LiveProbes(b.ctx(), l.AgentID, l.InstanceID, l.Health); err != nil || len(unsaid) > 0 || now != l.Health {
+		t.Errorf("nobody changed its probes, and they are %+v, %v, %v", now, unsaid, err)
+	}
+	other, more := "hush-hush", ""
+	b.h.Change(t, b.rt, l, map[string]*string{"GREETING": &other, "MORE": &more, "GONE": nil})
+	in := b.until(l, "that it is seen", func(in fleet.Instance) bool { return len(in.Drift) == 3 })
+	for i, name := range []string{"GONE", "GREETING", "MORE"} {
+		if d := in.Drift[i]; d.Field != "env."+name || strings.Contains(d.String(), other) {
+			t.Errorf("a difference is %+v", d)
+		}
+	}
+	env, err := w.LiveEnv(b.ctx(), l.AgentID, l.InstanceID)
+	b.ok(err)
+	gone, there := env["GONE"]
+	if len(env) != 3 || !there || gone != nil || env["GREETING"] == nil || *env["GREETING"] != other || env["MORE"] == nil || *env["MORE"] != more {
+		t.Errorf("it has %v", env)
+	}
+	b.ok(b.rt.Stop(b.ctx(), l.AgentID, l.InstanceID, 0))
+	b.ok(b.rt.Launch(b.ctx(), l))
+	if env, err := w.LiveEnv(b.ctx(), l.AgentID, l.InstanceID); err != nil || len(env) > 0 {
+		t.Errorf("launched anew it has %v, %v", env, err)
+	}
+	b.ok(b.rt.Remove(b.ctx(), l.AgentID))
 }
 
 func held(b *bench, ac fleet.Accountant) (out []string) {

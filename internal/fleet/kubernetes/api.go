@@ -76,6 +76,11 @@ func (a api) secrets(namespace string) *gentype.ClientWithList[*corev1.Secret, *
 		func() *corev1.Secret { return &corev1.Secret{} }, func() *corev1.SecretList { return &corev1.SecretList{} })
 }
 
+func (a api) configMaps(namespace string) *gentype.ClientWithList[*corev1.ConfigMap, *corev1.ConfigMapList] {
+	return gentype.NewClientWithList[*corev1.ConfigMap, *corev1.ConfigMapList]("configmaps", a, params, namespace,
+		func() *corev1.ConfigMap { return &corev1.ConfigMap{} }, func() *corev1.ConfigMapList { return &corev1.ConfigMapList{} })
+}
+
 func (a api) events(namespace string) *gentype.ClientWithList[*corev1.Event, *corev1.EventList] {
 	return gentype.NewClientWithList[*corev1.Event, *corev1.EventList]("events", a, params, namespace,
 		func() *corev1.Event { return &corev1.Event{} }, func() *corev1.EventList { return &corev1.EventList{} })
@@ -150,7 +155,9 @@ func credentials(cfg Config) (*rest.Config, string, error) {
 		namespace = "default"
 	}
 	access.UserAgent = manager
-	access.QPS, access.Burst = 50, 100
+	// The API server itself says who has to wait (priority and fairness); this only keeps
+	// a portal that starts a thousand agents from being all that it does.
+	access.QPS, access.Burst = 150, 300
 	return access, namespace, nil
 }
 

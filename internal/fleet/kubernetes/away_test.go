@@ -58,6 +58,39 @@ func TestABusyAPIServerIsWaitedFor(t *testing.T) {
 	}
 }
 
+// A range of addresses that is used up does not get free by waiting.
+func TestNoAddressForAServiceIsToldAtOnce(t *testing.T) {
+	c := kubernetestest.Start(t)
+	rt, cfg, b := through(t, "addressless")
+	var asked atomic.Int32
+	b.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if !changing(r) || !strings.Contains(r.URL.Path, "/services/") {
+			return false
+		}
+		asked.Add(1)
+		status(w, http.StatusInternalServerError, "InternalError", "Internal error occurred: failed to allocate a serviceIP: range is full")
+		return true
+	})
+	l := launch("nameless", "wait")
+	l.Port = 9001
+	for _, try := range []func(context.Context, fleet.Launch) error{rt.Prepare, rt.Launch} {
+		f := fault.As(try(bounded(t), l))
+		if f == nil || f.Kind != fault.Conflict || f.Code != "kubernetes.addresses" || !strings.Contains(f.Why, "range is full") || !strings.Contains(f.Remedy, "ServiceCIDR") {
+			t.Errorf("told is %v", f)
+		}
+	}
+	if asked.Load() != 2 {
+		t.Errorf("it was asked for %d times", asked.Load())
+	}
+	if left := c.Kubectl(t, "get", "pods,secrets,deployments,statefulsets", "-n", cfg.Namespace, "-l", "platform-portal.io/owner", "-o", "name"); left != "" {
+		t.Errorf("left is %s", left)
+	}
+	b.set(nil)
+	if err := rt.Launch(bounded(t), l); err != nil {
+		t.Errorf("with an address: %v", err)
+	}
+}
+
 // A version that the server has forgotten is no reason to stop listening.
 func TestWatchesGoOnAfterTheirVersionExpired(t *testing.T) {
 	c := kubernetestest.Start(t)

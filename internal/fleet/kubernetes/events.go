@@ -66,12 +66,12 @@ func (r *Runtime) explain(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 	switch in.State {
 	case fleet.InstanceStarting, fleet.InstanceBackoff:
 	case fleet.InstanceFailed, fleet.InstanceExited:
-		in.Remedy = remedy(in.Reason, r.namespace)
+		in.Remedy = r.remedy(in.Reason)
 		return
 	case fleet.InstanceRunning:
 		if pod != nil && unheard(pod) {
 			in.Reason = "NodeNotReady: its node " + pod.Spec.NodeName + " is not heard of; it may run there still"
-			in.Remedy = remedy(in.Reason, r.namespace)
+			in.Remedy = r.remedy(in.Reason)
 		}
 		return
 	default:
@@ -82,7 +82,7 @@ func (r *Runtime) explain(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 			in.Reason = h.Reason + ": " + h.Message
 		}
 	}
-	in.Remedy = remedy(in.Reason, r.namespace)
+	in.Remedy = r.remedy(in.Reason)
 }
 
 // unheard tells whether the cluster takes the node of a pod for lost: then it says
@@ -117,7 +117,7 @@ func (r *Runtime) stuck(l fleet.Launch, w *workload, pod *corev1.Pod) error {
 		return nil
 	}
 	return fault.New(fault.Unavailable, "kubernetes.stuck", "%s does not begin to run", l.InstanceID).
-		Because("%s: %s", h.Reason, h.Message).Do("%s", remedy(h.Reason+": "+h.Message, r.namespace))
+		Because("%s: %s", h.Reason, h.Message).Do("%s", r.remedy(h.Reason+": "+h.Message))
 }
 
 // remedies say what can be done about reasons that the cluster gives; the first that
@@ -129,7 +129,7 @@ var remedies = []struct{ sign, do string }{
 	{"FailedCreate:", "See with kubectl describe why the namespace NS takes no pods."},
 	{"FailedMount:", "See that the volume exists and its storage works: kubectl get pvc,events in the namespace NS."},
 	{"FailedAttachVolume:", "See that the volume is attached to no other node, and that its storage works."},
-	{"FailedBinding:", "Name a storage class that makes volumes in kubernetes.storage-class."},
+	{"FailedBinding:", "Name a storage class that makes volumes in storage-class."},
 	{"ProvisioningFailed:", "See why the storage class makes no volume."},
 	{"FailedScheduling:", "Add nodes, stop other agents, or give this one smaller limits."},
 	{"Unschedulable:", "Add nodes, stop other agents, or give this one smaller limits."},
@@ -137,16 +137,16 @@ var remedies = []struct{ sign, do string }{
 	{"NetworkNotReady:", "See that the network of the node works."},
 	{"NodeNotReady:", "See whether the node and its kubelet run. If it is gone for good, delete the node: the cluster then runs the agent elsewhere."},
 	{"Evicted:", "Give the node more room, or the agent limits that fit what it uses: the node ended it to save itself."},
-	{"ErrImagePull:", "See whether the nodes reach the registry, and correct the image or kubernetes.pull-secret."},
-	{"ImagePullBackOff:", "See whether the nodes reach the registry, and correct the image or kubernetes.pull-secret."},
+	{"ErrImagePull:", "See whether the nodes reach the registry, and correct the image or pull-secret."},
+	{"ImagePullBackOff:", "See whether the nodes reach the registry, and correct the image or pull-secret."},
 	{"liveness probe failed", "Look at its logs for what keeps it from answering, or let its liveness probe be more patient."},
 }
 
 // remedy is what can be done about a reason; "" where nothing particular is known.
-func remedy(reason, namespace string) string {
+func (r *Runtime) remedy(reason string) string {
 	for _, one := range remedies {
 		if strings.Contains(reason, one.sign) {
-			return strings.ReplaceAll(one.do, "NS", namespace)
+			return strings.NewReplacer("NS", r.namespace, "storage-class", r.setting("storage-class"), "pull-secret", r.setting("pull-secret")).Replace(one.do)
 		}
 	}
 	return ""

@@ -1,7 +1,10 @@
 package kubernetes_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,7 +163,7 @@ func TestEndsAreTold(t *testing.T) {
 	c.Kubectl(t, "delete", "pod", "-n", cfg.Namespace, "--grace-period=1", "-l", "platform-portal.io/agent=target")
 	fleettest.Eventually(t, "that it runs again", func() bool {
 		got := observed(t, rt, l)
-		return got.State == fleet.InstanceRunning && got.Restarts == 1 && strings.Contains(got.Reason, "its pod before this one went away")
+		return got.State == fleet.InstanceRunning && got.Restarts == 1 && got.Displaced && strings.Contains(got.Reason, "its pod before this one went away")
 	})
 	// One whose workload somebody removes is gone, and can be launched again.
 	c.Kubectl(t, "delete", "statefulset", "-n", cfg.Namespace, "-l", "platform-portal.io/agent=target")
@@ -186,6 +189,9 @@ func TestTheAPIServerMayGoAway(t *testing.T) {
 		_, err := rt.Observe(bounded(t), "")
 		return fault.Is(err, fault.Unavailable)
 	})
+	if err := rt.Stop(bounded(t), l.AgentID, l.InstanceID, time.Second); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("stopping on a cluster that is gone: %v", err)
+	}
 	for _, check := range rt.Report(bounded(t)) {
 		if !check.Down || check.Why == "" || check.Remedy == "" {
 			t.Errorf("reported %+v", check)
@@ -228,6 +234,11 @@ func TestTheDocumentedRightsAreEnough(t *testing.T) {
 		func() error { return rt.Suspend(bounded(t), l.AgentID, l.InstanceID) },
 		func() error { return rt.Resume(bounded(t), l.AgentID, l.InstanceID) },
 		func() error { return rt.Launch(bounded(t), once) },
+		func() error { return rt.Stop(bounded(t), once.AgentID, once.InstanceID, 0) },
+		func() error {
+			return rt.UnpackVolume(bounded(t), once, fleet.DataVolume, 1, bytes.NewReader(fleettest.Archive(map[string]string{"a": "b"})))
+		},
+		func() error { return rt.PackVolume(bounded(t), once, fleet.DataVolume, io.Discard) },
 	} {
 		if err := step(); err != nil {
 			t.Fatal(err)
@@ -238,7 +249,11 @@ func TestTheDocumentedRightsAreEnough(t *testing.T) {
 		f := fault.As(rt.Prepare(bounded(t), l))
 		return f != nil && f.Code == "kubernetes.forbidden" && f.Remedy != ""
 	})
+	if err := rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("stopping without the right to: %v", err)
+	}
 	c.Kubectl(t, "create", "rolebinding", "portal", "-n", "agents", "--role=platform-portal", "--serviceaccount=agents:portal")
+	fleettest.Eventually(t, "that it still runs", func() bool { return observed(t, rt, l).State == fleet.InstanceRunning })
 	fleettest.Eventually(t, "that it works again", func() bool { return rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0) == nil })
 }
 
@@ -348,12 +363,15 @@ func TestScalingByOthersIsSeenAndUndone(t *testing.T) {
 	}
 }
 
-// What somebody changes of a workload is shown, and of secrets only that.
+// What somebody changes of an agent is shown, and of secrets only which; a launch
+// anew takes it all back.
 func TestChangesByOthersAreShown(t *testing.T) {
 	c := kubernetestest.Start(t)
 	rt, cfg := in(t, "changed")
 	l := launch("edited", "wait")
-	l.Resources, l.Env = agent.Resources{Memory: 64 << 20, CPU: 0.5}, map[string]string{"KEY": "hush"}
+	l.Resources = agent.Resources{Memory: 64 << 20, CPU: 0.5}
+	l.Env, l.Open = map[string]string{"KEY": "hush", "OTHER": "quiet", "LEVEL": "info"}, []string{"LEVEL"}
+	l.Health.Readiness = &agent.Probe{Exec: &agent.ExecProbe{Command: []string{kubernetestest.ProgramPath, "env", "X", "end"}}}
 	if err := rt.Launch(bounded(t), l); err != nil {
 		t.Fatal(err)
 	}
@@ -361,30 +379,86 @@ func TestChangesByOthersAreShown(t *testing.T) {
 		t.Errorf("nobody changed it, and it shows %v", got.Drift)
 	}
 	name := "portal-" + cfg.Owner + "-" + l.InstanceID
+	shows := func(rt *kubernetes.Runtime, want ...fleet.Difference) {
+		t.Helper()
+		var got []fleet.Difference
+		defer func() {
+			if t.Failed() {
+				t.Logf("shown is %+v", got)
+			}
+		}()
+		fleettest.Eventually(t, "that it is shown", func() bool {
+			got = observed(t, rt, l).Drift
+			return slices.Equal(got, want)
+		})
+		if strings.Contains(fmt.Sprint(got), "swapped") {
+			t.Errorf("a value is shown: %v", got)
+		}
+	}
+	other := "docker.io/" + kubernetestest.Image // the same by another name
 	c.Kubectl(t, "patch", "statefulset", name+"-w", "-n", "changed", "--type=strategic", "-p",
-		`{"spec":{"template":{"spec":{"containers":[{"name":"agent","args":["ticks"],"resources":{"limits":{"memory":"96Mi"}}}]}}}}`)
-	c.Kubectl(t, "patch", "secret", name+"-env", "-n", "changed", "-p", `{"stringData":{"KEY":"swapped"}}`)
-	want := []fleet.Difference{
+		`{"spec":{"template":{"spec":{"containers":[{"name":"agent","image":"`+other+`","args":["ticks"],"readinessProbe":{"periodSeconds":3},"resources":{"limits":{"memory":"96Mi"}}}]}}}}`)
+	c.Kubectl(t, "patch", "secret", name+"-env", "-n", "changed", "-p", `{"stringData":{"KEY":"swapped","MORE":"swapped"},"data":{"OTHER":null}}`)
+	c.Kubectl(t, "patch", "configmap", name+"-env", "-n", "changed", "-p", `{"data":{"LEVEL":"swapped"}}`)
+	probe := `run ["` + kubernetestest.ProgramPath + `","env","X","end"] every `
+	template := []fleet.Difference{
 		{Field: "args", Wanted: `["wait"]`, Live: `["ticks"]`},
+		{Field: "health.readiness", Wanted: probe + "10 s after 0 s, within 1 s; 3 failures, 1 successes", Live: probe + "3 s after 0 s, within 1 s; 3 failures, 1 successes"},
+		{Field: "image", Wanted: kubernetestest.Image, Live: other},
 		{Field: "resources.memory", Wanted: "64Mi", Live: "96Mi"},
+	}
+	values := []fleet.Difference{
+		{Field: "env.KEY", Wanted: "the value that was written", Live: "another value in the Secret, with effect at the next start"},
+		{Field: "env.MORE", Wanted: fleet.Absent, Live: "a value in the Secret, with effect at the next start"},
+		{Field: "env.OTHER", Wanted: "the value that was written", Live: fleet.Absent},
+		{Field: "env.LEVEL", Wanted: "the value that was written", Live: "another value in the ConfigMap, with effect at the next start"},
+	}
+	shows(rt, slices.Concat(template, values)...)
+	// A portal with another key can't tell what, and a label is no value.
+	foreign := cfg
+	foreign.Dir, foreign.Key = t.TempDir(), []byte("another")
+	stranger := open(t, foreign)
+	shows(stranger, slices.Concat(template, []fleet.Difference{
 		{Field: "env", Wanted: "the Secret as it was written", Live: "changed, with effect at the next start"},
+		{Field: "env", Wanted: "the ConfigMap as it was written", Live: "changed, with effect at the next start"},
+	})...)
+	repaired := func() {
+		t.Helper()
+		if err := rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := rt.Launch(bounded(t), l); err != nil {
+			t.Fatal(err)
+		}
+		if got := observed(t, rt, l); len(got.Drift) > 0 || got.State != fleet.InstanceRunning {
+			t.Errorf("observed %+v", got)
+		}
 	}
-	var got []fleet.Difference
-	fleettest.Eventually(t, "that it is shown", func() bool {
-		got = observed(t, rt, l).Drift
-		return len(got) == len(want)
+	repaired()
+	c.Kubectl(t, "label", "secret", name+"-env", "-n", "changed", "team=red")
+	c.Kubectl(t, "delete", "configmap", name+"-env", "-n", "changed")
+	shows(rt, fleet.Difference{Field: "env", Wanted: "the ConfigMap " + name + "-env", Live: fleet.Absent})
+	c.Kubectl(t, "delete", "secret", name+"-env", "-n", "changed")
+	shows(rt, fleet.Difference{Field: "env", Wanted: "the Secret " + name + "-env", Live: fleet.Absent},
+		fleet.Difference{Field: "env", Wanted: "the ConfigMap " + name + "-env", Live: fleet.Absent})
+	repaired()
+}
+
+// A portal that was killed while it copied a volume leaves a pod beside it.
+func TestPodsLeftBesideVolumesAreRemoved(t *testing.T) {
+	c := kubernetestest.Start(t)
+	cfg := config(t)
+	name, foreign := "portal-"+cfg.Owner+"-mover-carrier", "portal-"+cfg.Owner+"-foreign-carrier"
+	for name, owner := range map[string]string{name: cfg.Owner, foreign: "somebody-else"} {
+		apply(t, c, `{apiVersion: v1, kind: Pod, metadata: {name: `+name+`,
+			labels: {app.kubernetes.io/managed-by: platform-portal, platform-portal.io/owner: `+owner+`, platform-portal.io/role: carrier}},
+			spec: {restartPolicy: Never, containers: [{name: agent, image: `+kubernetestest.Image+`, imagePullPolicy: Never, args: [wait]}]}}`)
+	}
+	t.Cleanup(func() { c.Kubectl(t, "delete", "pod", foreign, "--now", "--wait=false") })
+	open(t, cfg)
+	fleettest.Eventually(t, "that it is gone", func() bool {
+		_, err := c.Try("get", "pod", name)
+		return err != nil
 	})
-	if !slices.Equal(got, want) {
-		t.Errorf("shown %v", got)
-	}
-	// A launch anew takes it all back.
-	if err := rt.Stop(bounded(t), l.AgentID, l.InstanceID, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := rt.Launch(bounded(t), l); err != nil {
-		t.Fatal(err)
-	}
-	if got := observed(t, rt, l); len(got.Drift) > 0 || got.State != fleet.InstanceRunning {
-		t.Errorf("observed %+v", got)
-	}
+	c.Kubectl(t, "get", "pod", foreign)
 }

@@ -138,7 +138,7 @@ func (r *Runtime) Workloads(ctx context.Context, namespace string) ([]map[string
 // unread makes a fault of why the workloads of a namespace can't be listed.
 func (r *Runtime) unread(ctx context.Context, namespace string, err error) error {
 	if kerrors.IsForbidden(err) {
-		return fault.New(fault.Conflict, "workload.forbidden", "The Kubernetes cluster does not let the portal see what runs in the namespace %s", namespace).
+		return fault.New(fault.Conflict, "workload.forbidden", "%s does not let the portal see what runs in the namespace %s", r.cluster(), namespace).
 			Because("%s", brief(err)).Do("Let the portal's account list deployments and statefulsets of the group apps there; docs/runtimes.md shows the role.").Wrap(err)
 	}
 	return r.answered(ctx, "list the workloads of "+namespace, err)

@@ -8,6 +8,7 @@ package kubernetes
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
@@ -20,10 +21,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/happenings"
@@ -45,6 +46,7 @@ const manager = "platform-portal"
 // Config says which cluster, and how instances run there. Zero values of what
 // follows Dir are the defaults.
 type Config struct {
+	Name       string // what specifications call it; "" means kubernetes
 	Kubeconfig string // file, or InCluster
 	Context    string // of the file; "" means the current one
 	Namespace  string // "" means that of the context, or of the portal's own pod
@@ -60,6 +62,9 @@ type Config struct {
 	Egress       []string // networks that agents may reach; all where empty
 	Timeout      time.Duration
 	Log          *slog.Logger
+	// Key is what the environments of instances are compared by, without their values
+	// being kept anywhere else; nil means one that is forgotten with the process.
+	Key []byte
 
 	SegmentSize int64 // bytes of a log segment; default 8 MiB
 	Segments    int   // segments kept for an instance; default 4
@@ -74,7 +79,8 @@ type Runtime struct {
 	api       api
 	bell      mirror.Bell
 	pods      *mirror.Mirror[*corev1.Pod]
-	secrets   *mirror.Mirror[*meta.ObjectMeta]
+	secrets   *mirror.Mirror[*sealed]
+	settings  *mirror.Mirror[*sealed] // ConfigMaps
 	kinds     []*kind
 	warnings  *mirror.Mirror[*happenings.Happening]
 	book      happenings.Book
@@ -87,8 +93,13 @@ type Runtime struct {
 	end   context.CancelFunc
 	tasks sync.WaitGroup
 
-	mu    sync.Mutex
-	units map[string]*unit // by instance
+	mu      sync.Mutex
+	units   map[string]*unit // by instance
+	classes storageAnswer
+
+	carrying sync.Map // names of the pods that are beside a volume now
+
+	report reported // whoever has the lock of the report may use it
 }
 
 var (
@@ -101,6 +112,7 @@ var (
 	_ fleet.LogReader = (*Runtime)(nil)
 	_ fleet.DataDirer = (*Runtime)(nil)
 	_ fleet.Distant   = (*Runtime)(nil)
+	_ fleet.Delayed   = (*Runtime)(nil)
 )
 
 // silence keeps the client from writing to the portal's output: errors are told by
@@ -113,6 +125,9 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Name == "" {
+		cfg.Name = agent.Kubernetes
+	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
 	}
@@ -121,6 +136,9 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	if cfg.Segments <= 0 {
 		cfg.Segments = 4
+	}
+	if len(cfg.Key) == 0 {
+		cfg.Key = []byte(rand.Text())
 	}
 	if err := upkeep.CheckIDs(cfg.Owner); err != nil {
 		return nil, err
@@ -156,13 +174,11 @@ func New(cfg Config) (*Runtime, error) {
 	for _, k := range r.kinds {
 		follow(r, k.mirror, k.source)
 	}
-	// Of secrets the versions are kept, and nothing that is in them.
-	r.secrets = mirror.New(&r.bell, keyed[*meta.ObjectMeta])
-	r.secrets.Changed = func(s *meta.ObjectMeta, _ bool) { r.changed(s) }
-	follow(r, r.secrets, source[*corev1.Secret, *corev1.SecretList](r.api.secrets(namespace), version))
+	r.compare()
 	follow(r, r.pods, source[*corev1.Pod, *corev1.PodList](r.api.pods(namespace), slim))
 	r.meter.Client = client
 	r.hear()
+	r.tasks.Go(r.sweepCarriers)
 	return r, nil
 }
 
@@ -174,13 +190,27 @@ func (r *Runtime) Close() error {
 }
 
 // Name implements fleet.Runtime.
-func (r *Runtime) Name() string { return "kubernetes" }
+func (r *Runtime) Name() string { return r.cfg.Name }
+
+// Where says to which namespace of which cluster it leads.
+func (r *Runtime) Where() string {
+	return "the namespace " + r.namespace + " of the cluster " + strings.TrimSuffix(r.host, "/")
+}
+
+// cluster is what people are told of the cluster.
+func (r *Runtime) cluster() string { return upkeep.Called("The Kubernetes cluster", r.cfg.Name) }
+
+// setting gives the name of a setting of this runtime.
+func (r *Runtime) setting(name string) string { return upkeep.Setting(r.cfg.Name, name) }
 
 // Changes implements fleet.Notifier.
 func (r *Runtime) Changes() <-chan string { return r.changes.Out() }
 
 // Forgets implements fleet.Forgetful.
 func (r *Runtime) Forgets() bool { return true }
+
+// Delay implements fleet.Delayed: a kubelet looks once a second for what has ended.
+func (r *Runtime) Delay() time.Duration { return 1500 * time.Millisecond }
 
 // Distant implements fleet.Distant.
 func (r *Runtime) Distant() bool { return true }
@@ -255,10 +285,10 @@ func (r *Runtime) name(id, what string) string {
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func unusable(cfg Config, err error) error {
-	what := "The kubeconfig " + cfg.Kubeconfig + " can't be used"
+	what := upkeep.Called("The kubeconfig "+cfg.Kubeconfig, cfg.Name) + " can't be used"
 	if cfg.Kubeconfig == InCluster {
 		what = "The cluster of the portal's own pod can't be used"
 	}
 	return fault.New(fault.Invalid, "kubernetes.config", "%s", what).Because("%v", err).
-		Do("Correct kubernetes.kubeconfig and kubernetes.context; for in-cluster the portal has to run in the cluster with a service account.").Wrap(err)
+		Do("Correct %s and %s; for in-cluster the portal has to run in the cluster with a service account.", upkeep.Setting(cfg.Name, "kubeconfig"), upkeep.Setting(cfg.Name, "context")).Wrap(err)
 }

@@ -125,7 +125,7 @@ func (r *Runtime) begun(ctx context.Context, l fleet.Launch, launch string, not 
 				return nil, r.unmade(ctx, l, w)
 			}
 			if pod.Spec.NodeName == "" {
-				return nil, unschedulable(l, reason+": "+message)
+				return nil, unschedulable(l, reason, message)
 			}
 			if err := r.stuck(l, w, pod); err != nil {
 				return nil, err

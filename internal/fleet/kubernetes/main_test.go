@@ -2,7 +2,7 @@ package kubernetes_test
 
 import (
 	"context"
-	"flag"
+	"encoding/json"
 	"log/slog"
 	"os"
 	"strconv"
@@ -18,14 +18,8 @@ import (
 	"github.com/waooaw/platform-portal/internal/fleet/kubernetes/kubernetestest"
 )
 
-// abreast is how many tests of the suite run at once, whatever the number of
-// processors: they wait for the kubelet's pauses.
-const abreast = "6"
-
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", abreast); err != nil { // what the command line says comes later, and wins
-		panic(err)
-	}
+	fleettest.Abreast(6) // they wait for the kubelet's pauses
 	os.Exit(kubernetestest.Main(m))
 }
 
@@ -38,7 +32,7 @@ var owners atomic.Int64
 // config is that of a portal of its own on the cluster.
 func config(t testing.TB) kubernetes.Config {
 	c := kubernetestest.Start(t)
-	cfg := kubernetes.Config{Kubeconfig: c.Kubeconfig, Owner: "test" + strconv.FormatInt(owners.Add(1), 10), Dir: t.TempDir()}
+	cfg := kubernetes.Config{Kubeconfig: c.Kubeconfig, Image: kubernetestest.Image, Owner: "test" + strconv.FormatInt(owners.Add(1), 10), Dir: t.TempDir(), Key: []byte("key")}
 	if testing.Verbose() {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -97,25 +91,21 @@ func left(c *kubernetestest.Cluster, t testing.TB, owner, agentID string) []stri
 }
 
 func TestConformance(t *testing.T) {
-	var configs sync.Map // by runtime
-	of := func(rt fleet.Runtime) kubernetes.Config {
-		cfg, _ := configs.Load(rt)
-		return cfg.(kubernetes.Config)
-	}
+	var configs fleettest.Configs[kubernetes.Config]
 	fleettest.Run(t, fleettest.Harness{
 		New: func(t *testing.T) fleet.Runtime {
 			cfg := config(t)
 			rt := open(t, cfg)
-			configs.Store(rt, cfg)
+			configs.Put(rt, cfg)
 			return rt
 		},
 		Reopen: func(t *testing.T, old fleet.Runtime) fleet.Runtime {
 			if err := old.(*kubernetes.Runtime).Close(); err != nil {
 				t.Error(err)
 			}
-			cfg := of(old)
+			cfg := configs.Of(old)
 			rt := open(t, cfg)
-			configs.Store(rt, cfg)
+			configs.Put(rt, cfg)
 			return rt
 		},
 		Program: program,
@@ -124,12 +114,25 @@ func TestConformance(t *testing.T) {
 			return append(append([]string{kubernetestest.ProgramPath}, behaviour...), "end")
 		},
 		Left: func(t *testing.T, rt fleet.Runtime, agentID string) []string {
-			return left(kubernetestest.Start(t), t, of(rt).Owner, agentID)
+			return left(kubernetestest.Start(t), t, configs.Of(rt).Owner, agentID)
 		},
 		Run: func(t *testing.T, rt fleet.Runtime, in fleet.Instance) string {
 			return kubernetestest.Start(t).Kubectl(t, "get", "pods", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[-1:].status.containerStatuses[0].containerID}",
-				"-l", "platform-portal.io/owner="+of(rt).Owner+",platform-portal.io/instance="+in.ID)
+				"-l", "platform-portal.io/owner="+configs.Of(rt).Owner+",platform-portal.io/instance="+in.ID)
 		},
-		FoundAtLaunch: true, KeepsGrace: true, CountsNoProcesses: true, EngineBackoff: true, Forgets: true, Parallel: true, Patience: 4 * time.Minute,
+		Change: func(t *testing.T, rt fleet.Runtime, l fleet.Launch, env map[string]*string) {
+			data := map[string]any{}
+			for name, value := range env {
+				if data[name] = nil; value != nil {
+					data[name] = []byte(*value) // which becomes base64
+				}
+			}
+			body, err := json.Marshal(map[string]any{"data": data})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kubernetestest.Start(t).Kubectl(t, "patch", "secret", "portal-"+configs.Of(rt).Owner+"-"+l.InstanceID+"-env", "--type=merge", "-p", string(body))
+		},
+		FoundAtLaunch: true, KeepsGrace: true, CountsNoProcesses: true, EngineBackoff: true, Forgets: true, Patience: 4 * time.Minute,
 	})
 }

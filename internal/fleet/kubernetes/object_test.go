@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/waooaw/platform-portal/internal/agent"
+	"github.com/waooaw/platform-portal/internal/fault"
 	"github.com/waooaw/platform-portal/internal/fleet"
 )
 
@@ -121,6 +122,31 @@ func TestEndsAreCountedOnce(t *testing.T) {
 		pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{c.status}}}
 		if ends(pod) != c.ends || hasEnded(pod) != c.over {
 			t.Errorf("%+v: %d ends, %t", c.status, ends(pod), hasEnded(pod))
+		}
+	}
+}
+
+// A scheduler that does not work says nothing, and more nodes would not help.
+func TestAPodThatNobodySchedulesIsNotBlamedOnTheNodes(t *testing.T) {
+	l := fleet.Launch{AgentID: "shop", InstanceID: "shop-r1-0"}
+	if f := fault.As(unschedulable(l, "", "")); f.Code != "kubernetes.unscheduled" || f.Kind != fault.Unavailable || !strings.Contains(f.Remedy, "scheduler") || strings.Contains(f.Remedy, "nodes") {
+		t.Errorf("%+v", f)
+	}
+	if f := fault.As(unschedulable(l, "Unschedulable", "0/1 nodes are available: 1 Insufficient memory.")); f.Code != "kubernetes.unschedulable" || f.Why != "Unschedulable: 0/1 nodes are available: 1 Insufficient memory." || !strings.Contains(f.Remedy, "smaller limits") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// What the kubelet tries again by itself is waited for; what it never can is told.
+func TestWhatIsOnlySlowIsNotHopeless(t *testing.T) {
+	r, l := &Runtime{}, fleet.Launch{AgentID: "shop", InstanceID: "shop-r1-0"}
+	for message, hopeless := range map[string]bool{
+		"failed to sync configmap cache: timed out waiting for the condition": false,
+		"context deadline exceeded":                             false,
+		"container has runAsNonRoot and image will run as root": true,
+	} {
+		if err := r.hopeless(l, "CreateContainerConfigError", message); (err != nil) != hopeless {
+			t.Errorf("%s: %v", message, err)
 		}
 	}
 }

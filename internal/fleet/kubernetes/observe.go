@@ -97,9 +97,9 @@ func (u *unit) runs(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 	case pod == nil && u.rec.Current == "":
 		in.State, in.Reason = fleet.InstanceStarting, w.trouble
 	case pod == nil:
-		in.State, in.Reason = fleet.InstanceBackoff, cmp.Or(w.trouble, "its pod went away, and another one is made")
+		in.State, in.Reason, in.Displaced = fleet.InstanceBackoff, cmp.Or(w.trouble, "its pod went away, and another one is made"), w.trouble == ""
 	case pod.DeletionTimestamp != nil:
-		in.State, in.Reason = fleet.InstanceBackoff, "its pod is being removed, and another one follows"
+		in.State, in.Reason, in.Displaced = fleet.InstanceBackoff, "its pod is being removed, and another one follows", true
 	case hasEnded(pod):
 		in.State, in.Reason = fleet.InstanceBackoff, u.r.because(pod, endOf(pod))
 		if over(pod) { // what follows is being decided
@@ -107,7 +107,7 @@ func (u *unit) runs(w *workload, pod *corev1.Pod, in *fleet.Instance) {
 		}
 		in.Reason += next(pod)
 	case hasRun(pod):
-		in.State = fleet.InstanceRunning
+		in.State, in.Displaced = fleet.InstanceRunning, in.Reason == lostPod
 		in.Restarts = max(in.Restarts, restarted(pod))
 		if in.Reason != "" {
 			in.Reason = "started again: " + in.Reason
@@ -130,9 +130,13 @@ func (r *Runtime) find(ctx context.Context, agentID, instanceID string) (*unit, 
 	}
 	w := r.workload(instanceID)
 	if w == nil || w.Annotations[noteAgent] != agentID {
-		return nil, nil, fault.New(fault.NotFound, "instance.not_found", "instance %s is not there", instanceID)
+		return nil, nil, missing(instanceID)
 	}
 	return r.adopt(w), w, nil
+}
+
+func missing(instanceID string) error {
+	return fault.New(fault.NotFound, "instance.not_found", "instance %s is not there", instanceID)
 }
 
 // Agents gives the agents that have anything on the cluster: also those of which

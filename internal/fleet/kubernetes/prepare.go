@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	kerrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,7 +50,7 @@ func (r *Runtime) prepare(ctx context.Context, l *fleet.Launch, launch string) (
 	if err := r.surround(ctx, *l); err != nil {
 		return nil, err
 	}
-	lasting, err := r.storage(ctx)
+	lasting, err := r.lasting(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +71,8 @@ func (r *Runtime) image(l *fleet.Launch) error {
 	if l.Image == "" && l.Command != "" && l.Command == r.cfg.Self {
 		if r.cfg.Image == "" {
 			return fault.New(fault.Invalid, "image.missing", "There is no image for the built-in agent %s", l.AgentID).
-				Because("the cluster runs images only, and kubernetes.image names none that is the portal's program").
-				Do("Set kubernetes.image to an image of this portal, with the program as its entry point, that the cluster can pull, or use the runtime process.")
+				Because("the cluster runs images only, and %s names none that is the portal's program", r.setting("image")).
+				Do("Set %s to an image of this portal, with the program as its entry point, that the cluster can pull, or use the runtime process.", r.setting("image"))
 		}
 		l.Image, l.Command = r.cfg.Image, "" // its entry point is the program
 	}
@@ -80,6 +81,33 @@ func (r *Runtime) image(l *fleet.Launch) error {
 			Because("the runtime kubernetes runs commands in images").Do("Give the agent an image, or the runtime process.")
 	}
 	return nil
+}
+
+// storageFresh is for how long an answer about storage classes holds. Each start asks
+// several times, and hundreds of agents may start at once.
+const storageFresh = 10 * time.Second
+
+// lasting is what storage told a moment ago, or tells now.
+func (r *Runtime) lasting(ctx context.Context) (bool, error) {
+	r.mu.Lock()
+	last := r.classes
+	r.mu.Unlock()
+	if time.Since(last.at) < storageFresh {
+		return last.lasting, nil
+	}
+	lasting, err := r.storage(ctx)
+	if err == nil {
+		r.mu.Lock()
+		r.classes = storageAnswer{lasting: lasting, at: time.Now()}
+		r.mu.Unlock()
+	}
+	return lasting, err
+}
+
+// storageAnswer is whether volumes outlive pods, and when the cluster said so.
+type storageAnswer struct {
+	lasting bool
+	at      time.Time
 }
 
 // storage tells whether volumes outlive pods here: whether the cluster makes them.
@@ -141,17 +169,20 @@ func (r *Runtime) claim(ctx context.Context, l fleet.Launch, v volume) error {
 }
 
 // described is an object of an agent as it is applied: nothing but what this
-// program decides, which a whole object with its empty fields is not.
-func (r *Runtime) described(kind, name, agentID string, rest map[string]any) map[string]any {
-	rest["apiVersion"], rest["kind"] = corev1.SchemeGroupVersion.String(), kind
-	rest["metadata"] = map[string]any{
-		"name": name, "namespace": r.namespace, "labels": r.labels(agentID), "annotations": map[string]string{noteAgent: agentID},
+// program decides, which a whole object with its empty fields is not. Further
+// annotations follow, each with its value after its name.
+func (r *Runtime) described(kind, name, agentID string, rest map[string]any, further ...string) map[string]any {
+	notes := map[string]string{noteAgent: agentID}
+	for i := 0; i+1 < len(further); i += 2 {
+		notes[further[i]] = further[i+1]
 	}
+	rest["apiVersion"], rest["kind"] = corev1.SchemeGroupVersion.String(), kind
+	rest["metadata"] = map[string]any{"name": name, "namespace": r.namespace, "labels": r.labels(agentID), "annotations": notes}
 	return rest
 }
 
 // secret keeps the environment of an instance apart from its pod: what may be a
-// secret in a Secret, of which the version is given, the rest in a ConfigMap.
+// secret in a Secret, the rest in a ConfigMap. The version is the later one of both.
 func (r *Runtime) secret(ctx context.Context, l fleet.Launch) (version string, err error) {
 	name := r.name(l.InstanceID, "env")
 	bounded, cancel := r.bounded(ctx)
@@ -167,14 +198,26 @@ func (r *Runtime) secret(ctx context.Context, l fleet.Launch) (version string, e
 		return "", r.answered(ctx, "look at the secret "+name, err)
 	}
 	open, hidden := r.environ(l)
-	if err := r.refused(ctx, l, r.around.Configure(bounded, l.AgentID, name, open)); err != nil {
+	seal, err := r.seal("ConfigMap "+name, open)
+	if err != nil {
 		return "", err
 	}
-	made, err := applied(bounded, secrets, name, r.described("Secret", name, l.AgentID, map[string]any{"stringData": hidden}))
+	version, err = r.around.Configure(bounded, l.AgentID, name, open, map[string]string{noteWanted: seal})
 	if err != nil {
 		return "", r.refused(ctx, l, err)
 	}
-	return made.ResourceVersion, nil
+	if seal, err = r.seal("Secret "+name, hidden); err != nil {
+		return "", err
+	}
+	object := r.described("Secret", name, l.AgentID, map[string]any{"stringData": hidden}, noteWanted, seal)
+	made, err := applied(bounded, secrets, name, object)
+	if err != nil {
+		return "", r.refused(ctx, l, err)
+	}
+	if later(made.ResourceVersion, version) {
+		version = made.ResourceVersion
+	}
+	return version, nil
 }
 
 // owned refuses an object of somebody else.

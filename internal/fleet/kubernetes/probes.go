@@ -1,10 +1,15 @@
 package kubernetes
 
 import (
+	"cmp"
+	"context"
+	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	kerrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -85,4 +90,148 @@ func guarded(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// LiveProbes implements fleet.Witness.
+func (r *Runtime) LiveProbes(ctx context.Context, agentID, instanceID string, had agent.Probes) (agent.Probes, map[string]string, error) {
+	u, w, err := r.find(ctx, agentID, instanceID)
+	if err != nil {
+		return had, nil, err
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	w, err = r.kind(w.kind).get(bounded, w.Name) // what was told may be older
+	if kerrors.IsNotFound(err) {
+		return had, nil, missing(instanceID)
+	} else if err != nil {
+		return had, nil, r.answered(ctx, "look at "+instanceID, err)
+	}
+	for _, c := range w.template.Spec.Containers {
+		if c.Name == container {
+			now, unsaid := told(&c, had, u.restart)
+			return now, unsaid, nil
+		}
+	}
+	why := "the container " + container + " is gone"
+	return had, map[string]string{fleet.FieldReadiness: why, fleet.FieldLiveness: why, fleet.FieldStartup: why}, nil
+}
+
+// told gives the probes of a container as a specification has them, and the fields that
+// none can have. What it says makes the same container again.
+func told(c *corev1.Container, had agent.Probes, policy agent.RestartPolicy) (now agent.Probes, unsaid map[string]string) {
+	was := corev1.Container{}
+	probe(&was, fleet.Launch{Health: had, Restart: policy})
+	now, unsaid = had, map[string]string{}
+	made := func() (out corev1.Container) {
+		probe(&out, fleet.Launch{Health: now, Restart: policy})
+		return out
+	}
+	if asks(c.ReadinessProbe) != asks(was.ReadinessProbe) {
+		p, why := said(c.ReadinessProbe, had.Readiness)
+		if now.Readiness = p; why == "" && asks(made().ReadinessProbe) != asks(c.ReadinessProbe) {
+			why = "no specification makes it: " + asks(c.ReadinessProbe)
+		}
+		if why != "" {
+			now.Readiness, unsaid[fleet.FieldReadiness] = had.Readiness, why
+		}
+	}
+	if asks(c.LivenessProbe) != asks(was.LivenessProbe) {
+		p, why := saidLiveness(c.LivenessProbe, had.Liveness)
+		if now.Liveness = p; why == "" && asks(made().LivenessProbe) != asks(c.LivenessProbe) {
+			why = "the restart policy is " + cmp.Or(policy.Policy, agent.DefaultRestartPolicy) + ", with which the portal asks, and not the kubelet"
+		}
+		if why != "" {
+			now.Liveness, unsaid[fleet.FieldLiveness] = had.Liveness, why
+		}
+	}
+	if start := c.StartupProbe; asks(start) != asks(was.StartupProbe) && asks(start) != asks(made().StartupProbe) {
+		keep := now.Liveness
+		if start != nil && now.Liveness != nil && made().LivenessProbe != nil {
+			p, l := *now.Liveness, made().LivenessProbe
+			p.InitialDelay = whole(max(0, start.FailureThreshold-l.PeriodSeconds*l.FailureThreshold))
+			now.Liveness = &p
+		}
+		if asks(made().StartupProbe) != asks(start) {
+			now.Liveness, unsaid[fleet.FieldStartup] = keep, "it follows from the liveness probe, and only for how long it asks can be chosen, by initial_delay"
+		}
+	}
+	return now, unsaid
+}
+
+func whole(seconds int32) agent.Duration { return agent.Duration(time.Duration(seconds) * time.Second) }
+
+// said is a probe as a specification has it, or why none can. What the kubelet counts as
+// it did stays as it was written.
+func said(live *corev1.Probe, had *agent.Probe) (p *agent.Probe, why string) {
+	if live == nil {
+		return nil, ""
+	}
+	p = &agent.Probe{}
+	if had != nil {
+		*p = *had
+		p.HTTP, p.TCP, p.Exec = nil, nil, nil
+	}
+	was := asked(p)
+	if was.InitialDelaySeconds != live.InitialDelaySeconds {
+		p.InitialDelay = whole(live.InitialDelaySeconds)
+	}
+	if was.PeriodSeconds != live.PeriodSeconds {
+		p.Interval = whole(live.PeriodSeconds)
+	}
+	if was.TimeoutSeconds != live.TimeoutSeconds {
+		p.Timeout = whole(live.TimeoutSeconds)
+	}
+	if was.FailureThreshold != live.FailureThreshold {
+		p.FailureThreshold = int(max(1, live.FailureThreshold))
+	}
+	if n := int(max(1, live.SuccessThreshold)); n != max(1, p.SuccessThreshold) {
+		p.SuccessThreshold = n
+	}
+	switch {
+	case live.HTTPGet != nil:
+		h := live.HTTPGet
+		p.HTTP = &agent.HTTPProbe{Path: cmp.Or(h.Path, "/"), Port: agent.PortRef(strconv.Itoa(h.Port.IntValue()))}
+		why = foreign(h.Host, h.Port)
+		if h.Scheme == corev1.URISchemeHTTPS {
+			why = "it asks over TLS"
+		} else if n := len(h.HTTPHeaders); n > 0 {
+			why = fmt.Sprintf("it sends %d headers", n)
+		}
+	case live.TCPSocket != nil:
+		p.TCP = &agent.TCPProbe{Port: agent.PortRef(strconv.Itoa(live.TCPSocket.Port.IntValue()))}
+		why = foreign(live.TCPSocket.Host, live.TCPSocket.Port)
+	case live.Exec != nil:
+		p.Exec = &agent.ExecProbe{Command: live.Exec.Command}
+	case live.GRPC != nil:
+		why = "it asks by gRPC"
+	default:
+		why = "it asks nothing"
+	}
+	return p, why
+}
+
+// saidLiveness is said for the liveness probe, of which the kubelet does not count all.
+func saidLiveness(live *corev1.Probe, had *agent.Probe) (p *agent.Probe, why string) {
+	if p, why = said(live, had); p == nil || why != "" {
+		return p, why
+	}
+	if live.InitialDelaySeconds > 0 {
+		return p, "it waits before it asks, which the portal has a startup probe for, as long as initial_delay says"
+	}
+	p.Interval, p.Timeout, p.InitialDelay = whole(live.PeriodSeconds), whole(live.TimeoutSeconds), 0
+	if had != nil {
+		p.InitialDelay, p.SuccessThreshold = had.InitialDelay, had.SuccessThreshold
+	}
+	return p, ""
+}
+
+// foreign says why a specification can't ask there; "" if it can.
+func foreign(host string, port intstr.IntOrString) string {
+	switch {
+	case host != "":
+		return "it asks another host than the instance"
+	case port.Type == intstr.String:
+		return "it gives the port by a name"
+	}
+	return ""
 }

@@ -32,17 +32,20 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 		return err
 	}
 	u, _, err := r.find(ctx, agentID, instanceID)
+	var before fleet.InstanceState
 	if err == nil {
-		u.mu.Lock()
-		u.rec.State = fleet.InstanceStopping
-		u.save()
-		u.mu.Unlock()
+		before = u.enter(fleet.InstanceStopping)
 	}
 	release()
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
 	if err := r.halt(ctx, agentID, instanceID, grace); err != nil {
+		// What the cluster was not asked for, or refused, has not begun.
+		if w := r.workload(instanceID); u != nil && before == "" && w != nil && w.DeletionTimestamp == nil {
+			u.enter(before)
+			r.changes.Add(agentID)
+		}
 		return err
 	}
 	if release, err = r.locks.Acquire(ctx, instanceID); err != nil {
@@ -50,6 +53,15 @@ func (r *Runtime) Stop(ctx context.Context, agentID, instanceID string, grace ti
 	}
 	defer release()
 	return r.discard(ctx, agentID, instanceID)
+}
+
+// enter notes a state, for the next portal as well, and gives the one before.
+func (u *unit) enter(state fleet.InstanceState) (before fleet.InstanceState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	before, u.rec.State = u.rec.State, state
+	u.save()
+	return before
 }
 
 // halt removes an instance: its workload, so that no pod follows, and its pods, which
@@ -215,6 +227,10 @@ func (r *Runtime) Remove(ctx context.Context, agentID string) error {
 		if err := r.Stop(ctx, agentID, id, 0); err != nil {
 			return err
 		}
+	}
+	// A portal that was killed may have left it, and the cluster keeps its volume for it.
+	if err := r.dismiss(ctx, r.name(agentID, carrierName)); err != nil && !fault.Is(err, fault.Conflict) {
+		return err
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()

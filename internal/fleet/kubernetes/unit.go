@@ -202,6 +202,9 @@ func (u *unit) attend(pod *corev1.Pod) {
 	}
 }
 
+// lostPod is why an instance was started again whose pod somebody removed.
+const lostPod = "its pod before this one went away"
+
 // begins notes that a pod runs, or that the kubelet started it again. u.mu is held.
 func (u *unit) begins(pod *corev1.Pod) {
 	before := u.rec
@@ -212,7 +215,7 @@ func (u *unit) begins(pod *corev1.Pod) {
 		if u.rec.Current != "" { // the cluster's own doing, or that of somebody else
 			u.rec.Started++
 			if !u.hold && u.rec.State == "" {
-				u.rec.Reason = cmp.Or(u.rec.Reason, "its pod before this one went away")
+				u.rec.Reason = cmp.Or(u.rec.Reason, lostPod)
 			}
 		}
 		u.rec.Current, u.rec.Counted, u.rec.Ends = run, 0, 0

@@ -81,11 +81,6 @@ func slim(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// version is what is kept of a secret.
-func version(s *corev1.Secret) *meta.ObjectMeta {
-	return &meta.ObjectMeta{Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion, Annotations: s.Annotations}
-}
-
 // changed lets somebody look at the agent of an object.
 func (r *Runtime) changed(o meta.Object) {
 	if id := o.GetAnnotations()[noteAgent]; id != "" {

@@ -1,13 +1,9 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"maps"
 	"math"
-	"slices"
-	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -212,91 +208,6 @@ func (r *Runtime) create(ctx context.Context, w *workload) (*workload, error) {
 	}
 	k.mirror.Put(made)
 	return made, nil
-}
-
-// facts are what is compared of a workload, by the names of fields: of its template,
-// and that of its Secret. No value of the environment is among them.
-func facts(t *corev1.PodTemplateSpec) map[string]string {
-	out := map[string]string{}
-	var names []string
-	for _, c := range t.Spec.Containers {
-		names = append(names, c.Name)
-		if c.Name != container {
-			continue
-		}
-		args, _ := json.Marshal(append([]string{}, c.Args...))
-		out["image"], out["command"], out["args"] = c.Image, strings.Join(c.Command, ""), string(args)
-		if len(c.Command) > 1 { // this program never makes that
-			parts, _ := json.Marshal(c.Command)
-			out["command"] = string(parts)
-		}
-		if q, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
-			out["resources.memory"] = q.String()
-		}
-		if q, ok := c.Resources.Limits[corev1.ResourceCPU]; ok {
-			out["resources.cpu"] = strconv.FormatFloat(q.AsApproximateFloat64(), 'f', -1, 64)
-		}
-		var env []string
-		for _, v := range c.Env {
-			env = append(env, v.Name)
-		}
-		for _, from := range c.EnvFrom {
-			if from.SecretRef != nil {
-				env = append(env, "all of the Secret "+from.SecretRef.Name)
-			}
-			if from.ConfigMapRef != nil {
-				env = append(env, "all of the ConfigMap "+from.ConfigMapRef.Name)
-			}
-		}
-		out["env"] = strings.Join(env, ", ")
-	}
-	out["containers"] = strings.Join(names, ", ")
-	return out
-}
-
-// drift gives what somebody else changed of a workload since it was made.
-func (r *Runtime) drift(w *workload) (list []fleet.Difference) {
-	var wanted map[string]string
-	if json.Unmarshal([]byte(w.Annotations[noteWanted]), &wanted) != nil {
-		return nil
-	}
-	live := facts(&w.template)
-	for _, field := range slices.Sorted(maps.Keys(wanted)) {
-		if field == secretVersion || wanted[field] == live[field] {
-			continue
-		}
-		list = append(list, fleet.Difference{Field: field, Wanted: cmp.Or(wanted[field], fleet.Absent), Live: cmp.Or(live[field], fleet.Absent)})
-	}
-	for _, field := range slices.Sorted(maps.Keys(live)) {
-		if _, ok := wanted[field]; !ok {
-			list = append(list, fleet.Difference{Field: field, Wanted: fleet.Absent, Live: live[field]})
-		}
-	}
-	if s, ok := r.secrets.Get(r.name(keyed(w), "env")); ok && later(s.ResourceVersion, wanted[secretVersion]) {
-		list = append(list, fleet.Difference{Field: "env", Wanted: "the Secret as it was written", Live: "changed, with effect at the next start"})
-	}
-	return list
-}
-
-// later tells whether a version follows another one. What a watch told may be older
-// than what was written.
-func later(version, than string) bool {
-	a, aerr := strconv.ParseUint(version, 10, 64)
-	b, berr := strconv.ParseUint(than, 10, 64)
-	return aerr == nil && berr == nil && a > b
-}
-
-// secretVersion is the name of the fact which version of its Secret a workload was
-// made with.
-const secretVersion = "secret version"
-
-// note writes down what is wanted of a workload, which drift is compared with.
-func (w *workload) note(secret string) error {
-	wanted := facts(&w.template)
-	wanted[secretVersion] = secret
-	text, err := json.Marshal(wanted)
-	w.Annotations[noteWanted] = string(text)
-	return err
 }
 
 // scale lets the cluster have n pods of a workload, 0 or 1, and changes its

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 			exit(portalMain(os.Args[2:]), "")
 		}
 	}
+	fleettest.Abreast(4)
 	os.Exit(m.Run())
 }
 

@@ -33,18 +33,19 @@ func empty(t testing.TB, rt *process.Runtime, cfg process.Config) {
 }
 
 func harness(change func(*process.Config)) fleettest.Harness {
-	configs := map[fleet.Runtime]process.Config{}
+	var configs fleettest.Configs[process.Config]
 	return fleettest.Harness{
 		New: func(t *testing.T) fleet.Runtime {
 			cfg := config(dataDir(t))
 			change(&cfg)
 			rt := open(t, cfg)
-			configs[rt] = cfg
+			configs.Put(rt, cfg)
 			return rt
 		},
 		Reopen: func(t *testing.T, old fleet.Runtime) fleet.Runtime {
-			rt := open(t, configs[old])
-			configs[rt] = configs[old]
+			cfg := configs.Of(old)
+			rt := open(t, cfg)
+			configs.Put(rt, cfg)
 			return rt
 		},
 		Program: program,
@@ -52,7 +53,7 @@ func harness(change func(*process.Config)) fleettest.Harness {
 			return append([]string{self(), "test-program"}, behaviour...)
 		},
 		Left: func(t *testing.T, rt fleet.Runtime, agentID string) []string {
-			return left(configs[rt], rt.(*process.Runtime), agentID)
+			return left(configs.Of(rt), rt.(*process.Runtime), agentID)
 		},
 	}
 }

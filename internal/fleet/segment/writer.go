@@ -98,7 +98,7 @@ func (w *Writer) Note(format string, args ...any) {
 	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.add(Portal, 'F', []byte(text))
+	w.put(time.Now(), Portal, 'F', []byte(text))
 	w.flush()
 }
 
@@ -178,13 +178,15 @@ func whole(b []byte) int {
 	return len(b)
 }
 
-// lines writes b, whose lines are parted by line feeds.
+// lines writes b, whose lines are parted by line feeds. They came together, and say
+// so: a machine that stands still between two of them must not tear a stack trace.
 func (w *Writer) lines(stream string, mark byte, b []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	now := time.Now()
 	for {
 		line, rest, more := bytes.Cut(b, []byte{'\n'})
-		w.add(stream, mark, line)
+		w.put(now, stream, mark, line)
 		if !more {
 			break
 		}
@@ -193,12 +195,7 @@ func (w *Writer) lines(stream string, mark byte, b []byte) {
 	w.flush()
 }
 
-// add puts one line into the buffer.
-func (w *Writer) add(stream string, mark byte, text []byte) {
-	w.put(time.Now(), stream, mark, text)
-}
-
-// put is add with a time, which must not go back.
+// put puts one line into the buffer. Times must not go back.
 func (w *Writer) put(now time.Time, stream string, mark byte, text []byte) {
 	if !now.After(w.last) { // also when the clock was set back
 		now = w.last.Add(1)

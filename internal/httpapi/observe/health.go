@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/waooaw/platform-portal/internal/agent"
@@ -53,12 +54,28 @@ type AgentHealth struct {
 	Reason string       `json:"health_reason,omitempty"`
 }
 
+// runtimes asks all of them at once, so that one that is slow delays no other.
+func (a *area) runtimes(ctx context.Context) []RuntimeHealth {
+	out := make([]RuntimeHealth, len(a.cfg.Runtimes))
+	var all sync.WaitGroup
+	for i, rt := range a.cfg.Runtimes {
+		all.Go(func() {
+			out[i] = RuntimeHealth{Name: rt.Name(), Checks: rt.Report(ctx)}
+			if out[i].Checks == nil {
+				out[i].Checks = []fleet.Check{}
+			}
+		})
+	}
+	all.Wait()
+	return out
+}
+
 type healthAnswer struct {
 	Body PlatformHealth
 }
 
 func (a *area) platformHealth(ctx context.Context, in *door.OfAgents) (*healthAnswer, error) {
-	out := PlatformHealth{Components: []ComponentHealth{}, Runtimes: []RuntimeHealth{}}
+	out := PlatformHealth{Components: []ComponentHealth{}}
 	var ready bool
 	out.Components, ready = a.components(ctx)
 	out.Status = "healthy"
@@ -68,13 +85,7 @@ func (a *area) platformHealth(ctx context.Context, in *door.OfAgents) (*healthAn
 	if !ready {
 		out.Status = "unhealthy"
 	}
-	for _, rt := range a.cfg.Runtimes {
-		checks := rt.Report(ctx)
-		if checks == nil {
-			checks = []fleet.Check{}
-		}
-		out.Runtimes = append(out.Runtimes, RuntimeHealth{Name: rt.Name(), Checks: checks})
-	}
+	out.Runtimes = a.runtimes(ctx)
 	var err error
 	if out.States, out.Healths, err = a.cfg.Agents.Counts(ctx); err != nil {
 		return nil, err

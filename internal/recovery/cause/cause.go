@@ -42,6 +42,11 @@ const (
 	ExpiredCredential Code = "expired_credential"
 	ClockSkew         Code = "clock_skew"
 	NetworkRefused    Code = "network_refused"
+	EngineAway        Code = "engine_away"
+	ImageUnavailable  Code = "image_unavailable"
+	NoRoom            Code = "no_room"
+	RuntimeRefuses    Code = "runtime_refuses"
+	Displaced         Code = "displaced"
 	Flaky             Code = "flaky"
 	Unknown           Code = "unknown"
 )
@@ -55,7 +60,8 @@ var classes = []struct {
 	{MissingDependency, Dependency}, {CrashLoop, Permanent}, {OutOfMemory, Permanent}, {Hang, Transient},
 	{SlowDependency, Dependency}, {CPUStarved, Configuration}, {DiskFull, Permanent}, {FDLeak, Permanent},
 	{QueueBacklog, Transient}, {PoisonMessage, Permanent}, {ExpiredCredential, Configuration}, {ClockSkew, Dependency},
-	{NetworkRefused, Dependency}, {Flaky, Transient}, {Unknown, Permanent},
+	{NetworkRefused, Dependency}, {EngineAway, Dependency}, {ImageUnavailable, Configuration},
+	{NoRoom, Dependency}, {RuntimeRefuses, Configuration}, {Displaced, Transient}, {Flaky, Transient}, {Unknown, Permanent},
 }
 
 // Codes are all causes.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
 	"github.com/waooaw/platform-portal/internal/operation"
 	"github.com/waooaw/platform-portal/internal/queue"
 	"github.com/waooaw/platform-portal/internal/recovery/cause"
@@ -237,6 +238,81 @@ func TestFiguresTellOfWhatIsUsedUp(t *testing.T) {
 	}
 	if found := cause.Find(f); found == nil || found.Code != cause.QueueBacklog || found.Suggestions[0].Fix != cause.ScaleOut {
 		t.Errorf("%+v", found)
+	}
+}
+
+func TestAnEngineThatIsAwayIsNoFaultOfTheAgent(t *testing.T) {
+	says := "Cannot connect to the Docker daemon: dial tcp 192.0.2.7:2376: connect: connection refused"
+	f := crashed(1, says)
+	f.Problem = &operation.Problem{Code: "docker.unreachable", What: "The Docker engine tcp://192.0.2.7:2376 can't be reached", Why: says, Remedy: "Start the engine."}
+	found := cause.Find(f)
+	if found == nil || found.Code != cause.EngineAway || found.Class != cause.Dependency || found.Title != f.Problem.What || found.Suggestions[0].Fix != cause.NoFix || found.Suggestions[0].Why != "Start the engine." {
+		t.Errorf("%+v", found)
+	}
+	f.Problem, f.Failure = nil, &agent.Failure{Code: "kubernetes.unreachable", Reason: "The cluster https://192.0.2.7 can't be reached: timeout", Remedy: "See the API server."}
+	if found = cause.Find(f); found == nil || found.Code != cause.EngineAway || found.Title != "The cluster https://192.0.2.7 can't be reached" {
+		t.Errorf("%+v", found)
+	}
+	f.Failure.Code = "crash_loop"
+	if found = cause.Find(f); found != nil && found.Code == cause.EngineAway {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestAnImageThatCannotBeHadIsNoFaultOfTheNetworkOfTheAgent(t *testing.T) {
+	says := "The image shop:2 can't be pulled: dial tcp: lookup registry.example on 192.0.2.53:53: connect: connection refused"
+	f := crashed(1, says)
+	f.Ended, f.Instances = nil, nil
+	f.Problem = &operation.Problem{Code: "image.pull", What: "The image shop:2 can't be pulled", Why: "lookup registry.example: connection refused", Remedy: "See whether the nodes reach the registry."}
+	found := cause.Find(f)
+	if found == nil || found.Code != cause.ImageUnavailable || found.Title != f.Problem.What || found.Suggestions[0].Fix != cause.NoFix || found.Suggestions[0].Why != f.Problem.Remedy {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Somebody removes pods, or a node is drained: nothing of it speaks against the
+// revision, and nobody is told to go back to another one.
+func TestWhatIsEndedFromOutsideIsNoCrash(t *testing.T) {
+	code := 2
+	gone := fleet.Instance{ID: "a-r2-0", State: fleet.InstanceBackoff, ExitCode: &code, Restarts: 1, Displaced: true, StartedAt: now.Add(-4 * time.Second), EndedAt: now, Reason: "its pod is being removed"}
+	back := fleet.Instance{ID: "a-r2-1", State: fleet.InstanceRunning, Restarts: 1, Displaced: true, StartedAt: now.Add(-2 * time.Second)}
+	f := &cause.Facts{Now: now, AgentID: "a", State: agent.Running, Health: agent.HealthUnhealthy, Revision: 2, DiskFree: -1, Lines: []string{"agent stopped"},
+		Spec: agent.Spec{Name: "a"}, Good: &cause.Good{Revision: 1}, Ended: &gone, Instances: []fleet.Instance{gone, back}}
+	found := cause.Find(f)
+	if found == nil || found.Code != cause.Displaced || found.Class != cause.Transient || found.Suggestions[0].Fix != cause.Wait {
+		t.Fatalf("%+v", found)
+	}
+	if slices.ContainsFunc(found.Suggestions, func(s cause.Suggestion) bool { return s.Fix == cause.RollBack }) {
+		t.Errorf("another revision is offered: %+v", found.Suggestions)
+	}
+	if gone := cause.Gone(f, "a-r2-0"); gone.Code != cause.Displaced || gone.Class != cause.Transient || gone.Suggestions[0].Fix != cause.Wait || !strings.Contains(gone.Summary, "a-r2-0") {
+		t.Errorf("%+v", gone)
+	}
+	crash := fleet.Instance{ID: "a-r2-2", State: fleet.InstanceBackoff, ExitCode: &code, Restarts: 4, StartedAt: now.Add(-2 * time.Second), EndedAt: now}
+	f.Instances, f.Ended = append(f.Instances, crash), &crash
+	if found = cause.Find(f); found == nil || found.Code != cause.CrashLoop {
+		t.Errorf("a crash beside it: %+v", found)
+	}
+}
+
+// Probes change their answers whenever an operator stops and starts an agent.
+func TestWhatIsStartedAndStoppedIsNotFlaky(t *testing.T) {
+	in := fleet.Instance{ID: "a-r2-0", State: fleet.InstanceRunning, StartedAt: now.Add(-20 * time.Second)}
+	f := &cause.Facts{Now: now, AgentID: "a", State: agent.Running, Health: agent.HealthHealthy, Revision: 2, DiskFree: -1, Spec: agent.Spec{Name: "a"}, Instances: []fleet.Instance{in}}
+	for i := range 8 { // of runs before this one
+		f.Probes = append(f.Probes, health.Result{InstanceID: in.ID, Kind: health.Readiness, OK: i%2 == 0, At: in.StartedAt.Add(-time.Duration(i+1) * time.Second)})
+	}
+	for _, kind := range []health.Kind{health.Readiness, health.Liveness} {
+		f.Probes = append(f.Probes, health.Result{InstanceID: in.ID, Kind: kind, OK: true, At: now.Add(-10 * time.Second)})
+	}
+	if found := cause.Find(f); found != nil {
+		t.Errorf("%+v", found)
+	}
+	for i := range 6 {
+		f.Probes = append(f.Probes, health.Result{InstanceID: in.ID, Kind: health.Readiness, OK: i%2 == 0, At: now.Add(-time.Duration(i+1) * time.Second)})
+	}
+	if found := cause.Find(f); found == nil || found.Code != cause.Flaky {
+		t.Errorf("one that is flaky: %+v", found)
 	}
 }
 

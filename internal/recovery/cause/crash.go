@@ -8,6 +8,7 @@ import (
 
 	"github.com/waooaw/platform-portal/internal/agent"
 	"github.com/waooaw/platform-portal/internal/fleet"
+	"github.com/waooaw/platform-portal/internal/health"
 )
 
 const (
@@ -25,6 +26,9 @@ func crash(f *Facts) *Finding {
 	}
 	restarts, loop, brief := 0, f.code() == "crash_loop" || f.code() == "agent.instance_failed", false
 	for _, in := range append(f.Instances, deref(f.Ended)...) {
+		if in.Displaced {
+			continue
+		}
 		restarts = max(restarts, in.Restarts)
 		loop = loop || in.State == fleet.InstanceFailed
 		lived := f.Now.Sub(in.StartedAt)
@@ -86,12 +90,7 @@ func flaky(f *Facts) *Finding {
 	if f.State != agent.Running {
 		return nil
 	}
-	changes := 0
-	for _, r := range f.Probes {
-		if f.Now.Sub(r.At) <= flakyWindow {
-			changes++
-		}
-	}
+	changes := f.changes()
 	restarts := 0
 	for _, in := range f.Instances {
 		restarts = max(restarts, in.Restarts)
@@ -105,12 +104,31 @@ func flaky(f *Facts) *Finding {
 	}
 	if changes >= 2*flips-1 {
 		out.Certainty = 0.55
-		out.Evidence = append(out.Evidence, Evidence{Kind: "probe", Text: fmt.Sprintf("Its probes changed their answer %d times within %s", changes, flakyWindow), At: f.Now})
+		out.Evidence = append(out.Evidence, Evidence{Kind: "probe", Text: fmt.Sprintf("A probe changed its answer %d times within %s", changes, flakyWindow), At: f.Now})
 	}
 	if restarts > 0 {
 		out.Evidence = append(out.Evidence, Evidence{Kind: "exit", Text: fmt.Sprintf("It was restarted %d times and ran again each time", restarts), At: f.Now})
 	}
 	return out
+}
+
+// changes is how often the probe that did so most changed its answer of late, about
+// an instance as it runs now: what was started and ended on purpose says nothing.
+func (f *Facts) changes() int {
+	type probe struct {
+		instance string
+		kind     health.Kind
+	}
+	most, count := 0, map[probe]int{}
+	for _, in := range f.Instances {
+		for _, r := range f.Probes {
+			if r.InstanceID == in.ID && f.Now.Sub(r.At) <= flakyWindow && r.At.After(in.StartedAt) {
+				count[probe{in.ID, r.Kind}]++
+				most = max(most, count[probe{in.ID, r.Kind}])
+			}
+		}
+	}
+	return most
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -14,7 +14,7 @@ type detector struct {
 // detectors are asked all; the most certain answer counts, the first of those
 // that are equally certain.
 var detectors = []detector{
-	{"port", port}, {"command", command}, {"memory", memory}, {"disk", disk}, {"files", files}, {"message", message},
+	{"engine", engine}, {"image", image}, {"room", room}, {"refusal", refusal}, {"lost", lost}, {"stuck", stuck}, {"displaced", displaced}, {"port", port}, {"command", command}, {"memory", memory}, {"disk", disk}, {"files", files}, {"message", message},
 	{"clock", clock}, {"credential", credential}, {"variable", variable}, {"configuration", configuration},
 	{"dependency", dependency}, {"module", module}, {"slow", slow}, {"network", network}, {"processor", processor}, {"backlog", backlog},
 	{"hang", hang}, {"flaky", flaky}, {"crash", crash},

@@ -71,6 +71,17 @@ func (o *offer) slowly(success float64) {
 	o.add(RestartWithBackoff, success, "Restart it with longer pauses", "It is given more tries, with longer pauses between them, so that what it waits for can come back.", nil)
 }
 
+// remedy is what was said can be done, or something that holds in general.
+func (o *offer) remedy(otherwise string) string {
+	if p := o.f.Problem; p != nil && p.Remedy != "" {
+		return p.Remedy
+	}
+	if f := o.f.Failure; f != nil && f.Remedy != "" {
+		return f.Remedy
+	}
+	return otherwise
+}
+
 func (o *offer) wait(success float64, why string) {
 	o.add(Wait, success, "Wait until it recovers", why, nil)
 }
@@ -267,6 +278,23 @@ func (o *offer) others() {
 		o.add(RenewCredentials, 0.88, "Give it a new credential", "The old one is revoked, and it is restarted with the new one.", nil)
 		o.back(0.5)
 		o.restart(0.3, "It reads its credential anew.")
+	case Displaced:
+		o.displaced()
+	case NoRoom, RuntimeRefuses:
+		o.runtime()
+	case ImageUnavailable:
+		title := "See that the image can be had"
+		if strings.HasPrefix(o.found.Key, "image.build") {
+			title = "See that the image can be built"
+		}
+		o.ask(NoFix, 0.9, title, o.remedy("Correct the image of the specification."), nil)
+		o.back(0.7)
+		o.slowly(0.4)
+		o.restart(0.3, "The registry may answer again.")
+	case EngineAway:
+		o.ask(NoFix, 0.9, "Bring back what it runs on", o.remedy("See why it does not answer; the page Diagnostics checks it."), nil)
+		o.slowly(0.4)
+		o.restart(0.3, "It may answer again.")
 	case ClockSkew:
 		o.back(0.7)
 		o.restart(0.5, "It compares its clock anew.")
@@ -284,6 +312,33 @@ func (o *offer) others() {
 		o.restart(0.5, "It begins anew.")
 		o.slowly(0.3)
 	}
+}
+
+func (o *offer) displaced() {
+	switch o.found.Key {
+	case "suspend_lost":
+		o.restart(0.9, "It begins anew, without what it had in memory.")
+	case "instances_lost":
+		o.ask(NoFix, 0.8, "Find out who removes its instances", o.remedy("See the record of what it runs on."), nil)
+		o.restart(0.3, "It begins anew.")
+	default:
+		o.wait(0.9, "It is being begun again.")
+		o.restart(0.3, "It begins anew.")
+	}
+}
+
+// runtime offers what ends a refusal of what it runs on: mostly nothing that the
+// portal can do by itself.
+func (o *offer) runtime() {
+	title, otherwise := "See to it that it can run there", "See why it is refused; the page Diagnostics checks what it runs on."
+	if o.found.Code == NoRoom {
+		title, otherwise = "Make room for it", "Add nodes or raise the quota, stop other agents, or give this one smaller limits."
+	}
+	o.ask(NoFix, 0.9, title, o.remedy(otherwise), nil)
+	if o.found.Class != Dependency || o.found.Code == NoRoom && o.f.Good != nil && o.f.Good.Spec.Resources != o.f.Spec.Resources {
+		o.back(0.7)
+	}
+	o.restart(0.3, "It may be taken now.")
 }
 
 // fileLimit is how many files it may open, as last measured.

@@ -21,46 +21,55 @@ type Agent struct {
 	Figures *metrics.AgentFigures
 }
 
-// Row is the agent's cells: name, state, health, instances, restarts, version,
-// revision, operation, progress, actions, updated, and with figures tasks,
-// errors, p95, cpu, memory, cost, queue and dead.
+// How many cells an agent with figures has, and how many of them lists show.
+const (
+	cells = 19
+	brief = 11
+)
+
+// Row is the agent's cells: those of Brief, revision, updated, and with figures
+// errors, p95, cpu, memory, cost and dead.
 func (a Agent) Row() Row {
-	r := Row{
-		"name":      {Text: a.title(), Hint: a.ID},
-		"state":     a.state(),
-		"health":    Health(a.Health, a.HealthReason),
-		"instances": a.instances(),
-		"restarts":  a.restarts(),
-		"version":   a.version(),
-		"revision":  a.revision(),
-		"operation": a.operation(),
-		"progress":  a.progress(),
-		"actions":   {Status: a.actions()},
-		"updated":   When(a.UpdatedAt),
-	}
+	r := make(Row, cells) // it would grow twice otherwise, for each of hundreds of agents
+	a.short(r)
+	r["revision"] = a.revision()
+	r["updated"] = When(a.UpdatedAt)
 	if f := a.Figures; f != nil {
-		hint := ""
-		if f.Status == metrics.Partly {
-			hint = fmt.Sprintf("%d of %d instances report", f.Reporting, f.Instances)
-		}
-		r.figureCells(f.Figures, why(f), hint)
+		r.longFigures(f.Figures, why(f), a.reporting())
 	}
 	return r.plain()
 }
 
-// briefly names the cells that lists of agents show.
-var briefly = [...]string{"name", "state", "health", "instances", "restarts", "version", "operation", "progress", "actions", "tasks", "queue"}
+// Brief is the agent's cells that lists of agents show: name, state, health,
+// instances, restarts, version, operation, progress, actions, and with figures tasks
+// and queue. Thousands of pages may hear of each change, and are told of no other.
+func (a Agent) Brief() Row {
+	r := make(Row, brief)
+	a.short(r)
+	return r.plain()
+}
 
-// Brief leaves of an agent's row what lists of agents show: thousands of pages may
-// hear of each change, and are told of no other.
-func Brief(r Row) Row {
-	out := make(Row, len(briefly))
-	for _, name := range briefly {
-		if c, ok := r[name]; ok {
-			out[name] = c
-		}
+func (a Agent) short(r Row) {
+	r["name"] = Cell{Text: a.title(), Hint: a.ID}
+	r["state"] = a.state()
+	r["health"] = Health(a.Health, a.HealthReason)
+	r["instances"] = a.instances()
+	r["restarts"] = a.restarts()
+	r["version"] = a.version()
+	r["operation"] = a.operation()
+	r["progress"] = a.progress()
+	r["actions"] = Cell{Status: a.actions()}
+	if f := a.Figures; f != nil {
+		r.shortFigures(f.Figures, why(f), a.reporting())
 	}
-	return out
+}
+
+// reporting says how much of the agent its figures are of, if not all.
+func (a Agent) reporting() string {
+	if f := a.Figures; f.Status == metrics.Partly {
+		return fmt.Sprintf("%d of %d instances report", f.Reporting, f.Instances)
+	}
+	return ""
 }
 
 func (a Agent) title() string {

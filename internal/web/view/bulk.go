@@ -12,29 +12,31 @@ import (
 type Bulk struct{ *bulk.Bulk }
 
 // Row is the bulk operation's cells: state, progress, completed, succeeded,
-// failed, skipped, running, remaining, ended, took, and for each agent item-ID with its
+// failed, skipped, cancelled, back (what was rolled back), running, remaining, ended, took, and for each agent item-ID with its
 // result and note-ID with the reason.
 func (b Bulk) Row() Row {
-	running := 0
+	in := map[bulk.ItemState]int{}
 	for _, it := range b.Items {
-		if it.State == bulk.ItemRunning {
-			running++
-		}
+		in[it.State]++
 	}
+	running, cancelled, back := in[bulk.ItemRunning], in[bulk.ItemCancelled], in[bulk.ItemRolledBack]
+	done := b.Completed - cancelled // what was cancelled is over, but it is not done
 	r := Row{
 		"state":     OperationState(b.State),
-		"progress":  progress(b.Completed, b.Total),
-		"completed": {Text: Count(b.Completed)},
+		"progress":  progress(done, b.Total),
+		"completed": {Text: Count(done) + " of " + Count(b.Total)},
 		"succeeded": {Text: Count(b.Succeeded), Status: some(b.Succeeded, "success")},
 		"failed":    {Text: Count(b.Failed), Status: some(b.Failed, "error")},
 		"skipped":   {Text: Count(b.Skipped), Status: some(b.Skipped, "skipped")},
+		"cancelled": {Text: Count(cancelled), Status: some(cancelled, "warning")},
+		"back":      {Text: Count(back), Status: some(back, "warning")},
 		"running":   {Text: Count(running), Status: some(running, "busy")},
 		"remaining": b.remaining(),
 		"ended":     {},
 		"took":      {},
 	}
 	p := r["progress"]
-	p.Hint = fmt.Sprintf("%d of %d agents done", b.Completed, b.Total)
+	p.Hint = fmt.Sprintf("%d of %d agents done", done, b.Total)
 	r["progress"] = p
 	if b.EndedAt != nil {
 		r["ended"] = When(*b.EndedAt)

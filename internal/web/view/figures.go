@@ -26,15 +26,33 @@ func why(f *metrics.AgentFigures) string {
 // (an hour), queue and dead. missing says why one is not known, hint what is
 // to be said of those that are.
 func (r Row) figureCells(f metrics.Figures, missing, hint string) {
-	number := func(name string, v *float64, write func(float64) string) {
-		if v == nil {
-			r[name] = Unknown(missing)
-			return
-		}
-		r[name] = Cell{Text: write(*v), Hint: hint}
+	r.shortFigures(f, missing, hint)
+	r.longFigures(f, missing, hint)
+}
+
+// number adds the cell of one figure.
+func (r Row) number(name string, v *float64, write func(float64) string, missing, hint string) {
+	if v == nil {
+		r[name] = Unknown(missing)
+		return
 	}
-	number("tasks", f.TasksPerMinute, Number)
-	number("errors", f.ErrorRate, Percent)
+	r[name] = Cell{Text: write(*v), Hint: hint}
+}
+
+const noQueue = "It has no queue, or the queues do not answer"
+
+// shortFigures adds the figures that lists show.
+func (r Row) shortFigures(f metrics.Figures, missing, hint string) {
+	r.number("tasks", f.TasksPerMinute, Number, missing, hint)
+	r["queue"] = Unknown(noQueue)
+	if b := f.Backlog; b != nil {
+		r["queue"] = Cell{Text: Count(b.Waiting), Status: some(b.Waiting, "waiting"), Hint: fmt.Sprintf("%d waiting, %d being worked on", b.Waiting, b.InFlight)}
+	}
+}
+
+// longFigures adds the others.
+func (r Row) longFigures(f metrics.Figures, missing, hint string) {
+	r.number("errors", f.ErrorRate, Percent, missing, hint)
 	if c := r["errors"]; f.ErrorRate != nil {
 		c.Status = level(*f.ErrorRate, 0.01, 0.05)
 		r["errors"] = c
@@ -49,12 +67,11 @@ func (r Row) figureCells(f metrics.Figures, missing, hint string) {
 		}
 		r["p95"] = c
 	}
-	number("cpu", f.CPU, Number)
-	number("memory", f.Memory, func(v float64) string { return Bytes(int64(math.Min(math.Max(v, 0), math.MaxInt64/2))) })
-	number("cost", f.CostPerHour, Money)
-	r["queue"], r["dead"] = Unknown("It has no queue, or the queues do not answer"), Unknown("It has no queue, or the queues do not answer")
+	r.number("cpu", f.CPU, Number, missing, hint)
+	r.number("memory", f.Memory, func(v float64) string { return Bytes(int64(math.Min(math.Max(v, 0), math.MaxInt64/2))) }, missing, hint)
+	r.number("cost", f.CostPerHour, Money, missing, hint)
+	r["dead"] = Unknown(noQueue)
 	if b := f.Backlog; b != nil {
-		r["queue"] = Cell{Text: Count(b.Waiting), Status: some(b.Waiting, "waiting"), Hint: fmt.Sprintf("%d waiting, %d being worked on", b.Waiting, b.InFlight)}
 		r["dead"] = Cell{Text: Count(b.Dead), Status: some(b.Dead, "error"), Hint: "Messages that could not be worked off"}
 	}
 }

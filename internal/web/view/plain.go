@@ -17,7 +17,7 @@ const (
 // characters and without those that change the direction of what stands around,
 // at most limit characters long.
 func Plain(s string, limit int) string {
-	if len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(s) <= limit && printable(s) {
 		return s // nearly all are so
 	}
 	if len(s) > limit*utf8.UTFMax { // do not look at megabytes that will not be shown
@@ -43,11 +43,23 @@ func Plain(s string, limit int) string {
 	return b.String()
 }
 
+// printable tells whether there is nothing but visible ASCII and spaces.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 // plain makes every text of the row harmless.
 func (r Row) plain() Row {
 	for name, c := range r {
-		c.Text, c.Hint = Plain(c.Text, maxText), Plain(c.Hint, maxHint)
-		r[name] = c
+		if text, hint := Plain(c.Text, maxText), Plain(c.Hint, maxHint); text != c.Text || hint != c.Hint {
+			c.Text, c.Hint = text, hint
+			r[name] = c
+		}
 	}
 	return r
 }

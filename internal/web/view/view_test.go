@@ -142,6 +142,19 @@ func TestRowOfABulkOperation(t *testing.T) {
 	is(t, r, "item-b", "Failed", "failed")
 	is(t, r, "note-b", "No port", "error")
 	is(t, r, "item-c", "Deploying", "running")
+	is(t, r, "completed", "2 of 4", "")
+}
+
+// What was cancelled is not shown as done, nor what was taken back as cancelled.
+func TestCancelledPartsOfABulkOperationAreNotDone(t *testing.T) {
+	r := view.Bulk{Bulk: &bulk.Bulk{State: operation.Cancelled, Total: 4, Completed: 4, Succeeded: 1, Items: []bulk.Item{
+		{AgentID: "a", State: bulk.ItemSucceeded}, {AgentID: "b", State: bulk.ItemRolledBack}, {AgentID: "c", State: bulk.ItemCancelled}, {AgentID: "d", State: bulk.ItemCancelled},
+	}}}.Row()
+	is(t, r, "progress", "2/4", "")
+	is(t, r, "completed", "2 of 4", "")
+	is(t, r, "succeeded", "1", "success")
+	is(t, r, "cancelled", "2", "warning")
+	is(t, r, "back", "1", "warning")
 }
 
 func TestRowOfTheFleet(t *testing.T) {

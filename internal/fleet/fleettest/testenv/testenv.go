@@ -42,9 +42,13 @@ type Env struct {
 // errMissing means that no engine can run here.
 var errMissing = errors.New("it can't be started here")
 
+// Runner runs the tests of a binary, as testing.M does. With another engine's Main
+// in its place a binary has both.
+type Runner interface{ Run() int }
+
 // Main runs the tests and ends the engine, if one of them started it. It gives
 // the exit code; TestMain passes it to os.Exit.
-func (e *Env) Main(m *testing.M) int {
+func (e *Env) Main(m Runner) int {
 	code := m.Run()
 	e.mu.Lock()
 	defer e.mu.Unlock()

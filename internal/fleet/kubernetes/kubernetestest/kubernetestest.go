@@ -54,7 +54,7 @@ func prepare(string) error {
 
 // Main runs the tests and ends the cluster, if one of them started it. It gives the
 // exit code; TestMain passes it to os.Exit.
-func Main(m *testing.M) int { return shared.Main(m) }
+func Main(m testenv.Runner) int { return shared.Main(m) }
 
 // Start gives the cluster, which holds Image; it runs until the test binary ends.
 // Where none can run the test is skipped, but fails if CI=true.

@@ -52,6 +52,8 @@ type Mirror[T meta.Object] struct {
 	byKey  map[string]map[string]T
 	synced bool  // byName is what the cluster has
 	err    error // why it may be old
+	// version is that of the cluster up to which all is known.
+	version string
 }
 
 // New gives one that knows nothing. Changes ring the bell with an object's key.
@@ -86,6 +88,17 @@ func (m *Mirror[T]) Heard() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.err
+}
+
+// Reached gives the version of the cluster up to which all is known; "" while it is
+// not known what there is.
+func (m *Mirror[T]) Reached() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.synced {
+		return ""
+	}
+	return m.version
 }
 
 // List gives all that wanted is true of. An error says why it may be old; it waits
@@ -191,7 +204,7 @@ func (m *Mirror[T]) read(ctx context.Context, from Source[T]) (version string, e
 			break
 		}
 	}
-	changed, gone := m.replace(all)
+	changed, gone := m.replace(all, version)
 	m.bell.ringAll()
 	for _, o := range gone {
 		m.Changed(o, true)
@@ -202,11 +215,12 @@ func (m *Mirror[T]) read(ctx context.Context, from Source[T]) (version string, e
 	return version, nil
 }
 
-// replace takes a whole list, and gives what changed and what went.
-func (m *Mirror[T]) replace(list []T) (changed, gone []T) {
+// replace takes a whole list of a version, and gives what changed and what went.
+func (m *Mirror[T]) replace(list []T, version string) (changed, gone []T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.byName
+	m.version = version
 	m.byName, m.byKey, m.synced, m.err = map[string]T{}, map[string]map[string]T{}, true, nil
 	for _, o := range list {
 		m.set(o)
@@ -256,16 +270,20 @@ func (m *Mirror[T]) hear(ctx context.Context, from Source[T], version string) (s
 				return version, errClosed
 			}
 			version = object.GetResourceVersion()
-			if e.Type != watch.Bookmark {
-				m.take(object, e.Type == watch.Deleted)
-			}
+			m.take(object, e.Type)
 		}
 	}
 }
 
 // take notes one event.
-func (m *Mirror[T]) take(object T, gone bool) {
+func (m *Mirror[T]) take(object T, what watch.EventType) {
+	gone := what == watch.Deleted
 	m.mu.Lock()
+	m.version = object.GetResourceVersion()
+	if what == watch.Bookmark {
+		m.mu.Unlock()
+		return
+	}
 	if m.Passing {
 		m.mu.Unlock()
 		m.Changed(object, gone)

@@ -37,9 +37,19 @@ func (k *Keeper) at(req *rest.Request, of kind, name string) *rest.Request {
 	return req.AbsPath(segments...).SetHeader("Accept", "application/json")
 }
 
+// ask sends a request. An error says why the API server refuses, which raw answers do
+// not.
+func ask(ctx context.Context, req *rest.Request) ([]byte, error) {
+	answer := req.Do(ctx)
+	if err := answer.Error(); err != nil {
+		return nil, err
+	}
+	return answer.Raw()
+}
+
 // get gives what is common to all objects. NotFound as the client says it.
 func (k *Keeper) get(ctx context.Context, of kind, name string) (*meta.PartialObjectMetadata, error) {
-	body, err := k.at(k.Client.Get(), of, name).DoRaw(ctx)
+	body, err := ask(ctx, k.at(k.Client.Get(), of, name))
 	if err != nil {
 		return nil, err
 	}
@@ -47,9 +57,9 @@ func (k *Keeper) get(ctx context.Context, of kind, name string) (*meta.PartialOb
 	return &o, json.Unmarshal(body, &o)
 }
 
-// apply writes an object unless somebody else has one of its name. Only the fields
-// that are given are touched.
-func (k *Keeper) apply(ctx context.Context, of kind, name, agentID string, fields map[string]any) error {
+// apply writes an object unless somebody else has one of its name, and gives its
+// version. Only the fields that are given are touched.
+func (k *Keeper) apply(ctx context.Context, of kind, name string, notes map[string]string, fields map[string]any) (version string, err error) {
 	got, err := k.get(ctx, of, name)
 	if err == nil {
 		err = k.Owned(of.name, got.ObjectMeta)
@@ -57,17 +67,21 @@ func (k *Keeper) apply(ctx context.Context, of kind, name, agentID string, field
 		err = nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	fields["apiVersion"], fields["kind"] = of.group, of.name
-	fields["metadata"] = map[string]any{
-		"name": name, "namespace": k.Namespace, "labels": k.Labels(agentID), "annotations": map[string]string{k.Note: agentID},
-	}
+	fields["metadata"] = map[string]any{"name": name, "namespace": k.Namespace, "labels": k.Labels(notes[k.Note]), "annotations": notes}
 	body, err := json.Marshal(fields)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return k.at(k.Client.Patch(types.ApplyPatchType), of, name).Param("fieldManager", k.Manager).Param("force", "true").Body(body).Do(ctx).Error()
+	made, err := ask(ctx, k.at(k.Client.Patch(types.ApplyPatchType), of, name).Param("fieldManager", k.Manager).Param("force", "true").Body(body))
+	if err != nil {
+		return "", err
+	}
+	var o meta.PartialObjectMetadata
+	err = json.Unmarshal(made, &o)
+	return o.ResourceVersion, err
 }
 
 // drop removes the object of the name if it is ours.
@@ -90,7 +104,7 @@ func (k *Keeper) list(ctx context.Context, of kind, selector string) ([]meta.Par
 		if next != "" {
 			req = req.Param("continue", next)
 		}
-		body, err := req.DoRaw(ctx)
+		body, err := ask(ctx, req)
 		if err != nil {
 			return nil, err
 		}

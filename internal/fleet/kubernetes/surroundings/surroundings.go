@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -102,7 +103,7 @@ func (k *Keeper) Keep(ctx context.Context, a Agent) error {
 			}
 			continue // a service leads to ports
 		}
-		if err := k.apply(ctx, w.of, w.name, a.ID, w.fields); err != nil {
+		if _, err := k.apply(ctx, w.of, w.name, k.notes(a.ID), w.fields); err != nil {
 			return err
 		}
 	}
@@ -180,9 +181,15 @@ func blocks(networks []string) (list []map[string]any) {
 	return list
 }
 
-// Configure keeps the open part of an environment.
-func (k *Keeper) Configure(ctx context.Context, agentID, name string, data map[string]string) error {
-	return k.apply(ctx, settings, name, agentID, map[string]any{"data": data})
+// notes are the annotations that every object of an agent has.
+func (k *Keeper) notes(agentID string) map[string]string { return map[string]string{k.Note: agentID} }
+
+// Configure keeps the open part of an environment, with further annotations, and
+// gives the version of what was written.
+func (k *Keeper) Configure(ctx context.Context, agentID, name string, data, further map[string]string) (version string, err error) {
+	notes := k.notes(agentID)
+	maps.Copy(notes, further)
+	return k.apply(ctx, settings, name, notes, map[string]any{"data": data})
 }
 
 // Unconfigure removes it.

@@ -4,9 +4,12 @@ import htmx from "./htmx";
 
 const slot = (): HTMLElement | null => document.getElementById("dialog-slot");
 let opener: HTMLElement | null = null;
+let coming = ""; // address of what is on its way
 
 // open shows the fragment at the address in a dialog.
 export function open(url: string, from: HTMLElement | null): void {
+  if (url === coming) return; // the second click of two
+  coming = url;
   const menu = from?.closest<HTMLElement>("[popover]");
   if (menu?.matches(":popover-open")) {
     from = document.querySelector<HTMLElement>(`[popovertarget="${CSS.escape(menu.id)}"]`);
@@ -17,10 +20,16 @@ export function open(url: string, from: HTMLElement | null): void {
   document.documentElement.dataset.busy = "true";
   const done = htmx.ajax("GET", url, { target: "#dialog-slot", swap: "innerHTML" } as never) as unknown as Promise<void>;
   void Promise.resolve(done).finally(() => {
+    coming = "";
     from?.removeAttribute("aria-busy");
     delete document.documentElement.dataset.busy;
   });
 }
+
+// Messages stand in front of the page; while a dialog is open, in the dialog: what is
+// outside of it lies behind its veil and can't be clicked.
+const messages = document.getElementById("toasts");
+const home = messages?.parentElement;
 
 function show(dialog: HTMLDialogElement): void {
   if (dialog.open) return;
@@ -28,9 +37,11 @@ function show(dialog: HTMLDialogElement): void {
   const back = opener;
   opener = null;
   dialog.showModal();
+  if (messages) dialog.append(messages);
   if (!dialog.querySelector("[autofocus]")) dialog.querySelector<HTMLElement>("h2")?.focus();
   check(dialog);
   dialog.addEventListener("close", () => {
+    if (messages && dialog.contains(messages)) home?.append(messages);
     dialog.remove();
     if (back?.isConnected) back.focus();
   });
@@ -81,6 +92,7 @@ document.addEventListener("htmx:after:request", (e) => {
 const place = slot();
 if (place) {
   new MutationObserver(() => {
+    if (messages && !messages.isConnected) home?.append(messages); // another dialog took the place of theirs
     for (const d of place.children) if (d instanceof HTMLDialogElement) show(d);
   }).observe(place, { childList: true });
 }

@@ -93,18 +93,23 @@ const chosen = new Set<string>();
 let everything = false;
 let filter: string | undefined;
 let last: string | undefined; // where a range begins
+let restored: string | null | undefined; // what the address names that Back or Forward led to
+
+document.addEventListener("htmx:before:history:restore", (e) => {
+  if (!e.defaultPrevented) restored = new URL(location.href).searchParams.get("selected");
+});
 
 function begin(): void {
   const f = form();
   if (!f) return;
   if (filter === f.dataset.filter) return;
-  if (filter !== undefined) forget();
-  else {
-    // The address may name what is ticked.
-    const named = new URL(location.href).searchParams.get("selected");
-    everything = named === "all";
-    for (const id of everything ? [] : (named ?? "").split(",")) if (id) chosen.add(id);
-  }
+  const first = filter === undefined;
+  forget();
+  // The address may name what is ticked.
+  const named = restored ?? (first ? new URL(location.href).searchParams.get("selected") : "") ?? "";
+  restored = undefined;
+  everything = named === "all";
+  for (const id of everything ? [] : named.split(",")) if (id) chosen.add(id);
   filter = f.dataset.filter;
 }
 

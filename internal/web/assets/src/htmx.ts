@@ -24,4 +24,27 @@ document.addEventListener("htmx:before:process", (e) => {
   }
 });
 
+// Networks change and portals restart. What is harmless to send again is: questions,
+// and forms with a key, which the portal acts on once.
+const pauses = [250, 1000, 3000]; // ms before each further try
+
+document.addEventListener("htmx:before:request", (e) => {
+  const ctx = (e as CustomEvent).detail?.ctx;
+  const body = ctx?.request.body;
+  if (ctx?.request.method !== "GET" && !(body instanceof URLSearchParams && body.has("idempotency_key"))) return;
+  const send = ctx.fetch as typeof fetch;
+  ctx.fetch = async (url: string, request: RequestInit) => {
+    for (const pause of pauses) {
+      try {
+        return await send(url, request);
+      } catch (err) {
+        // Everything but a lost connection is somebody's will.
+        if (!(err instanceof TypeError) || request.signal?.aborted) throw err;
+        await new Promise((done) => setTimeout(done, pause));
+      }
+    }
+    return send(url, request);
+  };
+});
+
 export default htmx;

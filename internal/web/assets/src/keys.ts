@@ -8,7 +8,27 @@ const OFF = "portal.keys";
 let first = "";
 let timer = 0;
 
-const off = () => localStorage.getItem(OFF) === "off";
+// A browser that keeps nothing refuses all use of its storage; the choice holds for
+// the page then.
+let chosen: string | null = null;
+
+const off = (): boolean => {
+  try {
+    return (chosen ?? localStorage.getItem(OFF)) === "off";
+  } catch {
+    return false;
+  }
+};
+
+function remember(value: "on" | "off"): void {
+  chosen = value;
+  try {
+    localStorage.setItem(OFF, value);
+    chosen = null;
+  } catch {
+    // as said above
+  }
+}
 
 function typing(e: KeyboardEvent): boolean {
   const t = e.target;
@@ -98,7 +118,7 @@ document.addEventListener("keydown", (e) => {
 // The switch in the help sheet.
 document.addEventListener("change", (e) => {
   const box = e.target;
-  if (box instanceof HTMLInputElement && box.dataset.singleKeys !== undefined) localStorage.setItem(OFF, box.checked ? "on" : "off");
+  if (box instanceof HTMLInputElement && box.dataset.singleKeys !== undefined) remember(box.checked ? "on" : "off");
 });
 
 const show = () => {

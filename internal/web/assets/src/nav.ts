@@ -1,5 +1,6 @@
 // Links inside the portal replace the page's content instead of loading a new
 // document, so that a click is answered at once and the live connection stays.
+import { mayLeave } from "./editor";
 import htmx from "./htmx";
 
 function plainClick(e: MouseEvent): boolean {
@@ -35,6 +36,7 @@ window.addEventListener("resize", () => requestAnimationFrame(showTab));
 // go shows the address in place. The answer is a whole page, of which the part
 // that changes is taken.
 export function go(url: string, how: "push" | "replace" = "push"): Promise<void> {
+  if (!mayLeave()) return Promise.resolve();
   document.documentElement.dataset.busy = "true";
   const done = htmx.ajax("GET", url, {
     target: "#page",
@@ -58,3 +60,36 @@ document.addEventListener("click", (e) => {
   e.preventDefault();
   void go(a.href);
 });
+
+// What had the focus may be gone from a part that was loaded again; then the keys
+// go on in the page's content and not at its very beginning.
+let inMain = false;
+document.addEventListener("htmx:before:swap", () => {
+  inMain = document.getElementById("main")?.contains(document.activeElement) ?? false;
+});
+document.addEventListener("htmx:after:swap", () => {
+  if (inMain && document.activeElement === document.body) document.getElementById("main")?.focus({ preventScroll: true });
+});
+
+// A form that the browser sends itself is sent once, however often its button is
+// clicked, and the button says that it waits.
+const ONCE_MS = 10_000; // then it may be tried again
+const rest = () => {
+  for (const b of document.querySelectorAll("form[data-sent]")) {
+    b.removeAttribute("data-sent");
+    for (const busy of b.querySelectorAll('[type="submit"][aria-busy]')) busy.removeAttribute("aria-busy");
+  }
+};
+// On the window, because what scripts send themselves is told apart on the document.
+window.addEventListener("submit", (e) => {
+  const form = e.target;
+  if (e.defaultPrevented || !(form instanceof HTMLFormElement) || form.method !== "post") return;
+  if (form.hasAttribute("data-sent")) {
+    e.preventDefault();
+    return;
+  }
+  form.setAttribute("data-sent", "");
+  e.submitter?.setAttribute("aria-busy", "true");
+  setTimeout(rest, ONCE_MS);
+});
+window.addEventListener("pageshow", rest);

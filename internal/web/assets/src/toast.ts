@@ -82,9 +82,18 @@ document.addEventListener("htmx:after:request", (e) => {
   if (toast && (e as CustomEvent).detail?.ctx?.response?.status < 400) leave(toast);
 });
 
-// No answer at all: htmx tells it only in the console.
+// No answer at all: htmx tells it only in the console. Parts of a page that load
+// again by themselves say nothing; the sign of the connection does.
 document.addEventListener("htmx:error", (e) => {
   const ctx = (e as CustomEvent).detail?.ctx;
-  if (ctx && !ctx.response && ctx.request?.method !== "GET")
-    say("error", "The portal did not answer", "Nothing is known of what you asked for. Look before you try again.");
+  if (!ctx || ctx.response) return;
+  if (ctx.request?.method !== "GET")
+    say(
+      "error",
+      "The portal did not answer",
+      ctx.request?.body?.has?.("idempotency_key")
+        ? "Whether it did what you asked for is not known. Send it again when it is back: it is done once only."
+        : "Nothing is known of what you asked for. Look before you try again.",
+    );
+  else if (ctx.sourceElement === document.body) say("error", "The portal did not answer", "You still see what was there before. Try again in a moment.");
 });

@@ -224,13 +224,16 @@ export class Connection {
     const mine = this.generation;
     const answer = await probe();
     if (mine !== this.generation || !this.running) return;
-    if (answer === "up" && ++this.blocked >= TRIES) {
+    if (answer === "up" && this.blocked + 1 < TRIES) this.blocked++;
+    else if (answer === "up" && (await taking())) {
+      if (mine !== this.generation || !this.running) return;
       this.way = this.way === "socket" ? "stream" : "poll";
       this.blocked = 0;
       this.betterAt = Date.now() + UPWARDS_MS * (1 + Math.random());
       this.open();
       return;
     }
+    if (mine !== this.generation || !this.running) return;
     if (answer === "down" && Date.now() - (this.lostAt ?? 0) > POLL_MS) this.to.state("offline");
     if (answer === "signed-out") this.to.state("signed-out");
     this.again();
@@ -263,12 +266,24 @@ const names = [
   "agent:created", "agent:updated", "agent:deleted", "agent:state_changed", "agent:health_update", "instance:changed",
   "operation:changed", "step_completed", "bulk_op:progress", "queue_update", "dlq_message", "config:changed",
   "auth:signed_in", "auth:token_changed", "auth:user_changed", "auth:session_changed",
-  "alert:fired", "alert:resolved", "alert:changed", "webhook:changed", "metrics:refused", "diagnostic:finished", "error:recorded", "error:changed",
+  "alert:fired", "alert:resolved", "alert:changed", "webhook:changed", "metrics:refused", "diagnostic:finished", "orphan:removed", "error:recorded", "error:changed",
   "subscribed", "heartbeat",
 ];
 
 function same(a: Set<string>, b: Set<string>): boolean {
   return a.size === b.size && [...a].every((x) => b.has(x));
+}
+
+// taking asks whether the portal takes live connections in: while it starts, and
+// when very many come at once, it does not, and then nothing is in the way of them.
+// What is asked is no hand-shake, so that it is refused in any case.
+async function taking(): Promise<boolean> {
+  try {
+    const r = await fetch(PATH, { cache: "no-store", signal: AbortSignal.timeout(POLL_MS) });
+    return r.status < 500 && r.status !== 429;
+  } catch {
+    return false;
+  }
 }
 
 // probe asks whether the portal answers, and still knows us.
