@@ -215,7 +215,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 		return false
 	}
 	for _, what := range []string{
-		"create pods", "watch pods", "patch pods", "delete pods", "get pods/log", "create pods/exec",
+		"create pods", "watch pods", "delete pods", "get pods/log", "create pods/exec",
 		"create secrets", "deletecollection secrets", "create persistentvolumeclaims", "deletecollection persistentvolumeclaims",
 		"list storageclasses", "watch events", "watch configmaps", "patch services", "create serviceaccounts", "delete configmaps", "create networkpolicies", "create poddisruptionbudgets",
 	} {
@@ -229,7 +229,7 @@ func TestThePortalMayDoWhatItsRuntimeNeeds(t *testing.T) {
 		t.Errorf("the portal may not read metrics: %s", list)
 	}
 	for _, what := range []string{
-		"create roles", "create rolebindings", "create serviceaccounts/token", "update pods", "create pods/ephemeralcontainers",
+		"create roles", "create rolebindings", "create serviceaccounts/token", "update pods", "patch pods", "create pods/ephemeralcontainers",
 		"create events", "update configmaps", "update pods/status", "update serviceaccounts", "delete namespaces", "get nodes", "get nodes/proxy", "create persistentvolumes", "impersonate users",
 	} {
 		verb, kind, _ := strings.Cut(what, " ")

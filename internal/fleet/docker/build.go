@@ -106,7 +106,7 @@ func (r *Runtime) build(ctx context.Context, l *fleet.Launch, name string, from 
 	pr, pw := io.Pipe()
 	go func() { pw.CloseWithError(from.pack(pw)) }()
 	defer pr.Close()
-	answer, err := r.api.ImageBuild(ctx, bufio.NewReaderSize(pr, 1<<20), client.ImageBuildOptions{
+	answer, err := r.api().ImageBuild(ctx, bufio.NewReaderSize(pr, 1<<20), client.ImageBuildOptions{
 		Tags: []string{name}, Dockerfile: "Dockerfile", Remove: true, ForceRemove: true, Version: build.BuilderV1, AuthConfigs: logins.all(),
 		Labels: map[string]string{labelOwner: r.cfg.Owner, labelRole: roleBuilt, labelAgent: l.AgentID, labelRevision: itoa(l.Revision)},
 	})
@@ -192,7 +192,7 @@ func printed(body io.Reader, out *segment.Writer, made *layers) error {
 func (r *Runtime) images(ctx context.Context, agentID string) (list []builtImage, err error) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ImageList(bounded, client.ImageListOptions{Filters: r.mine(agentID).Add("label", labelRole+"="+roleBuilt)})
+	got, err := r.api().ImageList(bounded, client.ImageListOptions{Filters: r.mine(agentID).Add("label", labelRole+"="+roleBuilt)})
 	if err != nil {
 		return nil, r.answered(ctx, "list images", err)
 	}
@@ -220,7 +220,7 @@ func (r *Runtime) dropImages(ctx context.Context, agentID string) error {
 	}
 	for _, im := range list {
 		bounded, cancel := r.bounded(ctx)
-		_, err := r.api.ImageRemove(bounded, im.id, client.ImageRemoveOptions{Force: true, PruneChildren: true})
+		_, err := r.api().ImageRemove(bounded, im.id, client.ImageRemoveOptions{Force: true, PruneChildren: true})
 		cancel()
 		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
 			return r.answered(ctx, "remove the image "+im.name, err)

@@ -36,7 +36,7 @@ func (r *Runtime) PackVolume(ctx context.Context, l fleet.Launch, volume string,
 		return err
 	}
 	return r.within(ctx, l, im, m, func(ctx context.Context, id string) error {
-		got, err := r.api.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: helperDir + "/0/."})
+		got, err := r.api().CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: helperDir + "/0/."})
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (r *Runtime) UnpackVolume(ctx context.Context, l fleet.Launch, volume strin
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.VolumeRemove(bounded, m.Source, client.VolumeRemoveOptions{})
+	_, err = r.api().VolumeRemove(bounded, m.Source, client.VolumeRemoveOptions{})
 	if errdefs.IsConflict(err) {
 		return fault.New(fault.Conflict, "volume.in_use", "The volume %s is in use", m.Source).
 			Because("%s", brief(err)).Do("Stop what uses it on the engine, then move the agent again.").Wrap(err)
@@ -86,7 +86,7 @@ func (r *Runtime) UnpackVolume(ctx context.Context, l fleet.Launch, volume strin
 			passed <- err
 			_ = pw.CloseWithError(err)
 		}()
-		_, err := r.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: helperDir + "/0", Content: pr})
+		_, err := r.api().CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: helperDir + "/0", Content: pr})
 		_ = pr.CloseWithError(io.ErrClosedPipe)
 		if perr := <-passed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
 			return perr

@@ -29,7 +29,11 @@ func (r *Runtime) listen() {
 func (r *Runtime) hear() (heard bool) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	told := r.api.Events(ctx, client.EventsListOptions{Filters: r.mine("").Add("type", "container")})
+	if err := r.meet(ctx); err != nil {
+		r.cfg.Log.Debug("the Docker engine does not answer", "error", err)
+		return false
+	}
+	told := r.api().Events(ctx, client.EventsListOptions{Filters: r.mine("").Add("type", "container")})
 	select {
 	case err := <-told.Err:
 		r.cfg.Log.Debug("the Docker engine tells no changes", "error", err)

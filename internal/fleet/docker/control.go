@@ -30,7 +30,7 @@ func (r *Runtime) Suspend(ctx context.Context, agentID, instanceID string) error
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.ContainerPause(bounded, u.container, client.ContainerPauseOptions{})
+	_, err = r.api().ContainerPause(bounded, u.container, client.ContainerPauseOptions{})
 	if err != nil && strings.Contains(err.Error(), "already paused") {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (r *Runtime) Resume(ctx context.Context, agentID, instanceID string) error 
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.ContainerUnpause(bounded, u.container, client.ContainerUnpauseOptions{})
+	_, err = r.api().ContainerUnpause(bounded, u.container, client.ContainerUnpauseOptions{})
 	if isNotPaused(err) {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (r *Runtime) Restart(ctx context.Context, agentID, instanceID, reason strin
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	if _, err := r.api.ContainerStart(bounded, u.container, client.ContainerStartOptions{}); err != nil {
+	if _, err := r.api().ContainerStart(bounded, u.container, client.ContainerStartOptions{}); err != nil {
 		u.follow("could not be started: "+brief(err), true)
 		return r.answered(ctx, "start "+instanceID, err)
 	}
@@ -144,13 +144,13 @@ func (r *Runtime) Exec(ctx context.Context, agentID, instanceID string, command 
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	made, err := r.api.ExecCreate(bounded, u.container, client.ExecCreateOptions{
+	made, err := r.api().ExecCreate(bounded, u.container, client.ExecCreateOptions{
 		Cmd: command, Env: []string{"AGENT_EXEC=1"}, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {
 		return -1, "", r.answered(ctx, "run a command in "+instanceID, err)
 	}
-	attached, err := r.api.ExecAttach(bounded, made.ID, client.ExecAttachOptions{})
+	attached, err := r.api().ExecAttach(bounded, made.ID, client.ExecAttachOptions{})
 	if err != nil {
 		return -1, "", r.answered(ctx, "run a command in "+instanceID, err)
 	}
@@ -172,7 +172,7 @@ func (r *Runtime) Exec(ctx context.Context, agentID, instanceID string, command 
 	}
 	late, cancel2 := r.bounded(ctx)
 	defer cancel2()
-	got, err := r.api.ExecInspect(late, made.ID, client.ExecInspectOptions{})
+	got, err := r.api().ExecInspect(late, made.ID, client.ExecInspectOptions{})
 	if err != nil {
 		return -1, out.String(), r.answered(ctx, "run a command in "+instanceID, err)
 	}
@@ -184,7 +184,7 @@ func (r *Runtime) Exec(ctx context.Context, agentID, instanceID string, command 
 func (r *Runtime) endExec(u *unit, execID string) {
 	ctx, cancel := context.WithTimeout(u.ctx, 5*time.Second)
 	defer cancel()
-	got, err := r.api.ExecInspect(ctx, execID, client.ExecInspectOptions{})
+	got, err := r.api().ExecInspect(ctx, execID, client.ExecInspectOptions{})
 	if err != nil || !got.Running || got.PID <= 0 {
 		return
 	}
@@ -225,7 +225,7 @@ func (r *Runtime) Usage(ctx context.Context, agentID, instanceID string) (fleet.
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ContainerStats(bounded, u.container, client.ContainerStatsOptions{})
+	got, err := r.api().ContainerStats(bounded, u.container, client.ContainerStatsOptions{})
 	if err != nil {
 		return fleet.Usage{}, r.answered(ctx, "measure "+instanceID, err)
 	}

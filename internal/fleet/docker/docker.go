@@ -10,10 +10,12 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,8 +70,10 @@ type Config struct {
 // Runtime runs instances as containers. Make it by New.
 type Runtime struct {
 	cfg     Config
-	api     *client.Client
-	ssh     *ssh // nil where the engine is spoken to in another way
+	dialing []client.Opt
+	first   *client.Client                // speaks the newest version, and is used where no other can be made
+	shared  atomic.Pointer[client.Client] // speaks the version that the engine told, once it did
+	ssh     *ssh                          // nil where the engine is spoken to in another way
 	changes *upkeep.Changes
 	locks   upkeep.Locks
 	builtIn builtIn
@@ -128,12 +132,12 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	api, err := client.New(options...)
+	first, err := client.New(append(slices.Clip(options), client.WithAPIVersion(client.MaxAPIVersion))...)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "docker.host", "The Docker engine %s can't be used", cfg.Host).
 			Because("%v", err).Do("Correct %s, for example unix:///var/run/docker.sock.", upkeep.Setting(cfg.Name, "host")).Wrap(err)
 	}
-	r := &Runtime{cfg: cfg, api: api, ssh: way, changes: upkeep.NewChanges(), units: map[string]*unit{}}
+	r := &Runtime{cfg: cfg, dialing: options, first: first, ssh: way, changes: upkeep.NewChanges(), units: map[string]*unit{}}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	r.tasks.Go(func() { r.changes.Send(r.ctx) })
 	r.tasks.Go(r.listen)
@@ -149,7 +153,41 @@ func (r *Runtime) Close() error {
 	}
 	r.mu.Unlock()
 	r.tasks.Wait()
-	return r.api.Close()
+	return errors.Join(r.api().Close(), r.first.Close())
+}
+
+// api gives what the engine is asked by. A client that does not know yet which
+// version the engine speaks may not be shared: whoever asks waits, for longer than
+// its own time, until the one before has heard it, and it is written down while
+// others read it. Until the engine told, each question has a client of its own,
+// whose connection ends by itself within half a minute.
+func (r *Runtime) api() *client.Client {
+	if c := r.shared.Load(); c != nil {
+		return c
+	}
+	c, err := client.New(r.dialing...)
+	if err != nil {
+		return r.first // the files of its credentials are gone
+	}
+	return c
+}
+
+// meet asks the engine which version it speaks; after a restart that may be another.
+func (r *Runtime) meet(ctx context.Context) error {
+	c, err := client.New(r.dialing...)
+	if err != nil {
+		return err
+	}
+	bounded, cancel := r.bounded(ctx)
+	defer cancel()
+	if _, err := c.Ping(bounded, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		_ = c.Close()
+		return err
+	}
+	if before := r.shared.Swap(c); before != nil {
+		_ = before.Close()
+	}
+	return nil
 }
 
 // Name implements fleet.Runtime.

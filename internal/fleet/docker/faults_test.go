@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,6 +106,43 @@ func TestASlowEngine(t *testing.T) {
 	}
 	if ids := left(e, t, cfg.Owner, ""); len(ids) != 0 {
 		t.Errorf("containers %v", ids)
+	}
+}
+
+// While an engine answers some and not others, many learn at once which version it
+// speaks. Nobody waits for another's answer, and nobody reads what another writes.
+func TestManyMeetAnEngineThatSometimesAnswers(t *testing.T) {
+	var asked atomic.Int64
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1)%4 != 0 {
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Api-Version", "1.44")
+		if strings.HasSuffix(r.URL.Path, "/containers/json") {
+			_, _ = io.WriteString(w, "[]")
+		}
+	}))
+	t.Cleanup(engine.Close)
+	for range 50 {
+		rt, err := docker.New(docker.Config{
+			Host: "tcp://" + engine.Listener.Addr().String(), Owner: "many", Dir: t.TempDir(), Timeout: 10 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var askers sync.WaitGroup
+		for range 8 {
+			askers.Go(func() {
+				for range 4 {
+					_, _ = rt.Observe(t.Context(), "")
+				}
+			})
+		}
+		askers.Wait()
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -19,11 +19,11 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	containers, err := r.api.ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine(agentID)})
+	containers, err := r.api().ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine(agentID)})
 	if err != nil {
 		return nil, r.answered(ctx, "list containers", err)
 	}
-	volumes, err := r.api.VolumeList(bounded, client.VolumeListOptions{Filters: r.mine(agentID)})
+	volumes, err := r.api().VolumeList(bounded, client.VolumeListOptions{Filters: r.mine(agentID)})
 	if err != nil {
 		return nil, r.answered(ctx, "list volumes", err)
 	}
@@ -37,7 +37,7 @@ func (r *Runtime) Holdings(ctx context.Context, agentID string) ([]fleet.Holding
 		if !images[c.Image] {
 			images[c.Image] = true
 			h := fleet.Holding{Kind: "image", Name: shortDigest(c.Image), Where: "may be used by others as well", Shared: true}
-			if im, err := r.api.ImageInspect(bounded, c.ImageID); err == nil {
+			if im, err := r.api().ImageInspect(bounded, c.ImageID); err == nil {
 				h.Bytes = im.Size
 				if len(im.RepoTags) > 0 {
 					h.Name = im.RepoTags[0]
@@ -104,7 +104,7 @@ func (r *Runtime) volumeSizes(ctx context.Context) map[string]int64 {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
 	out := map[string]int64{}
-	use, err := r.api.DiskUsage(bounded, client.DiskUsageOptions{Volumes: true, Verbose: true})
+	use, err := r.api().DiskUsage(bounded, client.DiskUsageOptions{Volumes: true, Verbose: true})
 	if err != nil {
 		r.cfg.Log.Debug("the engine does not say what volumes take", "error", err)
 		return out

@@ -80,7 +80,7 @@ func (r *Runtime) image(ctx context.Context, l *fleet.Launch) (image, error) {
 func (r *Runtime) inspectImage(ctx context.Context, name string) (image, error) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ImageInspect(bounded, name)
+	got, err := r.api().ImageInspect(bounded, name)
 	if err != nil {
 		return image{}, err
 	}
@@ -111,7 +111,7 @@ func (r *Runtime) pull(ctx context.Context, ref reference.Named, name string) er
 	if err != nil {
 		return err
 	}
-	answer, err := r.api.ImagePull(ctx, name, options)
+	answer, err := r.api().ImagePull(ctx, name, options)
 	if err == nil {
 		err = answer.Wait(ctx)
 	}
@@ -193,7 +193,7 @@ func (r *Runtime) selfImage(ctx context.Context) (string, error) {
 	go func() { pw.CloseWithError(pack(pw, f)) }()
 	defer pr.Close()
 	name, tag, _ := strings.Cut(b.name, ":")
-	answer, err := r.api.ImageImport(ctx, client.ImageImportSource{Source: pr, SourceName: "-"}, name, client.ImageImportOptions{
+	answer, err := r.api().ImageImport(ctx, client.ImageImportSource{Source: pr, SourceName: "-"}, name, client.ImageImportOptions{
 		Tag: tag, Message: "built-in agents of the portal", Changes: []string{"ENTRYPOINT [\"" + selfPath + "\"]", "WORKDIR " + DataDir, "LABEL " + labelRole + "=built-in"},
 	})
 	if err == nil {

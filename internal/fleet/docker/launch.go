@@ -82,7 +82,7 @@ func (r *Runtime) launch(ctx context.Context, p *ready) error {
 	if err != nil {
 		return err
 	}
-	made, err := r.api.ContainerCreate(bounded, options)
+	made, err := r.api().ContainerCreate(bounded, options)
 	if errdefs.IsConflict(err) {
 		return fault.New(fault.Conflict, "docker.name_taken", "The name %s is taken on the Docker engine", options.Name).
 			Because("%s", brief(err)).Do("Remove or rename the container that has it; it is not this portal's.").Wrap(err)
@@ -90,13 +90,13 @@ func (r *Runtime) launch(ctx context.Context, p *ready) error {
 	if err != nil {
 		return r.started(ctx, l, err)
 	}
-	if _, err = r.api.ContainerStart(bounded, made.ID, client.ContainerStartOptions{}); err != nil {
+	if _, err = r.api().ContainerStart(bounded, made.ID, client.ContainerStartOptions{}); err != nil {
 		if bounded.Err() != nil || client.IsErrConnectionFailed(err) { // it may run all the same: the next launch or stop finds it
 			return r.started(ctx, l, err)
 		}
 		late, cancel := r.bounded(context.WithoutCancel(ctx))
 		defer cancel()
-		_, _ = r.api.ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true})
+		_, _ = r.api().ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true})
 		return r.started(ctx, l, err)
 	}
 	u := r.adopt(made.ID, options.Config.Labels)
@@ -207,13 +207,13 @@ func (r *Runtime) network(ctx context.Context) (name string, gateway netip.Addr,
 	name = r.name("network")
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.NetworkInspect(bounded, name, client.NetworkInspectOptions{})
+	got, err := r.api().NetworkInspect(bounded, name, client.NetworkInspectOptions{})
 	if errdefs.IsNotFound(err) {
-		_, err = r.api.NetworkCreate(bounded, name, client.NetworkCreateOptions{
+		_, err = r.api().NetworkCreate(bounded, name, client.NetworkCreateOptions{
 			Driver: "bridge", Labels: map[string]string{labelOwner: r.cfg.Owner},
 		})
 		if err == nil || errdefs.IsConflict(err) {
-			got, err = r.api.NetworkInspect(bounded, name, client.NetworkInspectOptions{})
+			got, err = r.api().NetworkInspect(bounded, name, client.NetworkInspectOptions{})
 		}
 	}
 	if err != nil {
@@ -240,15 +240,15 @@ func (r *Runtime) dropNetwork(ctx context.Context) {
 	defer release()
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	left, err := r.api.ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine("")})
+	left, err := r.api().ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine("")})
 	if err != nil || len(left.Items) > 0 {
 		return
 	}
-	got, err := r.api.NetworkInspect(bounded, r.name("network"), client.NetworkInspectOptions{})
+	got, err := r.api().NetworkInspect(bounded, r.name("network"), client.NetworkInspectOptions{})
 	if err != nil || got.Network.Labels[labelOwner] != r.cfg.Owner {
 		return
 	}
-	if _, err := r.api.NetworkRemove(bounded, got.Network.ID, client.NetworkRemoveOptions{}); err != nil && !strings.Contains(err.Error(), "active endpoints") {
+	if _, err := r.api().NetworkRemove(bounded, got.Network.ID, client.NetworkRemoveOptions{}); err != nil && !strings.Contains(err.Error(), "active endpoints") {
 		r.cfg.Log.Warn("the network of the instances could not be removed", "error", err)
 	}
 }

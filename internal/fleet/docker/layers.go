@@ -67,7 +67,7 @@ func (r *Runtime) unfinished(ctx context.Context, agentID string) (list []builtI
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ImageList(bounded, client.ImageListOptions{Filters: make(client.Filters).Add("dangling", "true")})
+	got, err := r.api().ImageList(bounded, client.ImageListOptions{Filters: make(client.Filters).Add("dangling", "true")})
 	if err != nil {
 		return nil, r.answered(ctx, "list images", err)
 	}
@@ -100,7 +100,7 @@ func (r *Runtime) dropUnfinished(ctx context.Context, agentID string) error {
 		removed := false
 		for _, im := range list {
 			bounded, cancel := r.bounded(ctx)
-			_, err := r.api.ImageRemove(bounded, im.id, client.ImageRemoveOptions{PruneChildren: true})
+			_, err := r.api().ImageRemove(bounded, im.id, client.ImageRemoveOptions{PruneChildren: true})
 			cancel()
 			if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
 				return r.answered(ctx, "remove the image "+im.name, err)

@@ -27,7 +27,7 @@ func (u *unit) stream() (io.ReadCloser, error) {
 	if since := u.copied.Since(); !since.IsZero() {
 		q.Since = since.Format(time.RFC3339Nano)
 	}
-	return u.r.api.ContainerLogs(u.ctx, u.container, q)
+	return u.r.api().ContainerLogs(u.ctx, u.container, q)
 }
 
 // openLogs makes ready to write, and finds out what an earlier portal took of this
@@ -40,7 +40,7 @@ func (u *unit) openLogs() error {
 	}
 	ctx, cancel := u.r.bounded(u.ctx)
 	defer cancel()
-	got, err := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
+	got, err := u.r.api().ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
 	if err == nil {
 		u.copied.Resume(dir, instant(got.Container.Created))
 	}

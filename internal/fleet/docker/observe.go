@@ -59,7 +59,7 @@ func (r *Runtime) Observe(ctx context.Context, agentID string) ([]fleet.Instance
 func (r *Runtime) containers(ctx context.Context, agentID string) ([]container.Summary, error) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ContainerList(bounded, client.ContainerListOptions{
+	got, err := r.api().ContainerList(bounded, client.ContainerListOptions{
 		All: true, Filters: r.mine(agentID).Add("label", labelRole+"="+roleInstance),
 	})
 	if err != nil {
@@ -74,7 +74,7 @@ func (r *Runtime) containers(ctx context.Context, agentID string) ([]container.S
 func (r *Runtime) observe(ctx context.Context, c container.Summary) (*fleet.Instance, error) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ContainerInspect(bounded, c.ID, client.ContainerInspectOptions{})
+	got, err := r.api().ContainerInspect(bounded, c.ID, client.ContainerInspectOptions{})
 	if errdefs.IsNotFound(err) {
 		return nil, nil
 	}
@@ -142,7 +142,7 @@ func (r *Runtime) find(ctx context.Context, agentID, instanceID string) (*unit, 
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ContainerInspect(bounded, r.name(instanceID), client.ContainerInspectOptions{})
+	got, err := r.api().ContainerInspect(bounded, r.name(instanceID), client.ContainerInspectOptions{})
 	if err != nil && !errdefs.IsNotFound(err) {
 		return nil, nil, r.answered(ctx, "look at "+instanceID, err)
 	}
@@ -176,7 +176,7 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	volumes, err := r.api.VolumeList(bounded, client.VolumeListOptions{Filters: r.mine("")})
+	volumes, err := r.api().VolumeList(bounded, client.VolumeListOptions{Filters: r.mine("")})
 	if err != nil {
 		return nil, r.answered(ctx, "list volumes", err)
 	}
@@ -185,7 +185,7 @@ func (r *Runtime) Agents(ctx context.Context) ([]string, error) {
 			found[id] = true
 		}
 	}
-	images, err := r.api.ImageList(bounded, client.ImageListOptions{Filters: r.mine("").Add("label", labelRole+"="+roleBuilt)})
+	images, err := r.api().ImageList(bounded, client.ImageListOptions{Filters: r.mine("").Add("label", labelRole+"="+roleBuilt)})
 	if err != nil {
 		return nil, r.answered(ctx, "list images", err)
 	}

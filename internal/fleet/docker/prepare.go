@@ -116,10 +116,10 @@ func (r *Runtime) volumeName(agentID string, v agent.Volume) string {
 func (r *Runtime) makeVolumes(ctx context.Context, p *ready) (fresh bool, err error) {
 	for _, m := range p.mounts {
 		bounded, cancel := r.bounded(ctx)
-		got, err := r.api.VolumeInspect(bounded, m.Source, client.VolumeInspectOptions{})
+		got, err := r.api().VolumeInspect(bounded, m.Source, client.VolumeInspectOptions{})
 		if errdefs.IsNotFound(err) {
 			fresh = true
-			_, err = r.api.VolumeCreate(bounded, client.VolumeCreateOptions{
+			_, err = r.api().VolumeCreate(bounded, client.VolumeCreateOptions{
 				Name: m.Source, Labels: map[string]string{labelOwner: r.cfg.Owner, labelAgent: p.launch.AgentID},
 			})
 		} else if err == nil && got.Volume.Labels[labelOwner] != r.cfg.Owner {
@@ -170,7 +170,7 @@ func (r *Runtime) helper(ctx context.Context, l fleet.Launch, im image, list []m
 	r.helpers.Store(name, true)
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	made, err := r.api.ContainerCreate(bounded, client.ContainerCreateOptions{
+	made, err := r.api().ContainerCreate(bounded, client.ContainerCreateOptions{
 		Name: name,
 		Config: &container.Config{
 			Image: im.id, Entrypoint: []string{"/never-run"}, NetworkDisabled: true,
@@ -186,7 +186,7 @@ func (r *Runtime) helper(ctx context.Context, l fleet.Launch, im image, list []m
 	return made.ID, func() {
 		late, cancel := r.bounded(context.WithoutCancel(ctx))
 		defer cancel()
-		if _, err := r.api.ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true}); err != nil {
+		if _, err := r.api().ContainerRemove(late, made.ID, client.ContainerRemoveOptions{Force: true}); err != nil {
 			r.cfg.Log.Warn("a container that was to look into an image could not be removed yet", "container", made.ID, "error", err)
 			r.untidy.Store(true)
 		}
@@ -210,7 +210,7 @@ func (r *Runtime) findCommand(ctx context.Context, id string, p *ready) error {
 	}
 	for _, place := range places {
 		bounded, cancel := r.bounded(ctx)
-		got, err := r.api.ContainerStatPath(bounded, id, client.ContainerStatPathOptions{Path: place})
+		got, err := r.api().ContainerStatPath(bounded, id, client.ContainerStatPathOptions{Path: place})
 		cancel()
 		switch {
 		case errdefs.IsNotFound(err):
@@ -231,7 +231,7 @@ func (r *Runtime) findCommand(ctx context.Context, id string, p *ready) error {
 func (r *Runtime) readFile(ctx context.Context, id, file string) ([]byte, error) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.CopyFromContainer(bounded, id, client.CopyFromContainerOptions{SourcePath: file})
+	got, err := r.api().CopyFromContainer(bounded, id, client.CopyFromContainerOptions{SourcePath: file})
 	if errdefs.IsNotFound(err) {
 		return nil, nil
 	}
@@ -269,7 +269,7 @@ func (r *Runtime) giveVolumes(ctx context.Context, id string, p *ready) error {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err = r.api.CopyToContainer(bounded, id, client.CopyToContainerOptions{DestinationPath: helperDir, Content: &b})
+	_, err = r.api().CopyToContainer(bounded, id, client.CopyToContainerOptions{DestinationPath: helperDir, Content: &b})
 	return err
 }
 
@@ -279,14 +279,14 @@ func (r *Runtime) giveVolumes(ctx context.Context, id string, p *ready) error {
 func (r *Runtime) sweepHelpers(ctx context.Context) {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine("").Add("label", labelRole+"="+roleHelper)})
+	got, err := r.api().ContainerList(bounded, client.ContainerListOptions{All: true, Filters: r.mine("").Add("label", labelRole+"="+roleHelper)})
 	if err != nil {
 		r.untidy.Store(true)
 		return
 	}
 	for _, c := range got.Items {
 		if !slices.ContainsFunc(c.Names, r.helping) {
-			if _, err := r.api.ContainerRemove(bounded, c.ID, client.ContainerRemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+			if _, err := r.api().ContainerRemove(bounded, c.ID, client.ContainerRemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
 				r.untidy.Store(true)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 func (r *Runtime) Report(ctx context.Context) []fleet.Check {
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	got, err := r.api.Info(bounded, client.InfoOptions{})
+	got, err := r.api().Info(bounded, client.InfoOptions{})
 	if err != nil {
 		c := fleet.Check{Name: "docker_engine", Down: true, Why: err.Error(), Remedy: "Start the engine, or correct " + r.setting("host") + "."}
 		if f := fault.As(r.answered(context.WithoutCancel(ctx), "tell about itself", err)); f != nil {

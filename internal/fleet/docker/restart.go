@@ -161,7 +161,7 @@ func (u *unit) finish() {
 	defer cancel()
 	err := u.r.unpolicy(ctx, u)
 	if err == nil {
-		_, err = u.r.api.ContainerKill(ctx, u.container, client.ContainerKillOptions{Signal: "SIGKILL"})
+		_, err = u.r.api().ContainerKill(ctx, u.container, client.ContainerKillOptions{Signal: "SIGKILL"})
 	}
 	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) && u.ctx.Err() == nil {
 		u.r.cfg.Log.Warn("an instance that is to run no more could not be ended yet", "instance", u.instanceID, "error", err)
@@ -173,7 +173,7 @@ func (u *unit) finish() {
 // seen the end.
 func (r *Runtime) unpolicy(ctx context.Context, u *unit) error {
 	for {
-		_, err := r.api.ContainerUpdate(ctx, u.container, client.ContainerUpdateOptions{
+		_, err := r.api().ContainerUpdate(ctx, u.container, client.ContainerUpdateOptions{
 			RestartPolicy: &container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		})
 		if err == nil || !strings.Contains(err.Error(), "container not running") {
@@ -194,7 +194,7 @@ func (u *unit) ends(st *container.State, since time.Time, n int) []upkeep.End {
 	ctx, cancel := u.r.bounded(u.ctx)
 	defer cancel()
 	finished := instant(st.FinishedAt)
-	told := u.r.api.Events(ctx, client.EventsListOptions{
+	told := u.r.api().Events(ctx, client.EventsListOptions{
 		Since: since.Format(time.RFC3339Nano), Until: finished.Add(time.Second).Format(time.RFC3339Nano),
 		Filters: make(client.Filters).Add("type", "container").Add("container", u.container).Add("event", "die", "oom", "start"),
 	})

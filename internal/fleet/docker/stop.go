@@ -93,7 +93,7 @@ func (r *Runtime) halt(ctx context.Context, u *unit, grace time.Duration) error 
 	if grace > 0 {
 		// What stands still would not hear.
 		if err := r.told(ctx, u, func(ctx context.Context) error {
-			_, err := r.api.ContainerUnpause(ctx, u.container, client.ContainerUnpauseOptions{})
+			_, err := r.api().ContainerUnpause(ctx, u.container, client.ContainerUnpauseOptions{})
 			return err
 		}); err != nil {
 			return &unbegunError{err}
@@ -126,7 +126,7 @@ func (r *Runtime) halt(ctx context.Context, u *unit, grace time.Duration) error 
 
 func (r *Runtime) signal(ctx context.Context, u *unit, name string) error {
 	return r.told(ctx, u, func(ctx context.Context) error {
-		_, err := r.api.ContainerKill(ctx, u.container, client.ContainerKillOptions{Signal: name})
+		_, err := r.api().ContainerKill(ctx, u.container, client.ContainerKillOptions{Signal: name})
 		return err
 	})
 }
@@ -147,7 +147,7 @@ func (r *Runtime) told(ctx context.Context, u *unit, ask func(context.Context) e
 func (r *Runtime) await(ctx context.Context, u *unit, most time.Duration) (ended bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	wait := r.api.ContainerWait(bounded, u.container, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	wait := r.api().ContainerWait(bounded, u.container, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	select {
 	case <-wait.Result:
 		return true, nil
@@ -180,7 +180,7 @@ func (r *Runtime) discard(ctx context.Context, u *unit) error {
 	}
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	_, err := r.api.ContainerRemove(bounded, u.container, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	_, err := r.api().ContainerRemove(bounded, u.container, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
 		return r.answered(ctx, "remove "+u.instanceID, err)
 	}
@@ -225,12 +225,12 @@ func (r *Runtime) Withdraw(ctx context.Context, agentID string) error {
 	r.sweepHelpers(ctx) // which would hold the volumes
 	bounded, cancel := r.bounded(ctx)
 	defer cancel()
-	volumes, err := r.api.VolumeList(bounded, client.VolumeListOptions{Filters: r.mine(agentID)})
+	volumes, err := r.api().VolumeList(bounded, client.VolumeListOptions{Filters: r.mine(agentID)})
 	if err != nil {
 		return r.answered(ctx, "list volumes", err)
 	}
 	for _, v := range volumes.Items {
-		if _, err := r.api.VolumeRemove(bounded, v.Name, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+		if _, err := r.api().VolumeRemove(bounded, v.Name, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 			return r.answered(ctx, "remove the volume "+v.Name, err)
 		}
 	}

@@ -154,7 +154,7 @@ func (u *unit) visit() (news, rests, gone bool) {
 		defer output.Close()
 	}
 	ctx, cancel := u.r.bounded(u.ctx)
-	got, ierr := u.r.api.ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
+	got, ierr := u.r.api().ContainerInspect(ctx, u.container, client.ContainerInspectOptions{})
 	cancel()
 	if ierr != nil || u.ctx.Err() != nil {
 		return false, false, errdefs.IsNotFound(ierr)
@@ -282,7 +282,7 @@ func (u *unit) again() {
 	}
 	ctx, cancel := u.r.bounded(u.ctx)
 	defer cancel()
-	_, err = u.r.api.ContainerStart(ctx, u.container, client.ContainerStartOptions{})
+	_, err = u.r.api().ContainerStart(ctx, u.container, client.ContainerStartOptions{})
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
