@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -308,6 +309,11 @@ func (s *Server) bulkView(ctx context.Context, id string) (*bulkView, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.State.Final() { // until then, rows stay where they are looked at
+		slices.SortStableFunc(b.Items, func(x, y bulk.Item) int {
+			return cmp.Compare(slices.Index(byTrouble, x.State), slices.Index(byTrouble, y.State))
+		})
+	}
 	v := &bulkView{Bulk: b, row: view.Bulk{Bulk: b}.Row(), names: map[string]string{}, may: mayAct(ctx)}
 	if v.op, err = s.cfg.Operations.Get(ctx, id); err != nil {
 		return nil, err
@@ -334,6 +340,9 @@ func (s *Server) bulkView(ctx context.Context, id string) (*bulkView, error) {
 	}
 	return v, nil
 }
+
+// byTrouble is the order of the results once all are there.
+var byTrouble = []bulk.ItemState{bulk.ItemFailed, bulk.ItemCancelled, bulk.ItemSkipped, bulk.ItemRolledBack, bulk.ItemSucceeded}
 
 func (v *bulkView) title() string {
 	for _, p := range plans {

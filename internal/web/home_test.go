@@ -532,3 +532,20 @@ func TestABulkOffersNoRollbackOfWhatCannotBeUndone(t *testing.T) {
 	h.marks(h.page(auth.Operator, "/bulk/new?action=stop&agent=memory"), back)
 	h.lacks(h.page(auth.Operator, "/bulk/new?action=restart&agent=memory"), back)
 }
+
+// What went wrong is looked for first, once a bulk operation is over.
+func TestWhatFailedOfABulkComesFirst(t *testing.T) {
+	h := newHome(t)
+	well := h.has("aside", agent.Running, agent.HealthHealthy)
+	bad := h.has("zone", agent.Draft, agent.HealthUnknown)
+	b, err := h.bulks.Start(h.as(auth.Operator), bulk.Request{Actions: []agent.Action{agent.Stop}, AgentIDs: []string{well.ID, bad.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.settled()
+	page := h.page(auth.Operator, "/bulk/"+b.ID)
+	first, second := strings.Index(page, `id="item-`+bad.ID), strings.Index(page, `id="item-`+well.ID)
+	if first < 0 || first > second {
+		t.Errorf("the failed one is at %d, the other at %d", first, second)
+	}
+}
