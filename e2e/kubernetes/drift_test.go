@@ -183,6 +183,9 @@ func (e *edited) takenOver() {
 	if text, err := browser.Eval[string](e.Tab, `document.documentElement.outerHTML`); err != nil || strings.Contains(text, "hush-hush") || strings.Contains(text, "swapped-out") {
 		e.Errorf("a secret is on the page, or %v", err)
 	}
+	if plan := e.Command("agents", "drift", "edited", "--adopt", "--plan"); !strings.Contains(plan, "resources.memory") || !strings.Contains(plan, "env.QUEUE_TOKEN") || strings.Contains(plan, "swapped-out") {
+		e.Errorf("the plan is %s", plan)
+	}
 	var a struct{ Warnings []string }
 	out := e.Command("agents", "drift", "edited", "--adopt", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &a); err != nil || len(a.Warnings) != 1 || !strings.HasPrefix(a.Warnings[0], "env.QUEUE_TOKEN is not adopted: ") {

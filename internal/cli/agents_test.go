@@ -107,6 +107,15 @@ func TestWhatCantBeAdoptedIsSaid(t *testing.T) {
 	at(t, f).run("agents", "drift", "a", "--adopt").want(t, 0, "its revision 2 now", "Warning: env.KEY is not adopted: it is in secrets")
 }
 
+func TestAnAdoptionCanBePlanned(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /agents/a/drift/adopt", 200, `{"takes":["image"],"leaves":[{"path":"env.KEY","message":"it is in secrets of the specification"}]}`)
+	at(t, f).run("agents", "drift", "a", "--adopt", "--plan").want(t, 0, "image", "yes", "env.KEY", "no", "it is in secrets of the specification")
+	for _, other := range []string{"--plan", "--adopt"} {
+		at(t, f).run("agents", "drift", "a", "--repair", other).want(t, 2, "repair")
+	}
+}
+
 func TestWhatIsLeftOverIsNotGuessed(t *testing.T) {
 	f := newFake(t)
 	f.on("GET /api/platform/orphans", 200, `{"items":[],"notes":["What is left over on docker is not known: it is away."]}`)

@@ -117,9 +117,14 @@ func newRoot(a *app) *cobra.Command {
 			"A token is never given as a flag, because every user of a machine can read the arguments of a process.\n\n" +
 			exitCodesHelp,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(*cobra.Command, []string) { a.running = true },
-		Args:             cobra.NoArgs,
-		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			// Until it runs, what is wrong is how it was written. These would be looked at after this.
+			err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups())
+			a.running = err == nil
+			return err
+		},
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddGroup(
 		&cobra.Group{ID: "fleet", Title: "The fleet:"},

@@ -236,13 +236,13 @@ func policySetCommand(a *app) *cobra.Command {
 // driftCommand shows what somebody else changed of an agent, and takes it back or over.
 func driftCommand(a *app) *cobra.Command {
 	var f actionFlags
-	var repair, adopt bool
+	var repair, adopt, plan bool
 	c := &cobra.Command{
 		Use: "drift ID", Short: "Show what somebody else changed of an agent on its engine", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeAgents,
 		Long: "Shows what somebody else changed of an agent's instances on their engine since they were launched, field by field.\n" +
 			"With --repair the agent is restarted as it is specified. With --adopt the image, the command, the arguments, the\n" +
 			"limits, the probes and the variables of the environment that were changed become a revision of the agent, which is\n" +
-			"deployed as any other. What a specification can't have is named, and not adopted. Values of variables are read from\n" +
+			"deployed as any other. What a specification can't have is named, and not adopted; --plan says which is which. Values of variables are read from\n" +
 			"the engine then, and are in the specification from then on, for everybody to see who may see the agent.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
@@ -250,6 +250,8 @@ func driftCommand(a *app) *cobra.Command {
 				return err
 			}
 			switch {
+			case plan:
+				return a.planAdoption(cmd.Context(), c, args[0])
 			case repair:
 				return a.actOnOne(cmd, c, args[0], agent.Restart, f)
 			case adopt:
@@ -278,11 +280,30 @@ func driftCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&repair, "repair", false, "restart the agent as it is specified")
 	c.Flags().BoolVar(&adopt, "adopt", false, "make a revision of what runs")
+	c.Flags().BoolVar(&plan, "plan", false, "only say what --adopt would do")
 	c.MarkFlagsMutuallyExclusive("repair", "adopt")
+	c.MarkFlagsMutuallyExclusive("repair", "plan")
 	c.Flags().StringVar(&f.reason, "reason", "", "why, for the audit log")
 	c.Flags().BoolVar(&f.noWait, "no-wait", false, "return once the portal has taken it over")
 	f.wait = true
 	return c
+}
+
+// planAdoption shows what of it would become a revision.
+func (a *app) planAdoption(ctx context.Context, c *conn, id string) error {
+	var p fleet.Adoption
+	raw, err := c.once(ctx, &p, func(ctx context.Context) (*http.Response, error) { return c.api.PlanAdoption(ctx, id) })
+	if err != nil {
+		return err
+	}
+	v := view{raw: raw, head: []string{"FIELD", "ADOPTED", "WHY NOT"}}
+	for _, field := range p.Takes {
+		v.names, v.rows = append(v.names, field), append(v.rows, []string{field, "yes", ""})
+	}
+	for _, f := range p.Leaves {
+		v.names, v.rows = append(v.names, f.Path), append(v.rows, []string{f.Path, "no", f.Message})
+	}
+	return a.show(v)
 }
 
 func (a *app) adoptDrift(ctx context.Context, c *conn, id, reason string) error {

@@ -55,8 +55,8 @@ type Witness interface {
 // Adoption is what becomes of what somebody else changed when it is adopted. No value
 // is in it.
 type Adoption struct {
-	Takes  []string      // fields of the specification
-	Leaves []fault.Field // what stays a difference, and why
+	Takes  []string      `json:"takes" doc:"Fields of the specification"`
+	Leaves []fault.Field `json:"leaves" doc:"What stays a difference, and why"`
 }
 
 // Warnings says for people what is left.
@@ -94,6 +94,7 @@ func (s *Service) PlanAdoption(ctx context.Context, id string) (*Adoption, error
 	if err != nil {
 		return nil, err
 	}
+	c.Leaves = slices.Concat([]fault.Field{}, c.Leaves) // never null
 	return &c.Adoption, nil
 }
 

@@ -53,6 +53,7 @@ type Steward interface {
 	RemoveOrphan(ctx context.Context, runtime, agentID, reason string) (*fleet.Orphan, error)
 	QuotaUses(ctx context.Context) ([]fleet.QuotaUse, error)
 	AdoptDrift(ctx context.Context, agentID string, ifMatch int64, reason string) (a *agent.Agent, warnings []string, err error)
+	PlanAdoption(ctx context.Context, agentID string) (*fleet.Adoption, error)
 	PlanMove(ctx context.Context, agentID string, opt fleet.MoveOptions) (*fleet.MovePlan, error)
 	Move(ctx context.Context, agentID string, opt fleet.MoveOptions) (*operation.Operation, error)
 }

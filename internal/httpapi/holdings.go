@@ -18,6 +18,7 @@ func (s *server) registerHoldings() {
 	door.Handle(s.Door, "list-orphans", "List what runtimes hold and no agent owns", s.orphans)
 	door.Handle(s.Door, "remove-orphan", "Remove what a runtime holds and no agent owns; the answer is what was removed", s.removeOrphan)
 	door.Handle(s.Door, "adopt-drift", "Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why", s.adoptDrift)
+	door.Handle(s.Door, "plan-adoption", "What a revision of what somebody else changed would take, and what it would leave; nothing is changed", s.planAdoption)
 	door.Handle(s.Door, "plan-move", "What a move to another runtime would do; nothing is changed", s.planMove)
 	door.Handle(s.Door, "move-agent", "Move an agent to another runtime", s.move, door.Status(http.StatusAccepted))
 }
@@ -81,6 +82,13 @@ func (s *server) adoptDrift(ctx context.Context, in *adoptDriftInput) (*agentAns
 		return nil, err
 	}
 	return s.answer(ctx, http.StatusOK, a, warnings)
+}
+
+type adoptionAnswer struct{ Body *fleet.Adoption }
+
+func (s *server) planAdoption(ctx context.Context, in *door.ByID) (*adoptionAnswer, error) {
+	p, err := s.cfg.Steward.PlanAdoption(ctx, in.ID)
+	return &adoptionAnswer{Body: p}, err
 }
 
 // moveBody says where an agent goes.

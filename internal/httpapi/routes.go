@@ -57,6 +57,7 @@ var fleetRoutes = []door.Route{
 	{Method: "GET", Path: base + "/agents/{id}/logs", Role: auth.Viewer, ID: "agent-logs", Stream: true},
 	{Method: "GET", Path: base + "/agents/{id}/resources", Role: auth.Viewer, ID: "agent-resources"},
 	{Method: "POST", Path: base + "/agents/{id}/drift/adopt", Role: auth.Operator, ID: "adopt-drift"},
+	{Method: "GET", Path: base + "/agents/{id}/drift/adopt", Role: auth.Operator, ID: "plan-adoption"},
 	{Method: "POST", Path: base + "/agents/{id}/move", Role: auth.Operator, ID: "move-agent", Waits: true},
 	{Method: "POST", Path: base + "/agents/{id}/move/plan", Role: auth.Operator, ID: "plan-move"},
 	{Method: "GET", Path: base + "/quotas", Role: auth.Viewer, ID: "list-quotas"},

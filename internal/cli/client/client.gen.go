@@ -2820,6 +2820,15 @@ type FleetAccount struct {
 	Uses    []FleetUse `json:"uses"`
 }
 
+// FleetAdoption defines model for FleetAdoption.
+type FleetAdoption struct {
+	// Leaves What stays a difference, and why
+	Leaves []FaultField `json:"leaves"`
+
+	// Takes Fields of the specification
+	Takes []string `json:"takes"`
+}
+
 // FleetAmount defines model for FleetAmount.
 type FleetAmount struct {
 	Agents   *int64   `json:"agents,omitempty"`
@@ -6110,6 +6119,13 @@ type ClientInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PlanAdoption What a revision of what somebody else changed would take, and what it would leave; nothing is changed
+	//
+	// Needs the role operator.
+	//
+	// Corresponds with GET /api/platform/agents/{id}/drift/adopt (the `PlanAdoption` operationId).
+	PlanAdoption(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AdoptDriftWithBody Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 	//
 	// Needs the role operator.
@@ -7511,6 +7527,23 @@ func (c *Client) DeployAgentWithBody(ctx context.Context, id string, params *Dep
 // Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 func (c *Client) DeployAgent(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDeployAgentRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanAdoption What a revision of what somebody else changed would take, and what it would leave; nothing is changed
+//
+// Needs the role operator.
+//
+// Corresponds with GET /api/platform/agents/{id}/drift/adopt (the `PlanAdoption` operationId).
+func (c *Client) PlanAdoption(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanAdoptionRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -10831,6 +10864,40 @@ func NewDeployAgentRequestWithBody(server string, id string, params *DeployAgent
 			req.Header.Set("If-Match", headerParam1)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewPlanAdoptionRequest constructs an http.Request for the PlanAdoption method
+func NewPlanAdoptionRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/platform/agents/%s/drift/adopt", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -18881,6 +18948,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/platform/agents/{id}/deploy (the `DeployAgent` operationId).
 	DeployAgentWithResponse(ctx context.Context, id string, params *DeployAgentParams, body DeployAgentJSONRequestBody, reqEditors ...RequestEditorFn) (*DeployAgentResponse, error)
 
+	// PlanAdoptionWithResponse What a revision of what somebody else changed would take, and what it would leave; nothing is changed
+	//
+	// Needs the role operator.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/platform/agents/{id}/drift/adopt (the `PlanAdoption` operationId).
+	PlanAdoptionWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*PlanAdoptionResponse, error)
+
 	// AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 	//
 	// Needs the role operator.
@@ -20641,6 +20717,54 @@ func (r DeployAgentResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r DeployAgentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PlanAdoptionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FleetAdoption
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PlanAdoptionResponse) GetJSON200() *FleetAdoption {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PlanAdoptionResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PlanAdoptionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PlanAdoptionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PlanAdoptionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PlanAdoptionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -26396,6 +26520,21 @@ func (c *ClientWithResponses) DeployAgentWithResponse(ctx context.Context, id st
 	return ParseDeployAgentResponse(rsp)
 }
 
+// PlanAdoptionWithResponse What a revision of what somebody else changed would take, and what it would leave; nothing is changed
+//
+// Needs the role operator.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/platform/agents/{id}/drift/adopt (the `PlanAdoption` operationId).
+func (c *ClientWithResponses) PlanAdoptionWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*PlanAdoptionResponse, error) {
+	rsp, err := c.PlanAdoption(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanAdoptionResponse(rsp)
+}
+
 // AdoptDriftWithBodyWithResponse Make a revision of what somebody else changed in an agent's instances on their engine: image, command, arguments, limits, probes and variables; warnings name what can't be adopted, and why
 //
 // Needs the role operator.
@@ -28906,6 +29045,39 @@ func ParseDeployAgentResponse(rsp *http.Response) (*DeployAgentResponse, error) 
 			headers.Location = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePlanAdoptionResponse parses an HTTP response from a PlanAdoptionWithResponse call
+func ParsePlanAdoptionResponse(rsp *http.Response) (*PlanAdoptionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PlanAdoptionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FleetAdoption
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil
