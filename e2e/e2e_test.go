@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -104,12 +103,8 @@ func (h *house) leaveNothing(env *testscript.Env) {
 	if h.running {
 		_ = h.portal.Stop()
 	}
-	left, err := drive.AgentProcesses(h.portal.Data)
-	if err != nil {
-		env.T().Log("looking for processes that are left: ", err)
-	}
-	for pid := range left {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	if err := drive.EndAgents(h.portal.Data); err != nil {
+		env.T().Log("ending what is left: ", err)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -104,12 +103,7 @@ func (h *house) leave() error {
 			err = nil // there is no agent
 		}
 	}
-	err = errors.Join(err, h.Stop())
-	left, _ := drive.AgentProcesses(h.Data)
-	for pid := range left {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	return err
+	return errors.Join(err, h.Stop(), drive.EndAgents(h.Data))
 }
 
 // example is the portal that many tests share: the example fleet is running.
