@@ -186,6 +186,7 @@ func TestRemovingAsks(t *testing.T) {
 // editing gives a portal with one agent, and a console whose editor makes the
 // changes in turn and notes what it was shown.
 func editing(t *testing.T, edits ...func(text string) string) (*fakePortal, *console, *[]string) {
+	t.Setenv("TMPDIR", t.TempDir()) // texts that were not taken over are kept
 	f := newFake(t)
 	f.on("GET /agents/wow-memory", 200, memory)
 	c := at(t, f)
@@ -264,7 +265,6 @@ func TestEditing(t *testing.T) {
 		if data, err := os.ReadFile(path); err != nil || !strings.Contains(string(data), "tier: 5") {
 			t.Errorf("kept text: %q, %v", data, err)
 		}
-		_ = os.Remove(path)
 	})
 	t.Run("the editor fails", func(t *testing.T) {
 		_, c, _ := editing(t, nil)
