@@ -153,7 +153,11 @@ func (r *Runtime) Close() error {
 	}
 	r.mu.Unlock()
 	r.tasks.Wait()
-	return errors.Join(r.api().Close(), r.first.Close())
+	err := r.first.Close()
+	if c := r.shared.Load(); c != nil {
+		err = errors.Join(err, c.Close())
+	}
+	return err
 }
 
 // api gives what the engine is asked by. A client that does not know yet which
